@@ -1,0 +1,200 @@
+"""Prometheus and Alertmanager for whoever has neither: found on PATH, in ``.tools/``, or fetched into it.
+
+Fetching uses the system's package manager without root: apt downloads the signed packages into a folder of the
+project and dpkg-deb unpacks them; nothing is installed and no daemon is started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from fleet.errors import PermanentError
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+TOOLS: Final = PROJECT / ".tools"
+FETCH_SECONDS: Final = 300
+"""Longest time for one step of apt: 40 MB over a slow line."""
+
+
+class ToolMissingError(PermanentError):
+    """A program is neither here nor to be had; the message says how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """``names`` are what the program is called, in the order in which PATH is asked; ``package`` is Debian's."""
+
+    names: tuple[str, ...]
+    package: str
+
+
+KNOWN: Final[Mapping[str, Tool]] = MappingProxyType(
+    {
+        "prometheus": Tool(("prometheus",), "prometheus"),
+        "promtool": Tool(("promtool",), "prometheus"),
+        "alertmanager": Tool(("alertmanager", "prometheus-alertmanager"), "prometheus-alertmanager"),
+        "amtool": Tool(("amtool",), "prometheus-alertmanager"),
+    }
+)
+"""Every program that can be asked for."""
+
+
+def find(name: str) -> Path:
+    """The path of one program, fetched when it is missing.
+
+    Raises:
+        ToolMissingError: it is not here and cannot be fetched.
+    """
+    return ensure([name])[name]
+
+
+def ensure(names: Iterable[str]) -> dict[str, Path]:
+    """The paths of several programs; those that are missing are fetched in one go.
+
+    Raises:
+        ToolMissingError: one is not here and cannot be fetched.
+    """
+    wanted = list(names)
+    missing = [name for name in wanted if present(name) is None]
+    if missing:
+        with _alone():
+            # Another process may have fetched them while this one waited.
+            still = [name for name in missing if present(name) is None]
+            if still:
+                _fetch(still)
+    found = {name: path for name in wanted if (path := present(name)) is not None}
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise ToolMissingError(f"the packages were unpacked into {TOOLS} but hold no {', '.join(lacking)}. {_REMEDY}")
+    return found
+
+
+def present(name: str, tools: Path = TOOLS) -> Path | None:
+    """Where the program is now, on PATH or in ``.tools/bin``; None when it is in neither."""
+    for candidate in KNOWN[name].names:
+        on_path = shutil.which(candidate)
+        if on_path is not None:
+            return Path(on_path)
+    for candidate in KNOWN[name].names:
+        fetched = tools / "bin" / candidate
+        if os.access(fetched, os.X_OK):
+            return fetched
+    return None
+
+
+_REMEDY: Final = (
+    "Install Prometheus and Alertmanager so that `prometheus`, `promtool`, `alertmanager` and `amtool` are on PATH "
+    "(Debian, Ubuntu: apt install prometheus prometheus-alertmanager; macOS: brew install prometheus alertmanager; "
+    "others: https://prometheus.io/download/), or run the whole stack in containers: docker compose up"
+)
+
+
+def _fetch(names: list[str]) -> None:
+    packages = sorted({KNOWN[name].package for name in names})
+    lacking = [program for program in ("apt-get", "dpkg-deb") if shutil.which(program) is None]
+    if lacking:
+        raise ToolMissingError(
+            f"{', '.join(names)} not found on PATH, and this system has no {' and no '.join(lacking)} to fetch them. "
+            f"{_REMEDY}"
+        )
+    staging = TOOLS / "staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        _download(packages, staging)
+        _unpack(staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download(packages: list[str], staging: Path) -> None:
+    debs = staging / "debs"
+    for folder in (debs, staging / "lists" / "partial", staging / "cache" / "archives" / "partial"):
+        folder.mkdir(parents=True)
+    options = ["-q", "-o", f"Dir::State::lists={staging / 'lists'}", "-o", f"Dir::Cache={staging / 'cache'}"]
+    if os.geteuid() == 0:
+        # apt would drop to a user who may not write into the project.
+        options += ["-o", "APT::Sandbox::User=root"]
+    _say("reading the package lists (about 10 MB, no root needed)")
+    _run(["apt-get", *options, "update"], staging)
+    _say(f"downloading {', '.join(packages)} (about 30 MB)")
+    _run(["apt-get", *options, "download", *packages], debs)
+
+
+def _unpack(staging: Path) -> None:
+    unpacked = staging / "unpacked"
+    for deb in sorted((staging / "debs").glob("*.deb")):
+        _say(f"unpacking {deb.name.partition('_')[0]}")
+        _run(["dpkg-deb", "-x", str(deb), str(unpacked)], staging)
+    programs = {candidate for tool in KNOWN.values() for candidate in tool.names}
+    (TOOLS / "bin").mkdir(exist_ok=True)
+    for program in programs:
+        source = unpacked / "usr" / "bin" / program
+        if source.is_file():
+            source.replace(TOOLS / "bin" / program)
+
+
+def _run(argv: list[str], folder: Path) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolMissingError(f"{argv[0]} did not finish: {error}. {_REMEDY}") from error
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
+        raise ToolMissingError(f"{' '.join(argv[:1] + argv[-2:])} failed: {last[0]}. {_REMEDY}")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the lock on ``.tools``: two runs on a fresh clone must not unpack over each other."""
+    try:
+        TOOLS.mkdir(exist_ok=True)
+        lock = (TOOLS / "lock").open("w")
+    except OSError as error:
+        raise ToolMissingError(f"{TOOLS} cannot be written: {error.strerror}. {_REMEDY}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another run is fetching them; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(f"stack.tools: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Print the path of every known program; exit 3 when one cannot be had."""
+    try:
+        paths = ensure(KNOWN)
+    except ToolMissingError as error:
+        print(f"stack.tools: {error}", file=sys.stderr)
+        return 3
+    for name, path in paths.items():
+        print(f"{name}\t{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
