@@ -1,0 +1,91 @@
+"""Who may POST to us: the checks that stand before every door of ours (never before relayed traffic).
+
+A web page that a browser on this machine shows, or a name that was rebound to 127.0.0.1, must not be able to
+inject errors and so cause a restart. Browsers cannot omit a foreign ``Origin``, cannot forge ``Host`` and
+cannot send ``application/json`` across origins without a preflight that we never answer.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request may not pass: an HTTP status and one short sentence without secrets."""
+
+    status: int
+    reason: str
+
+
+def host_of(authority: str) -> str:
+    """The host name of ``HOST``, ``HOST:PORT`` or ``[V6]:PORT``, lower case, without brackets; '' if none."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """True for the names and addresses that only this machine can reach."""
+    return host in LOOPBACK_NAMES or host.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The names under which one listener may be addressed.
+
+    ``names`` are host names in lower case: loopback, the listen address, the host of the configured ``url``.
+    ``tokens`` are the accepted bearer tokens; empty means that no authentication is asked for.
+    """
+
+    names: frozenset[str]
+    tokens: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, listen_host: str, url: str | None, tokens: tuple[str, ...] = ()) -> Door:
+        """The door of a listener at ``listen_host`` that others reach by ``url`` (or None)."""
+        own = {listen_host.lower()}
+        if url is not None:
+            own.add((urlsplit(url).hostname or "").lower())
+        return cls(frozenset(LOOPBACK_NAMES | own) - {"", "0.0.0.0", "::"}, tokens)  # noqa: S104 - names, no bind
+
+    def refuses_post(self, headers: Mapping[str, str], has_body: bool) -> Refusal | None:
+        """The reason to refuse a POST with these headers (any mapping that ignores case), or None."""
+        refusal = self.refuses_host(headers)
+        if refusal is not None:
+            return refusal
+        origin = headers.get("Origin")
+        if origin is not None and not self._own_origin(origin):
+            return Refusal(403, "a foreign Origin may not post here")
+        content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if has_body and content_type != "application/json":
+            return Refusal(415, "send the body as Content-Type: application/json")
+        return self.refuses_credentials(headers)
+
+    def refuses_host(self, headers: Mapping[str, str]) -> Refusal | None:
+        """The reason to refuse the Host header, or None."""
+        if host_of(headers.get("Host", "")) not in self.names:
+            return Refusal(421, "this Host is not served here; use the listen address or the configured url")
+        return None
+
+    def refuses_credentials(self, headers: Mapping[str, str]) -> Refusal | None:
+        """The reason to refuse the Authorization header, or None; compared in constant time."""
+        if not self.tokens:
+            return None
+        scheme, _, given = headers.get("Authorization", "").partition(" ")
+        presented = given.strip().encode()
+        # Every token is compared, so that the time taken does not tell which one was nearly right.
+        matches = [hmac.compare_digest(presented, token.encode()) for token in self.tokens]
+        if scheme.lower() != "bearer" or not any(matches):
+            return Refusal(401, "a valid bearer token is needed")
+        return None
+
+    def _own_origin(self, origin: str) -> bool:
+        parts = urlsplit(origin)
+        return parts.scheme in {"http", "https"} and (parts.hostname or "") in self.names

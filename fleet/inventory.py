@@ -1,0 +1,168 @@
+"""The fleet as one frozen value, read once from fleet.yml by ``fleet.loading.load_fleet``."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NewType
+from urllib.parse import urlsplit
+
+from fleet.server_config import ServerConfig
+from fleet.thresholds import Thresholds
+
+ServerName = NewType("ServerName", str)
+"""A configured name: ``[a-z0-9][a-z0-9_-]{0,62}``, unique in the fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a program listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address as a base URL without a trailing slash."""
+        return f"http://{self}"
+
+
+class Transport(enum.StrEnum):
+    """How clients reach a server."""
+
+    HTTP = "http"
+
+
+class Mode(enum.StrEnum):
+    """Whether the receiver acts or only says what it would do."""
+
+    AUTOMATIC = "automatic"
+    SUGGEST = "suggest"
+
+
+class RestartVia(enum.StrEnum):
+    """Who can restart the server."""
+
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSelector:
+    """How the exporter finds a server's process where no gateway reports it; exactly one is set."""
+
+    pid_file: Path | None = None
+    port: int | None = None
+    command_regex: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One MCP server.
+
+    ``command`` is argv, run without a shell in ``working_directory`` with ``env`` on top of the gateway's
+    environment. ``thresholds`` is complete: every key, from whichever source was the highest.
+    ``restart`` is None when nobody may restart the server.
+    """
+
+    name: ServerName
+    transport: Transport
+    url: str
+    listen: Address | None
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    working_directory: Path
+    config: ServerConfig | None
+    process: ProcessSelector | None
+    restart: RestartVia | None
+    mode: Mode
+    thresholds: Thresholds
+
+    @property
+    def origin(self) -> str:
+        """Scheme and authority of ``url``, without a trailing slash."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """``gateway`` in fleet.yml. ``control_dir`` holds one socket ``NAME-PID.sock`` per served server."""
+
+    listen: Address
+    control_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterSettings:
+    """``exporter`` in fleet.yml. ``url`` is how gateways and Prometheus reach it."""
+
+    listen: Address
+    url: str
+    telemetry_token_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLimit:
+    """At most ``count`` actions in any ``per_seconds``."""
+
+    count: int
+    per_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``receiver.limits``, seconds unless the name says otherwise.
+
+    Attributes:
+        cooldown_seconds: between two actions on one server (120: a server needs time to show what an act did).
+        actions: per-server budget (5 an hour: more restarts than that help nobody).
+        fleet_actions: budget over all servers (10 in 10 minutes: beyond that the cause is elsewhere).
+        concurrent_treatments: servers under treatment at once (2).
+        verdict_delay_seconds: wait after an act before the first verdict (30: two scrapes).
+        verdict_timeout_seconds: how long a verdict may stay inconclusive (600).
+        min_operations: traffic that a verdict on a ratio or a latency needs (20).
+        healthy_seconds: how long a server must be healthy before its incident closes (300).
+    """
+
+    cooldown_seconds: float = 120.0
+    actions: ActionLimit = ActionLimit(5, 3600.0)
+    fleet_actions: ActionLimit = ActionLimit(10, 600.0)
+    concurrent_treatments: int = 2
+    verdict_delay_seconds: float = 30.0
+    verdict_timeout_seconds: float = 600.0
+    min_operations: int = 20
+    healthy_seconds: float = 300.0
+
+
+Ladder = tuple[str, ...]
+"""The rungs of one signal by action name, gentlest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file."""
+
+    listen: Address
+    url: str
+    journal: Path
+    bearer_token_files: tuple[Path, ...]
+    limits: Limits
+    ladders: Mapping[str, Ladder]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything fleet.yml says. ``prometheus_url`` and ``alertmanager_url`` have no trailing slash."""
+
+    file: Path
+    prometheus_url: str
+    alertmanager_url: str
+    gateway: GatewaySettings
+    exporter: ExporterSettings
+    receiver: ReceiverSettings
+    servers: Mapping[ServerName, Server]

@@ -1,0 +1,158 @@
+"""fleet.yml into a ``Fleet``: every key of the contract, all mistakes at once.
+
+A key whose feature is not built yet is known here too: an error that says so is better than a setting that
+silently does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fleet.doors import is_loopback
+from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Server, ServerName
+from fleet.parsing import Section, Value, open_document
+from fleet.sections.receiver import ReceiverSection, read_receiver
+from fleet.sections.server import FleetDefaults, read_server, read_thresholds
+from fleet.sections.values import address, url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fleet.thresholds import Thresholds
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""What a unix socket's address can hold, without its closing NUL."""
+
+_LONGEST_PID: Final = "4194304"
+
+
+def load_fleet(path: Path, environ: Mapping[str, str]) -> Fleet:
+    """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
+
+    Raises:
+        ConfigError: with every mistake of the file, and of the TOML files that it names, at once.
+    """
+    document, root = open_document(path, environ)
+    section = root.section()
+    home = path.parent.resolve()
+    prometheus = _service(section, "prometheus", "http://127.0.0.1:9090")
+    alertmanager = _service(section, "alertmanager", "http://127.0.0.1:9093")
+    gateway = _gateway(section, home)
+    exporter = _exporter(section, home)
+    receiver = _receiver(section, home)
+    fleet_levels: Thresholds = section.read("thresholds", read_thresholds, {})
+    section.later("prices", "the cost of tokens")
+    section.later_settings("grafana", "annotations written to Grafana")
+    section.later_settings("redis", "anything kept in Redis")
+    servers = _servers(section, FleetDefaults(receiver.mode, fleet_levels), gateway.control_dir)
+    section.finish()
+    _check_doors(section, root, exporter, receiver)
+    document.fail_if_any()
+    return Fleet(path, prometheus, alertmanager, gateway, exporter, receiver.settings, servers)
+
+
+def _inner(section: Section, key: str) -> Section | None:
+    value = section.take(key)
+    return None if value is None else value.section()
+
+
+def _service(section: Section, key: str, default: str) -> str:
+    inner = _inner(section, key)
+    if inner is None:
+        return default
+    found = inner.read("url", url, default)
+    inner.finish()
+    return found
+
+
+def _gateway(section: Section, home: Path) -> GatewaySettings:
+    default = GatewaySettings(Address("127.0.0.1", 9846), home / "run" / "control")
+    inner = _inner(section, "gateway")
+    if inner is None:
+        return default
+    listen = inner.read("listen", address, default.listen)
+    control_dir = inner.read("control_dir", lambda value: value.path_value(), default.control_dir)
+    inner.finish()
+    return GatewaySettings(listen, control_dir)
+
+
+def _exporter(section: Section, home: Path) -> ExporterSettings:
+    listen = Address("127.0.0.1", 9847)
+    inner = _inner(section, "exporter")
+    if inner is None:
+        return ExporterSettings(listen, listen.url, None)
+    listen = inner.read("listen", address, listen)
+    own_url = inner.read("url", url, listen.url)
+    token_file = inner.read("telemetry_token_file", lambda value: value.path_value(), None)
+    inner.later("web_config_file", "TLS and basic authentication by --web.config.file")
+    _state_file(inner, home / "run" / "exporter.state")
+    inner.finish()
+    return ExporterSettings(listen, own_url, token_file)
+
+
+def _state_file(section: Section, default: Path) -> None:
+    value = section.take("state_file")
+    if value is not None and value.path_value() not in {None, default}:
+        value.fail("is not supported by this version: totals kept over a restart", "Remove state_file until it is")
+
+
+def _receiver(section: Section, home: Path) -> ReceiverSection:
+    value = section.take("receiver")
+    inner = Section.absent(section) if value is None else value.section()
+    return read_receiver(inner, home / "run" / "journal.db")
+
+
+def _servers(section: Section, defaults: FleetDefaults, control_dir: Path) -> dict[ServerName, Server]:
+    servers: dict[ServerName, Server] = {}
+    lines: dict[ServerName, int] = {}
+    entries = section.take("servers")
+    for value in [] if entries is None else entries.items():
+        server = read_server(value, defaults)
+        if server is None:
+            continue
+        if server.name in servers:
+            value.document.report(
+                value.line,
+                f"{value.path}.name",
+                f"duplicate server, first in line {lines[server.name]}",
+                "Give each server a name of its own",
+                server.name,
+            )
+            continue
+        _check_socket_path(value, control_dir, server.name)
+        servers[server.name], lines[server.name] = server, value.line
+    return servers
+
+
+def _check_socket_path(value: Value, control_dir: Path, name: ServerName) -> None:
+    path = control_dir / f"{name}-{_LONGEST_PID}.sock"
+    length = len(str(path).encode())
+    if length > MAX_SOCKET_PATH_BYTES:
+        value.document.report(
+            value.line,
+            "gateway.control_dir",
+            f"makes a control socket's path of {length} bytes; at most {MAX_SOCKET_PATH_BYTES} are possible",
+            "Choose a shorter control_dir or server name",
+            str(path),
+        )
+
+
+def _check_doors(section: Section, root: Value, exporter: ExporterSettings, receiver: ReceiverSection) -> None:
+    """Off loopback, whoever can reach a door could cause a restart: it must ask for a token."""
+    report = root.document.report
+    if not is_loopback(exporter.listen.host) and exporter.telemetry_token_file is None:
+        report(
+            section.line_of("exporter"),
+            "exporter.telemetry_token_file",
+            f"is missing: the exporter listens on {exporter.listen}, which is not loopback",
+            "Name a file with a token, or listen on 127.0.0.1",
+        )
+    settings = receiver.settings
+    if not is_loopback(settings.listen.host) and not settings.bearer_token_files:
+        report(
+            section.line_of("receiver"),
+            "receiver.authentication.bearer_token_files",
+            f"is empty: the receiver listens on {settings.listen}, which is not loopback",
+            "Name a file with a token, or listen on 127.0.0.1",
+        )

@@ -1,0 +1,46 @@
+"""Log lines as logfmt on stderr: ``ts=... level=... logger=... msg="..." key=value``.
+
+Fields given as ``extra={...}`` become pairs, so that a line can be searched without a parser of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class Logfmt(logging.Formatter):
+    """Format a record as one logfmt line; newlines never leave their quotes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without its end."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        pairs = [
+            f"ts={at.replace('+00:00', 'Z')}",
+            f"level={record.levelname.lower()}",
+            f"logger={record.name}",
+            f"msg={_quoted(record.getMessage())}",
+        ]
+        pairs += [f"{key}={_quoted(value)}" for key, value in vars(record).items() if key not in _STANDARD]
+        if record.exc_info:
+            pairs.append(f"exception={_quoted(self.formatException(record.exc_info))}")
+        return " ".join(pairs)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if text and not any(character in ' "=\\' or ord(character) < 32 for character in text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send every log line of this process to stderr as logfmt. Call once, from ``__main__``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Logfmt())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

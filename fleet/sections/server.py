@@ -1,0 +1,200 @@
+"""One entry of ``servers`` in fleet.yml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fleet import thresholds
+from fleet.errors import ConfigError
+from fleet.inventory import Mode, ProcessSelector, RestartVia, Server, ServerName, Transport
+from fleet.sections.values import address, mode, url
+from fleet.server_config import ServerConfig, read_server_config
+from fleet.signals import Severity
+
+if TYPE_CHECKING:
+    from fleet.parsing import Section, Value
+    from fleet.thresholds import Levels, Thresholds
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LATER_VIA: Final = ("pidfile", "command", "systemd", "supervisor", "pm2", "docker", "kubernetes")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDefaults:
+    """What a server takes from the rest of the file."""
+
+    mode: Mode
+    thresholds: Thresholds
+
+
+def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
+    """Read one server; problems are kept in its document. None when it has no usable name or URL."""
+    section = value.section()
+    name = section.require("name", _name, "Give the server a name such as codex")
+    transport = section.require("transport", _transport, "Write transport: http")
+    target = section.require("url", url, "Write the server's MCP endpoint, such as http://127.0.0.1:3001/mcp")
+    listen = section.read("listen", address, None)
+    command: tuple[str, ...] = section.read("command", _argv, ())
+    env: Mapping[str, str] = section.read("env", _env, {})
+    directory = section.read("working_directory", lambda v: v.path_value(), value.document.file.parent.resolve())
+    config = section.read("config_file", _config, None)
+    process = section.read("process", _process, None)
+    restart = section.read("restart", _restart, None)
+    own_mode = section.read("mode", mode, defaults.mode)
+    own: Thresholds = section.read("thresholds", read_thresholds, {})
+    _later(section)
+    section.finish()
+    _check_command(value, command, restart)
+    if name is None or transport is None or target is None:
+        return None
+    levels = _merged(value, own, config, defaults.thresholds)
+    return Server(
+        name, transport, target, listen, command, env, directory, config, process, restart, own_mode, levels
+    )  # fmt: skip
+
+
+def read_thresholds(value: Value) -> Thresholds:
+    """``{error_ratio: {warning: 0.02, critical: 0.05}}``: one level, or both, of any key of the table."""
+    section = value.section()
+    found: dict[str, Levels] = {}
+    for key in thresholds.TABLE:
+        levels = section.read(key, _levels, None)
+        if levels:
+            found[key] = levels
+    for key in thresholds.LATER_KEYS:
+        section.later(key, "its alert rule")
+    section.finish()
+    return found
+
+
+def _levels(value: Value) -> Levels | None:
+    section = value.section()
+    found = {
+        severity: level
+        for severity in Severity
+        if (level := section.read(severity.value, lambda v: v.number(0.0, 1e18), None)) is not None
+    }
+    section.finish()
+    return found
+
+
+def _merged(value: Value, own: Thresholds, config: ServerConfig | None, fleet: Thresholds) -> Thresholds:
+    of_file = {} if config is None else thresholds.own_levels(config.monitoring)
+    merged = thresholds.merged(own, of_file, fleet, thresholds.TABLE)
+    for key, levels in thresholds.crossing(merged):
+        shown = f"warning {levels[Severity.WARNING]:g}, critical {levels[Severity.CRITICAL]:g}"
+        beyond = "above" if thresholds.DIRECTIONS[key].value == ">=" else "below"
+        value.document.report(
+            value.line,
+            f"{value.path}.thresholds.{key}",
+            f"the levels cross: warning lies {beyond} critical once the server's file, its thresholds and the"
+            " fleet's are merged",
+            "Set both levels in the server's thresholds",
+            shown,
+        )
+    return merged
+
+
+def _name(value: Value) -> ServerName | None:
+    text = value.text()
+    if text is not None and not _NAME.fullmatch(text):
+        value.fail("must match [a-z0-9][a-z0-9_-]{0,62}", "Use lower-case letters, digits, _ and -")
+        return None
+    return None if text is None else ServerName(text)
+
+
+def _transport(value: Value) -> Transport | None:
+    text = value.choice({"http", "stdio"})
+    if text == "stdio":
+        value.fail("is not supported by this version: stdio servers", "Use a server that speaks Streamable HTTP")
+        return None
+    return None if text is None else Transport(text)
+
+
+def _argv(value: Value) -> tuple[str, ...]:
+    argv = value.each(lambda item: item.text())
+    if not argv:
+        value.fail("must name a program", "Write such as [node, server.js]")
+    return argv
+
+
+def _env(value: Value) -> Mapping[str, str]:
+    return {key: text for key, entry in value.section(secret=True).entries() if (text := entry.any_text()) is not None}
+
+
+def _config(value: Value) -> ServerConfig | None:
+    file = value.path_value()
+    if file is None:
+        return None
+    try:
+        return read_server_config(file)
+    except ConfigError as error:
+        value.document.problems.extend(error.problems)
+        return None
+
+
+def _process(value: Value) -> ProcessSelector | None:
+    section = value.section()
+    pid_file = section.read("pid_file", lambda v: v.path_value(), None)
+    port = section.read("port", lambda v: v.integer(1, 65535), None)
+    command_regex = section.read("command_regex", _regex, None)
+    section.later("systemd_unit", "processes found by their systemd unit")
+    section.finish()
+    if sum(found is not None for found in (pid_file, port, command_regex)) > 1:
+        value.fail("names more than one way to find the process", "Keep one of pid_file, port, command_regex")
+        return None
+    return ProcessSelector(pid_file, port, command_regex)
+
+
+def _regex(value: Value) -> str | None:
+    text = value.text()
+    if text is None:
+        return None
+    try:
+        re.compile(text)
+    except re.error as error:
+        value.fail(f"is not a regular expression: {error}", "Mend it; it is searched in the command line")
+        return None
+    return text
+
+
+def _restart(value: Value) -> RestartVia | None:
+    section = value.section()
+    via = section.require("via", lambda v: v.choice({*RestartVia, *_LATER_VIA}), "Write via: gateway")
+    section.later("on_exit", "restarts by the gateway itself")
+    if via in _LATER_VIA:
+        for key in ("argv", "unit", "socket", "program", "name", "container", "deployment", "namespace"):
+            section.take(key)
+        value.fail(f"is not supported by this version: restart via {via}", "Use {via: gateway} with a command")
+        via = None
+    section.finish()
+    return None if via is None else RestartVia(via)
+
+
+def _check_command(value: Value, command: tuple[str, ...], restart: RestartVia | None) -> None:
+    if restart is RestartVia.GATEWAY and not command:
+        value.document.report(
+            value.line, f"{value.path}.command", "is missing: restart via gateway starts the server by it",
+            "Write how to start the server, such as [node, server.js]",
+        )  # fmt: skip
+    if command and restart is None:
+        value.document.report(
+            value.line, f"{value.path}.restart", "is missing: nobody would run the command",
+            "Write restart: {via: gateway}, or remove command",
+        )  # fmt: skip
+
+
+def _later(section: Section) -> None:
+    section.later("host", "several receivers")
+    section.later("auth_file", "the check of the auth file")
+    section.later("enforce", "enforcing caps, timeouts and retries")
+    section.later("logs", "the log source")
+    section.later("audit_log", "the audit log")
+    section.later("tool_metrics", "metrics from a tool's result")
+    section.later_settings("sessions", "sessions counted in Redis")
+    section.later_settings("cache", "the response cache")
+    section.later_settings("probe", "active probes", {"interval_seconds": "15"})
+    section.later_settings("deploy", "deployment in phases", {"first_response_seconds": "5"})

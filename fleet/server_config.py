@@ -1,0 +1,183 @@
+"""A server's own TOML file: the steering wheel. Reading only, so far.
+
+The gateway follows its ``[mcp]`` and ``[performance]``, the thresholds its ``[monitoring]``. Sections and keys
+that nobody here knows are the server's own business and pass unread.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from fleet.errors import ConfigError, Problem
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What was read from ``file``; durations in seconds.
+
+    Attributes:
+        values: the whole parsed file.
+        monitoring: the numbers of ``[monitoring]``, for ``thresholds.own_levels``.
+        initial_response_seconds: longest wait for the first byte of an answer.
+        inactivity_seconds: longest silence inside an answer.
+        session_seconds: a session or modern client unseen for longer than this has ended.
+        enable_circuit_breaker: whether a breaker is configured.
+    """
+
+    file: Path
+    values: Table = field(repr=False)
+    monitoring: Mapping[str, float]
+    initial_response_seconds: float
+    inactivity_seconds: float
+    session_seconds: float
+    enable_circuit_breaker: bool
+
+
+DEFAULT_INITIAL_RESPONSE_SECONDS = 45.0
+DEFAULT_INACTIVITY_SECONDS = 30.0
+DEFAULT_SESSION_SECONDS = 600.0
+
+
+def read_server_config(file: Path) -> ServerConfig:
+    """Read and check ``file``.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or a key that is used here has the wrong type; every
+            mistake is named with its line.
+    """
+    text = _text(file)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((_broken(file, error),)) from error
+    reader = _Reader(file, text, values)
+    config = ServerConfig(
+        file=file,
+        values=values,
+        monitoring=reader.numbers("monitoring"),
+        initial_response_seconds=reader.milliseconds(
+            "performance", "initial_response_timeout", DEFAULT_INITIAL_RESPONSE_SECONDS
+        ),
+        inactivity_seconds=reader.milliseconds("performance", "inactivity_timeout", DEFAULT_INACTIVITY_SECONDS),
+        session_seconds=reader.milliseconds("mcp", "session_timeout_ms", DEFAULT_SESSION_SECONDS),
+        enable_circuit_breaker=reader.flag("performance", "enable_circuit_breaker"),
+    )
+    if reader.problems:
+        raise ConfigError(tuple(reader.problems))
+    return config
+
+
+def flattened(values: Table) -> dict[tuple[str, str], float]:
+    """The numbers and booleans (as 1 and 0) of the file as (section, key); nested sections are dotted."""
+    found: dict[tuple[str, str], float] = {}
+
+    def walk(section: str, table: Table) -> None:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                walk(f"{section}.{key}" if section else key, value)
+            elif isinstance(value, bool | int | float):
+                found[section, key] = float(value)
+
+    walk("", values)
+    return found
+
+
+def line_of(text: str, section: str, key: str) -> int:
+    """The 1-based line on which ``key`` of ``[section]`` stands, 0 when it is not written plainly."""
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+        if header:
+            current = header.group(1)
+        elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return number
+    return 0
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except OSError as error:
+        problem = Problem(
+            str(file), 0, "", f"cannot be read: {error.strerror}", "Check config_file and its permissions"
+        )
+        raise ConfigError((problem,)) from error
+    except UnicodeDecodeError as error:
+        problem = Problem(str(file), 0, "", f"is not UTF-8 at byte {error.start}", "Save the file as UTF-8")
+        raise ConfigError((problem,)) from error
+
+
+def _broken(file: Path, error: tomllib.TOMLDecodeError) -> Problem:
+    place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+    message = re.sub(r" \(at .*\)$", "", str(error))
+    column = f", column {place.group(2)}" if place else ""
+    taken = "overwrite" in message
+    remedy = (
+        "A key above already gives this name a value; rename or remove one of them"
+        if taken
+        else "Mend the syntax there"
+    )
+    return Problem(str(file), int(place.group(1)) if place else 0, "", f"is not TOML: {message}{column}", remedy)
+
+
+class _Reader:
+    """Typed look-ups that collect problems instead of raising at the first."""
+
+    def __init__(self, file: Path, text: str, values: Table) -> None:
+        self._file, self._text, self._values = file, text, values
+        self.problems: list[Problem] = []
+
+    def numbers(self, section: str) -> dict[str, float]:
+        """Numbers of a section. A threshold of another type is a problem, other keys are not ours."""
+        found: dict[str, float] = {}
+        for key, value in self._section(section).items():
+            if _is_number(value):
+                found[key] = float(value)
+            elif key.startswith("alert_thresholds_"):
+                self._fail(section, key, "must be a number", value, "Write a number without quotes")
+        return found
+
+    def milliseconds(self, section: str, key: str, default: float) -> float:
+        """A positive number of milliseconds, in seconds."""
+        value = self._section(section).get(key)
+        if value is None:
+            return default
+        if not _is_number(value) or not 0 < value <= 1e12:
+            self._fail(section, key, "must be a positive number of milliseconds", value, "Write such as 30000")
+            return default
+        return float(value) / 1000.0
+
+    def flag(self, section: str, key: str) -> bool:
+        """A boolean, False when absent."""
+        value = self._section(section).get(key, False)
+        if not isinstance(value, bool):
+            self._fail(section, key, "must be true or false", value, "Write true or false without quotes")
+            return False
+        return value
+
+    def _section(self, section: str) -> Table:
+        value = self._values.get(section, {})
+        if isinstance(value, dict):
+            return value
+        if not any(problem.key_path == section for problem in self.problems):
+            line = line_of(self._text, "", section)
+            self.problems.append(
+                Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", repr(value))
+            )
+        return {}
+
+    def _fail(self, section: str, key: str, message: str, value: object, remedy: str) -> None:
+        line = line_of(self._text, section, key)
+        self.problems.append(Problem(str(self._file), line, f"{section}.{key}", message, remedy, repr(value)))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,213 @@
+"""The snapshot that a gateway or a server reports of itself, as JSON over HTTP.
+
+Every figure is cumulative since ``started_at``, so a lost push costs nothing. The closed sets of label values
+live here, because the gateway counts by them and the exporter pre-initialises series from them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+from fleet.errors import PermanentError
+
+SCHEMA: Final = 1
+MAX_TELEMETRY_BYTES: Final = 4 * 1024 * 1024
+
+BOUNDS: Final[tuple[float, ...]] = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+)  # fmt: skip
+"""Upper bounds of the latency buckets in seconds. OpenTelemetry's, and 3, where a threshold stands."""
+
+SESSION_BOUNDS: Final[tuple[float, ...]] = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+"""Upper bounds of the session duration buckets in seconds."""
+
+TOOLS_CALL: Final = "tools/call"
+OTHER: Final = "other"
+
+JSONRPC_ERROR_CODES: Final = frozenset({"-32700", "-32600", "-32601", "-32602", "-32603", "-32000"})
+ERROR_TYPES: Final[tuple[str, ...]] = (
+    "tool_error", "timeout", "cancelled", "connection", "http_4xx", "http_5xx",
+    "-32700", "-32600", "-32601", "-32602", "-32603", "-32000", OTHER,
+)  # fmt: skip
+"""The closed set of ``error_type``; '' on an operation means that it succeeded."""
+
+NOT_THE_SERVERS_ERRORS: Final = ("cancelled", "-32602", "http_4xx")
+"""Error types that say nothing about the server's health: the caller's doing."""
+
+
+class Refused(enum.StrEnum):
+    """Why the gateway itself refused a call. The label ``reason``; such calls are never operations."""
+
+    RESTARTING = "restarting"
+    SESSIONS = "sessions"
+    QUEUE = "queue"
+    BREAKER = "breaker"
+    TIMEOUTS = "timeouts"
+    RETRIES = "retries"
+
+
+class BreakerState(enum.StrEnum):
+    """The states of a circuit breaker, worst last."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half_open"
+    OPEN = "open"
+
+
+def error_type_of_code(code: int) -> str:
+    """The ``error_type`` of a JSON-RPC error code: itself when it belongs to the closed set, else ``other``."""
+    text = str(code)
+    return text if text in JSONRPC_ERROR_CODES else OTHER
+
+
+class Operations(msgspec.Struct, frozen=True, kw_only=True):
+    """One latency histogram. ``buckets`` are cumulative counts per bound, without +Inf (that is ``count``)."""
+
+    method: str
+    tool: str = ""
+    error_type: str = ""
+    transport: str = "tcp"
+    count: int
+    sum: float
+    buckets: list[int]
+
+
+class Histogram(msgspec.Struct, frozen=True, kw_only=True):
+    """A histogram without labels; ``buckets`` cumulative as in ``Operations``, over ``SESSION_BOUNDS``."""
+
+    count: int = 0
+    sum: float = 0.0
+    buckets: list[int] = msgspec.field(default_factory=list)
+
+
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an exchange or supervision proved the server broken (0) or not (1), why, and since when."""
+
+    value: int = 1
+    reason: str = ""
+    at: float = 0.0
+
+
+class Sessions(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions alive now, the cap that is really enforced (None: none is), and those that ended."""
+
+    active: int = 0
+    limit: int | None = None
+    ended: Histogram = msgspec.field(default_factory=Histogram)
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """Lookups of cacheable things, those answered from the cache, entries now, entries thrown out."""
+
+    requests: int = 0
+    hits: int = 0
+    entries: int = 0
+    evictions: int = 0
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """One circuit breaker: its state now and how often it opened."""
+
+    name: str
+    state: BreakerState = BreakerState.CLOSED
+    opened: int = 0
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that wait now, and how many may."""
+
+    length: int = 0
+    limit: int | None = None
+
+
+class Bytes(msgspec.Struct, frozen=True, kw_only=True, rename={"in_": "in"}):
+    """Body bytes: ``in`` from clients, ``out`` to clients."""
+
+    in_: int = 0
+    out: int = 0
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model's tokens cost so far, in USD."""
+
+    model: str
+    usd: float
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the server, measured on the host where it runs. ``start_time`` in UNIX seconds."""
+
+    pid: int
+    start_time: float
+    resident_memory_bytes: int
+    cpu_seconds: float
+    open_fds: int
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):
+    """The whole body. ``source`` is ``HOST-PID-STARTED_AT`` and names its sender for ever."""
+
+    schema_: int = SCHEMA
+    source: str
+    started_at: float
+    final: bool = False
+    bounds: list[float] = msgspec.field(default_factory=lambda: list(BOUNDS))
+    operations: list[Operations] = msgspec.field(default_factory=list)
+    up: Up = msgspec.field(default_factory=Up)
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
+    cache: Cache = msgspec.field(default_factory=Cache)
+    breakers: list[Breaker] = msgspec.field(default_factory=list)
+    queue: Queue = msgspec.field(default_factory=Queue)
+    in_flight: int = 0
+    bytes: Bytes = msgspec.field(default_factory=Bytes)
+    refused: dict[str, int] = msgspec.field(default_factory=dict)
+    would_refuse: dict[str, int] = msgspec.field(default_factory=dict)
+    stray_output: int = 0
+    unreadable: int = 0
+    restarts: int = 0
+    cost: list[Cost] = msgspec.field(default_factory=list)
+    processes: list[Process] = msgspec.field(default_factory=list)
+
+
+_DECODER: Final = msgspec.json.Decoder(Telemetry)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode(telemetry: Telemetry) -> bytes:
+    """The JSON body of a push."""
+    return _ENCODER.encode(telemetry)
+
+
+def decode(body: bytes) -> Telemetry:
+    """Read a pushed body; unknown fields are ignored.
+
+    Raises:
+        PermanentError: not JSON, a missing or mistyped field, another schema, or buckets that do not fit.
+    """
+    try:
+        telemetry = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PermanentError(f"not a telemetry body: {error}") from error
+    _check(telemetry)
+    return telemetry
+
+
+def _check(telemetry: Telemetry) -> None:
+    if telemetry.schema_ != SCHEMA:
+        raise PermanentError(f"telemetry schema {telemetry.schema_} is not known here; this reads schema {SCHEMA}")
+    if not telemetry.source or len(telemetry.source) > 200:
+        raise PermanentError("telemetry source must have 1 to 200 characters")
+    if telemetry.bounds != sorted(set(telemetry.bounds)) or len(telemetry.bounds) > 64:
+        raise PermanentError("telemetry bounds must rise and be at most 64")
+    for entry in telemetry.operations:
+        if len(entry.buckets) != len(telemetry.bounds):
+            raise PermanentError(
+                f"operation {entry.method!r} has {len(entry.buckets)} buckets for {len(telemetry.bounds)} bounds"
+            )
+        if any(low > high for low, high in zip(entry.buckets, [*entry.buckets[1:], entry.count], strict=True)):
+            raise PermanentError(f"operation {entry.method!r} has buckets that are not cumulative")
+        if entry.count < 0 or entry.sum < 0 or (entry.buckets and entry.buckets[0] < 0):
+            raise PermanentError(f"operation {entry.method!r} has a negative figure")

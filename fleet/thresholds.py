@@ -1,0 +1,91 @@
+"""The threshold table and where its numbers come from.
+
+Highest first: the server's ``thresholds`` in fleet.yml, ``alert_thresholds_*`` of the server's own TOML, the
+fleet's ``thresholds``, the table. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from fleet.signals import SIGNALS, Direction, Severity
+
+Levels = Mapping[Severity, float]
+"""The level of each severity that is set."""
+
+Thresholds = Mapping[str, Levels]
+"""Threshold key (``error_ratio``) to its levels, in base units: seconds, bytes, ratios, sessions."""
+
+W, C = Severity.WARNING, Severity.CRITICAL
+
+TABLE: Final[Thresholds] = MappingProxyType(
+    {
+        "response_time_seconds": {W: 3.0, C: 5.0},
+        "cache_hit_ratio": {W: 0.6, C: 0.4},
+        "error_ratio": {W: 0.02, C: 0.05},
+        "sessions": {W: 12.0, C: 15.0},
+        "resident_memory_bytes": {W: 400e6, C: 512e6},
+    }
+)
+"""The defaults."""
+
+DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
+    {signal.threshold: signal.direction for signal in SIGNALS if signal.threshold is not None}
+)
+
+LATER_KEYS: Final = frozenset({"queue_length", "cost_usd_per_hour"})
+"""Known keys of fleet.yml whose rules are not built yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnThreshold:
+    """What one ``alert_thresholds_*`` key of a server's TOML means: which level it gives, and its unit factor."""
+
+    threshold: str
+    severity: Severity
+    factor: float
+
+
+OWN_KEYS: Final[Mapping[str, OwnThreshold]] = MappingProxyType(
+    {
+        "alert_thresholds_response_time_ms": OwnThreshold("response_time_seconds", C, 0.001),
+        "alert_thresholds_error_rate": OwnThreshold("error_ratio", C, 1.0),
+        "alert_thresholds_cache_hit_rate": OwnThreshold("cache_hit_ratio", W, 1.0),
+        "alert_thresholds_memory_usage_mb": OwnThreshold("resident_memory_bytes", C, 1e6),
+    }
+)
+"""Keys of the TOML's ``[monitoring]`` and the level that each one gives."""
+
+
+def own_levels(monitoring: Mapping[str, float]) -> Thresholds:
+    """The levels that the numbers of a TOML's ``[monitoring]`` give; other keys are ignored."""
+    levels: dict[str, dict[Severity, float]] = {}
+    for key, own in OWN_KEYS.items():
+        if key in monitoring:
+            levels.setdefault(own.threshold, {})[own.severity] = monitoring[key] * own.factor
+    return levels
+
+
+def merged(*sources: Thresholds) -> Thresholds:
+    """One table of all keys; each level comes from the first source that sets it."""
+    result: dict[str, dict[Severity, float]] = {}
+    for source in reversed(sources):
+        for key, levels in source.items():
+            result.setdefault(key, {}).update(levels)
+    return result
+
+
+def crossing(thresholds: Thresholds) -> list[tuple[str, Levels]]:
+    """The keys whose warning level lies beyond the critical one, with their levels."""
+    return [
+        (key, levels)
+        for key, levels in thresholds.items()
+        if W in levels and C in levels and _crosses(DIRECTIONS[key], levels[W], levels[C])
+    ]
+
+
+def _crosses(direction: Direction, warning: float, critical: float) -> bool:
+    return warning > critical if direction is Direction.HIGH else warning < critical

@@ -1,0 +1,188 @@
+"""What the journal holds: the only state of the receiver. Incidents are a fold over these (``receiver.incident``).
+
+An event is written before its effect is relied upon: a delivery before its 2xx, an intent before its act, an
+outcome after it. Times inside events are UNIX seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, NewType
+
+import msgspec
+
+IncidentId = NewType("IncidentId", str)
+"""``SERVER-SEQ`` where SEQ is the journal number of the delivery that opened it."""
+
+ActId = NewType("ActId", str)
+"""Identity of one act (a UUID), known to whoever carries it out, so that it can never be carried out twice."""
+
+
+class Via(enum.StrEnum):
+    """How alerts came in."""
+
+    WEBHOOK = "webhook"
+    RECONCILE = "reconcile"
+
+
+class Verdict(enum.StrEnum):
+    """What a measurement says of an act; the label ``verdict``. Inconclusive never counts as healed."""
+
+    HEALED = "healed"
+    NOT_HEALED = "not_healed"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Denied(enum.StrEnum):
+    """Why a guard refused a rung: the label ``reason``, the log field and the journal's word."""
+
+    SUGGEST = "suggest"
+    SEVERITY = "severity"
+    NO_RESTART_METHOD = "no_restart_method"
+    ALREADY_TRIED = "already_tried"
+    COOLDOWN = "cooldown"
+    SERVER_BUDGET = "server_budget"
+    FLEET_BUDGET = "fleet_budget"
+    CONCURRENT_TREATMENTS = "concurrent_treatments"
+
+
+class EscalationReason(enum.StrEnum):
+    """Why people are called."""
+
+    LADDER_EXHAUSTED = "ladder_exhausted"
+    INCONCLUSIVE = "inconclusive"
+    SERVER_BUDGET = "server_budget"
+    ACT_FAILED = "act_failed"
+
+
+class Closing(enum.StrEnum):
+    """Why an incident was closed: measured healthy after a treatment, or its alerts ended without one's proof."""
+
+    HEALED = "healed"
+    RESOLVED = "resolved"
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert of a delivery. ``server`` and ``signal`` are labels as they came: they select, never more."""
+
+    server: str
+    signal: str
+    severity: str
+    alertname: str
+    firing: bool
+    fingerprint: str
+    starts_at: str = ""
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
+    """Alerts that came in by the webhook or by reconciling. ``body_hash`` is SHA-256 in hex, "" when reconciled."""
+
+    via: Via
+    alerts: list[Alert]
+    body_hash: str = ""
+    truncated: int = 0
+    unusable: int = 0
+    """Alerts of the body that carry no server and signal: counted, nothing else."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True, tag="quarantined"):
+    """A body that could not be read: answered 2xx, because Alertmanager would send it for ever."""
+
+    reason: str
+    body_hash: str
+    size: int
+    excerpt: str
+
+
+class ActIntended(msgspec.Struct, frozen=True, kw_only=True, tag="act_intended"):
+    """Written before an act; without its ``ActEnded`` the act is verified, never blindly repeated."""
+
+    incident: IncidentId
+    server: str
+    act: ActId
+    action: str
+    signals: list[str]
+
+
+class ActEnded(msgspec.Struct, frozen=True, kw_only=True, tag="act_ended"):
+    """What became of an act. ``outcome`` is a ``fleet.lifecycle.outcome.Outcome``; ``findings`` is evidence."""
+
+    incident: IncidentId
+    server: str
+    act: ActId
+    action: str
+    outcome: str
+    detail: str
+    ended_at: float
+    findings: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
+    """A guard refused the next rung. Written once for each rung and reason of an incident."""
+
+    incident: IncidentId
+    server: str
+    action: str
+    reason: Denied
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal's measurement: ``value`` against ``threshold`` over ``window_seconds`` since the act ended.
+
+    ``evidence`` is the number of operations or scrapes that it rests on. ``reason`` says why it is inconclusive.
+    """
+
+    signal: str
+    verdict: Verdict
+    value: float | None = None
+    threshold: float | None = None
+    evidence: float | None = None
+    window_seconds: float = 0.0
+    query: str = ""
+    reason: str = ""
+
+
+class VerdictGiven(msgspec.Struct, frozen=True, kw_only=True, tag="verdict_given"):
+    """The verdict on an act over all signals of its incident: the worst of ``judgements``."""
+
+    incident: IncidentId
+    server: str
+    act: ActId
+    action: str
+    verdict: Verdict
+    judgements: list[Judgement]
+    final: bool = True
+    """False for a measurement that is still inconclusive and will be repeated."""
+
+
+class Escalated(msgspec.Struct, frozen=True, kw_only=True, tag="escalated"):
+    """People were called; McpRemediationExhausted fires while the incident is in this state."""
+
+    incident: IncidentId
+    server: str
+    reason: EscalationReason
+    detail: str = ""
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
+    """The end of an incident."""
+
+    incident: IncidentId
+    server: str
+    reason: Closing
+
+
+Event = Delivered | Quarantined | ActIntended | ActEnded | ActDenied | VerdictGiven | Escalated | Closed
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the journal: its number (1, 2, 3, ...), when it was written (UNIX seconds), the event."""
+
+    seq: int
+    at: float
+    event: Event
+
+
+TREATMENTS: Final = frozenset({"restart"})
+"""Actions that change the server: they spend budgets and are followed by a verdict. Evidence and escalate do not."""
