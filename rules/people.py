@@ -1,0 +1,134 @@
+"""Alerts for people: automation cannot act, did not help, or is not there. Pure.
+
+None of them has a label ``signal``: that label is what sends an alert to the receiver for treatment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from rules.alerts import runbook_url, timing
+from rules.recording import Rule
+
+UNTREATED_SECONDS: Final = 600
+"""How long a treatable critical alert may fire before people are called, whatever the receiver says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleAlert:
+    """One alert that pages; ``expression`` must keep the labels that the texts name."""
+
+    alert: str
+    severity: str
+    expression: str
+    summary: str
+    description: str
+    hold_seconds: int = 0
+    keep_firing_seconds: int = 0
+
+    def rule(self) -> Rule:
+        """The rule as it stands in the file."""
+        return {
+            "alert": self.alert,
+            "expr": self.expression,
+            **timing(self.hold_seconds, self.keep_firing_seconds),
+            "labels": {"severity": self.severity},
+            "annotations": {
+                "summary": self.summary,
+                "description": self.description,
+                "runbook_url": runbook_url(self.alert),
+            },
+        }
+
+
+def people_rules() -> list[Rule]:
+    """Every alert for people."""
+    return [alert.rule() for alert in _PEOPLE]
+
+
+def _missing(job: str) -> str:
+    return f'absent(up{{job="{job}"}})'
+
+
+_PEOPLE: Final = (
+    PeopleAlert(
+        alert="McpUntreated",
+        severity="critical",
+        # The signal moves to a label of another name, or this alert itself would be sent for treatment.
+        expression=(
+            "max by (server, untreated_signal) (\n"
+            '  label_replace(ALERTS{alertstate="firing",severity="critical",signal!="",server!=""}, '
+            '"untreated_signal", "$1", "signal", "(.+)")\n'
+            ") > 0"
+        ),
+        hold_seconds=UNTREATED_SECONDS,
+        summary="MCP server {{ $labels.server }} stays ill: {{ $labels.untreated_signal }}",
+        description=(
+            "A critical {{ $labels.untreated_signal }} alert of {{ $labels.server }} has been firing for more than "
+            "10 minutes. Automation did not heal it, whatever it reports of itself."
+        ),
+    ),
+    PeopleAlert(
+        alert="McpRemediationExhausted",
+        severity="critical",
+        expression='max by (server) (mcp_remediation_incidents{state="escalated",server!=""}) > 0',
+        # A restart of the receiver must not resolve the page and send it again.
+        keep_firing_seconds=300,
+        summary="Automation gave up on MCP server {{ $labels.server }}",
+        description=(
+            "The receiver escalated the incident of {{ $labels.server }}: its ladder is used up, or a guard refuses "
+            "to go on. Nothing more will be tried until a person acts."
+        ),
+    ),
+    PeopleAlert(
+        alert="McpReceiverDown",
+        severity="critical",
+        expression=f'up{{job="mcp-receiver"}} == 0\nor\n{_missing("mcp-receiver")}',
+        hold_seconds=120,
+        summary="The mcp-medic receiver is down",
+        description=(
+            "Prometheus cannot scrape the receiver {{ $labels.instance }} (job {{ $labels.job }}). "
+            "Alerts fire, but nothing treats them."
+        ),
+    ),
+    PeopleAlert(
+        alert="McpExporterDown",
+        severity="critical",
+        expression=f'max by (job) (up{{job="mcp-exporter"}}) == 0\nor\n{_missing("mcp-exporter")}',
+        hold_seconds=60,
+        summary="No mcp-medic exporter can be scraped",
+        description="Prometheus reaches no target of job {{ $labels.job }}: all MCP servers are unobserved.",
+    ),
+    PeopleAlert(
+        # Two levels under one name: only the critical one mutes the servers' alerts (deploy/alertmanager.yml),
+        # because one dead exporter of several says nothing about the servers that the others see.
+        alert="McpExporterDown",
+        severity="warning",
+        expression='up{job="mcp-exporter"} == 0\nand on (job) (max by (job) (up{job="mcp-exporter"}) == 1)',
+        hold_seconds=60,
+        summary="The mcp-medic exporter {{ $labels.instance }} is down",
+        description="Prometheus cannot scrape {{ $labels.instance }}: MCP servers that only it sees are unobserved.",
+    ),
+    PeopleAlert(
+        alert="McpNotificationsFailing",
+        severity="critical",
+        expression=(
+            'sum by (instance) (increase(alertmanager_notifications_failed_total{integration="webhook"}[5m])) > 0'
+        ),
+        # As long as the window: one failed delivery that the retry mended ends inside it and pages nobody.
+        hold_seconds=300,
+        summary="Alertmanager {{ $labels.instance }} cannot deliver to webhooks",
+        description=(
+            "Alertmanager {{ $labels.instance }} failed to deliver webhook notifications for more than 5 minutes, "
+            "{{ $value | humanize }} times in the last 5: the receiver does not learn what to treat."
+        ),
+    ),
+    PeopleAlert(
+        alert="McpWatchdog",
+        severity="info",
+        expression="vector(1)",
+        summary="Alerting works",
+        description="This alert always fires. When it stops arriving, Prometheus or Alertmanager is down.",
+    ),
+)

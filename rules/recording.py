@@ -1,0 +1,101 @@
+"""Recording rules: each signal's value and evidence, the thresholds that judge it, and figures for dashboards. Pure.
+
+No name holds a window (``mcp:signal_error_ratio``, not ``...:ratio5m``), because ``rules.scale`` changes windows
+and must not change names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fleet.signals import SIGNALS, Severity, Signal
+from fleet.thresholds import TABLE
+from rules.promql import duration
+
+Rule = dict[str, object]
+"""One rule as it stands in a rule file."""
+
+THRESHOLD_WINDOW: Final = "5m"
+"""How long a threshold outlives its exporter's silence. A gap in scraping must neither restart an alert's ``for``
+nor let a server that has a level of its own be judged by the table."""
+
+_CALLS: Final = 'mcp_method_name="tools/call"'
+_ANSWERED: Final = f'{_CALLS},error_type=~"|timeout",server!=""'
+
+
+def value_name(signal: Signal) -> str:
+    """The series that holds the signal's value per server."""
+    return f"mcp:signal_{signal.name}"
+
+
+def evidence_name(signal: Signal) -> str:
+    """The series that holds how many operations or lookups the value rests on."""
+    return f"mcp:evidence_{signal.name}"
+
+
+def threshold_name(key: str) -> str:
+    """The series that holds the levels of a threshold key, with the labels ``server`` and ``severity``."""
+    return f"mcp:threshold_{key}"
+
+
+def window(signal: Signal) -> str:
+    """The range over which the rules take the signal."""
+    return duration(signal.window_seconds * 1000)
+
+
+def signal_rules() -> list[Rule]:
+    """Value, evidence and threshold of each signal; they stand before the alerts that read them."""
+    return [rule for signal in SIGNALS for rule in _of_signal(signal)]
+
+
+def dashboard_rules() -> list[Rule]:
+    """Figures that people look at and no alert reads."""
+    return [
+        *(_quantile(percent) for percent in (50, 99)),
+        {
+            "record": "mcp:calls_per_second",
+            "expr": f'sum by (server) (rate(mcp_server_operation_duration_seconds_count{{{_CALLS},server!=""}}[5m]))',
+        },
+    ]
+
+
+def _of_signal(signal: Signal) -> Iterator[Rule]:
+    yield {"record": value_name(signal), "expr": signal.value(window(signal))}
+    if signal.rests_on_traffic:
+        yield {"record": evidence_name(signal), "expr": signal.evidence_count(window(signal))}
+    if signal.threshold is not None:
+        yield {"record": threshold_name(signal.threshold), "expr": _threshold(signal.threshold, _PRESENCE[signal.name])}
+
+
+_PRESENCE: Final = {
+    "error_ratio": "mcp_server_operation_duration_seconds_count",
+    "response_time": "mcp_server_operation_duration_seconds_count",
+    "memory": "mcp_server_resident_memory_max_bytes",
+    "sessions": "mcp_server_sessions",
+    "cache_hit_ratio": "mcp_server_cache_requests_total",
+}
+"""The series whose presence says that a server without thresholds of its own has the signal all the same."""
+
+
+def _threshold(key: str, presence: str) -> str:
+    # Matching "on (server)": a server either has all its levels from its exporter or all from the table, so that
+    # levels of two sources never cross.
+    defaults = "\n  or\n".join(_default(severity, level, presence) for severity, level in TABLE[key].items())
+    return (
+        f'max by (server, severity) (last_over_time(mcp_threshold_{key}{{server!=""}}[{THRESHOLD_WINDOW}]))\n'
+        f"or on (server) (\n{defaults}\n)"
+    )
+
+
+def _default(severity: Severity, level: float, presence: str) -> str:
+    present = f'group by (server) ({presence}{{server!=""}})'
+    return f'  label_replace({level:.12g} * {present}, "severity", "{severity}", "", "")'
+
+
+def _quantile(percent: int) -> Rule:
+    buckets = f"rate(mcp_server_operation_duration_seconds_bucket{{{_ANSWERED}}}[5m])"
+    return {
+        "record": f"mcp:response_time_p{percent}_seconds",
+        "expr": f"histogram_quantile({percent / 100:g}, sum by (server, le) ({buckets}))",
+    }
