@@ -1,0 +1,40 @@
+"""Restart the server by the method that fleet.yml names; the act's id is the restart's id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleet.lifecycle.methods import METHODS
+from fleet.lifecycle.outcome import Outcome, RestartOutcome
+from receiver.actions.act import ActContext, ActResult
+
+if TYPE_CHECKING:
+    from fleet.lifecycle.methods import RestartMethod
+
+
+async def perform(context: ActContext) -> ActResult:
+    """Restart once for this act's id."""
+    method = _method(context)
+    if method is None:
+        return _no_method(context)
+    return _result(await method.restart(context.server, context.control_dir, context.act))
+
+
+async def verify(context: ActContext) -> ActResult:
+    """Ask whether the restart of this act's id took place; causes none."""
+    method = _method(context)
+    if method is None:
+        return _no_method(context)
+    return _result(await method.verify(context.server, context.control_dir, context.act))
+
+
+def _method(context: ActContext) -> RestartMethod | None:
+    return None if context.server.restart is None else METHODS[context.server.restart]
+
+
+def _no_method(context: ActContext) -> ActResult:
+    return ActResult(Outcome.FAILED, f"fleet.yml names no way to restart {context.server.name}")
+
+
+def _result(outcome: RestartOutcome) -> ActResult:
+    return ActResult(outcome.outcome, outcome.detail, outcome.ended_at)

@@ -1,0 +1,157 @@
+"""Asks Prometheus. It knows no muting and has no grouping lag, so it is the judge of acts and of the end.
+
+Every failure comes back as one sentence in a value, never as health and never as an exception: what could not be
+measured is inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+
+from fleet.errors import PermanentError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUERY_SECONDS: Final = 5.0
+"""Longest wait for one answer; an instant query over minutes of one server takes milliseconds."""
+
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+USUAL_SCRAPE_SECONDS: Final = 15.0
+_LEARNED_FOR_SECONDS: Final = 300.0
+_SEEN_RANGE: Final = "5m"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One element of an instant vector."""
+
+    labels: dict[str, str]
+    value: float
+
+
+class Prometheus:
+    """A client of one Prometheus. ``now`` gives UNIX seconds."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, now: Callable[[], float]) -> None:
+        self._session = session
+        self._url = url
+        self._now = now
+        self._intervals: dict[str, tuple[float, float]] = {}
+
+    async def vector(self, query: str, at: float | None = None) -> list[Sample]:
+        """The samples of an instant query at ``at`` (UNIX seconds, default now).
+
+        Raises:
+            UnreachableError: no answer in time; names the address.
+            PermanentError: Prometheus refused the query, or answered something else than a vector.
+        """
+        result = await self._query(query, at)
+        try:
+            samples = [Sample(dict(item["metric"]), float(item["value"][1])) for item in result]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise PermanentError(f"{self._url} answered a query with something that is no vector") from error
+        return samples
+
+    async def one_value(self, query: str, at: float | None = None) -> float | None:
+        """The value of a query that yields at most one sample; None without one or when it is not a number.
+
+        Raises:
+            UnreachableError, PermanentError: as ``vector``.
+        """
+        samples = await self.vector(query, at)
+        if len(samples) > 1:
+            raise PermanentError(f"{len(samples)} samples came back where one was asked for")
+        if not samples or math.isnan(samples[0].value):
+            return None
+        return samples[0].value
+
+    async def firing_alerts(self, server: str) -> list[str]:
+        """The names of the firing alerts that speak of ``server`` (a configured name) and of a signal.
+
+        Raises:
+            UnreachableError, PermanentError: as ``vector``.
+        """
+        query = f'ALERTS{{alertstate="firing",signal!="",server="{server}"}}'
+        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
+
+    async def scrape_seconds(self, server: str) -> float:
+        """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.
+
+        The samples are asked, not the configuration: they are right whoever scrapes, by whatever job, and a server
+        that reports by OpenTelemetry is covered too.
+        """
+        learned = self._intervals.get(server)
+        if learned is not None and self._now() - learned[1] < _LEARNED_FOR_SECONDS:
+            return learned[0]
+        query = (
+            f'mcp_server_up{{server="{server}"}}[{_SEEN_RANGE}]'
+            # Range selectors cannot be joined by "or", so the second name is only asked when the first is absent.
+        )
+        for selector in (query, f'target_info{{server="{server}"}}[{_SEEN_RANGE}]'):
+            seconds = await self._interval_of(selector)
+            if seconds is not None:
+                self._intervals[server] = (seconds, self._now())
+                return seconds
+        return learned[0] if learned is not None else USUAL_SCRAPE_SECONDS
+
+    async def _interval_of(self, selector: str) -> float | None:
+        try:
+            result = await self._query(selector, None)
+            gaps = [
+                float(later[0]) - float(earlier[0])
+                for series in result
+                for earlier, later in zip(series["values"], series["values"][1:], strict=False)
+            ]
+        except (UnreachableError, PermanentError, KeyError, TypeError, ValueError, IndexError):
+            return None
+        return max(0.05, round(statistics.median(gaps), 3)) if gaps else None
+
+    async def _query(self, query: str, at: float | None) -> list[Any]:
+        form = {"query": query, "time": f"{self._now() if at is None else at:.3f}", "timeout": f"{QUERY_SECONDS:g}s"}
+        body = await self._post("/api/v1/query", form)
+        if not isinstance(body, dict) or body.get("status") != "success":
+            reason = body.get("error") if isinstance(body, dict) else None
+            raise PermanentError(f"{self._url} refused a query: {str(reason or 'no reason given')[:200]}")
+        data = body.get("data")
+        result = data.get("result") if isinstance(data, dict) else None
+        if not isinstance(result, list):
+            raise PermanentError(f"{self._url} answered a query without a result")
+        return result
+
+    async def _post(self, path: str, form: dict[str, str]) -> object:
+        timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
+        try:
+            async with self._session.post(
+                f"{self._url}{path}", data=form, timeout=timeout, allow_redirects=False
+            ) as answer:
+                body = await read_bounded(answer, MAX_ANSWER_BYTES)
+        except TimeoutError as error:
+            raise UnreachableError(f"Prometheus at {self._url} did not answer within {QUERY_SECONDS:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"Prometheus at {self._url} cannot be reached: {error}") from error
+        try:
+            decoded: object = msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            raise PermanentError(f"Prometheus at {self._url} answered {answer.status} without JSON") from error
+        return decoded
+
+
+async def read_bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The whole body, at most ``limit`` bytes.
+
+    Raises:
+        PermanentError: it is larger.
+    """
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(65536):
+        body += chunk
+        if len(body) > limit:
+            raise PermanentError(f"{answer.url.origin()} answered with more than {limit} bytes")
+    return bytes(body)
