@@ -133,7 +133,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         threshold=None,
         fixed_critical=0.0,
         window_seconds=60,
-        hold_seconds=60,
+        # One failed scrape is remembered for the whole window, so a hold as long as that would fire for it.
+        hold_seconds=90,
         keep_firing_seconds=0,
     ),
     Signal(

@@ -47,8 +47,10 @@ def people_rules() -> list[Rule]:
     return [alert.rule() for alert in _PEOPLE]
 
 
-def _missing(job: str) -> str:
-    return f'absent(up{{job="{job}"}})'
+def _vanished(job: str) -> str:
+    # Not absent(): a Prometheus that never had this job judges servers that report by themselves, and their alerts
+    # must not be muted for the want of a program that nobody installed.
+    return f'max by (job) (0 * last_over_time(up{{job="{job}"}}[1d])) unless on (job) up{{job="{job}"}}'
 
 
 _PEOPLE: Final = (
@@ -84,7 +86,7 @@ _PEOPLE: Final = (
     PeopleAlert(
         alert="McpReceiverDown",
         severity="critical",
-        expression=f'up{{job="mcp-receiver"}} == 0\nor\n{_missing("mcp-receiver")}',
+        expression=f'up{{job="mcp-receiver"}} == 0\nor\n{_vanished("mcp-receiver")}',
         hold_seconds=120,
         summary="The mcp-medic receiver is down",
         description=(
@@ -95,7 +97,7 @@ _PEOPLE: Final = (
     PeopleAlert(
         alert="McpExporterDown",
         severity="critical",
-        expression=f'max by (job) (up{{job="mcp-exporter"}}) == 0\nor\n{_missing("mcp-exporter")}',
+        expression=f'max by (job) (up{{job="mcp-exporter"}}) == 0\nor\n{_vanished("mcp-exporter")}',
         hold_seconds=60,
         summary="No mcp-medic exporter can be scraped",
         description="Prometheus reaches no target of job {{ $labels.job }}: all MCP servers are unobserved.",

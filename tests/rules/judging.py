@@ -1,0 +1,138 @@
+"""Made-up series of a server's life, and promtool as the judge of what the shipped rules say about them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from fleet.telemetry import BOUNDS
+from rules.generate import RULES_FILE
+from stack.tools import find
+
+Series = dict[str, str]
+"""A series to its samples, 15 s apart, in promtool's notation."""
+
+STEP = "15s"
+PER_MINUTE = 4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of steady traffic; numbers are per scrape of 15 s.
+
+    ``took`` maps an upper bound of the latency buckets (or infinity) to the calls that ended well within it;
+    ``failed`` an error type to the calls that ended so. ``restarted`` sets every counter to 0 before it.
+    ``scraped`` False leaves a gap.
+    """
+
+    minutes: float
+    took: Mapping[float, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    restarted: bool = False
+    scraped: bool = True
+
+    @property
+    def steps(self) -> int:
+        return round(self.minutes * PER_MINUTE)
+
+
+def traffic(*phases: Phase, server: str = "a", errors_total: bool = True, more: str = "") -> Series:
+    """The histogram and error counter of a server that lives through ``phases``.
+
+    ``errors_total`` False is a server that reports by OpenTelemetry's names alone; ``more`` are further labels.
+    """
+    labels = f'server="{server}",mcp_method_name="tools/call"{more}'
+    types = sorted({kind for phase in phases for kind in phase.failed})
+    histogram = "mcp_server_operation_duration_seconds"
+    series: Series = {}
+    for kind in ["", *types]:
+        per_step = [_within(phase, kind) for phase in phases]
+        # OpenTelemetry's SDK leaves the label away where nothing failed; ours writes it empty.
+        error = f',error_type="{kind}"' if kind or errors_total else ""
+        for place, bound in enumerate([*BOUNDS, float("inf")]):
+            le = "+Inf" if bound == float("inf") else str(bound)
+            series[f'{histogram}_bucket{{{labels}{error},le="{le}"}}'] = _counter(phases, [p[place] for p in per_step])
+        series[f"{histogram}_count{{{labels}{error}}}"] = _counter(phases, [p[-1] for p in per_step])
+        if kind and errors_total:
+            name = f"mcp_server_errors_total{{{labels}{error}}}"
+            series[name] = _counter(phases, [phase.failed.get(kind, 0) for phase in phases])
+    return series
+
+
+def lookups(*phases: tuple[float, int, int], server: str = "a") -> Series:
+    """The cache counters over phases of (minutes, lookups per scrape, hits per scrape)."""
+    lives = [Phase(minutes) for minutes, _, _ in phases]
+    return {
+        f'mcp_server_cache_requests_total{{server="{server}"}}': _counter(lives, [asked for _, asked, _ in phases]),
+        f'mcp_server_cache_hits_total{{server="{server}"}}': _counter(lives, [hit for _, _, hit in phases]),
+    }
+
+
+def gauge(name: str, *phases: tuple[float, float | None], labels: str = 'server="a"') -> Series:
+    """A gauge over phases of (minutes, value); None is a gap."""
+    shown = [("_" if value is None else f"{value:.12g}", round(minutes * PER_MINUTE)) for minutes, value in phases]
+    return {f"{name}{{{labels}}}": " ".join(text for text, steps in shown for _ in range(steps))}
+
+
+def counter(name: str, *phases: tuple[float, int], labels: str) -> Series:
+    """A counter over phases of (minutes, increase per scrape)."""
+    return {f"{name}{{{labels}}}": _counter([Phase(minutes) for minutes, _ in phases], [step for _, step in phases])}
+
+
+def thresholds(key: str, warning: float, critical: float, *, minutes: float = 60, labels: str = 'server="a"') -> Series:
+    """Threshold series as the exporter publishes them."""
+    return {
+        **gauge(f"mcp_threshold_{key}", (minutes, warning), labels=f'{labels},severity="warning"'),
+        **gauge(f"mcp_threshold_{key}", (minutes, critical), labels=f'{labels},severity="critical"'),
+    }
+
+
+def _within(phase: Phase, kind: str) -> list[int]:
+    """Calls per scrape that ended as ``kind``, cumulative over the bounds and infinity."""
+    if kind == "":
+        return [sum(n for bound, n in phase.took.items() if bound <= limit) for limit in [*BOUNDS, float("inf")]]
+    failed = phase.failed.get(kind, 0)
+    # A timeout lasted longer than any bucket, other failures are fast: the way in which failures look like health.
+    return [0 if kind == "timeout" else failed] * len(BOUNDS) + [failed]
+
+
+def _counter(phases: Sequence[Phase], per_step: Sequence[int]) -> str:
+    total = 0
+    samples: list[str] = []
+    for phase, increase in zip(phases, per_step, strict=True):
+        total = 0 if phase.restarted else total
+        for _ in range(phase.steps):
+            total += increase
+            samples.append(str(total) if phase.scraped else "_")
+    return " ".join(samples)
+
+
+def judge(folder: Path, series: Series, tests: Mapping[str, object]) -> None:
+    """Let promtool run the shipped rules over ``series`` and hold what they say against ``tests``."""
+    document = {
+        "rule_files": [str(RULES_FILE)],
+        "evaluation_interval": STEP,
+        "tests": [
+            {
+                "interval": STEP,
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                **tests,
+            }
+        ],
+    }
+    file = folder / "rules.test.yml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False, width=10_000), encoding="utf-8")
+    result = subprocess.run(
+        [find("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def samples(expression: str, at: str, expected: Mapping[str, float]) -> dict[str, object]:
+    """One expression test: ``expected`` maps a series without a name, ``{server="a"}``, to its value."""
+    found = [{"labels": labels, "value": value} for labels, value in expected.items()]
+    return {"expr": expression, "eval_time": at, "exp_samples": found}

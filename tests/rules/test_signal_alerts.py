@@ -1,0 +1,317 @@
+"""Each row of the threshold table, judged by promtool: at the numbers, just below, without traffic, over a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from fleet.signals import BY_ALERT
+from tests.rules.judging import Phase, Series, counter, gauge, judge, lookups, samples, thresholds, traffic
+
+BOTH = ("critical", "warning")
+WARNING = ("warning",)
+CRITICAL = ("critical",)
+NONE: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One life of a server: at each time (``10m``), at which severities the alert fires; no other signal may fire."""
+
+    name: str
+    alert: str
+    series: Series
+    firing: Mapping[str, tuple[str, ...]]
+
+
+RATIO = thresholds("error_ratio", 0.02, 0.05)
+SLOW = thresholds("response_time_seconds", 3, 5)
+HITS = thresholds("cache_hit_ratio", 0.6, 0.4)
+CAP = thresholds("sessions", 12, 15)
+RSS = thresholds("resident_memory_bytes", 400e6, 512e6)
+
+
+def failing(failed: int, of: int, *, minutes: float = 15, kind: str = "tool_error") -> Phase:
+    return Phase(minutes, {0.1: of - failed}, {kind: failed})
+
+
+def errors(name: str, firing: Mapping[str, tuple[str, ...]], *phases: Phase, levels: Series = RATIO) -> Case:
+    return Case(name, "McpErrorRatioHigh", {**levels, **traffic(*phases)}, firing)
+
+
+CALM = failing(0, 100)
+
+ERROR_RATIO = [
+    errors("at the critical number", {"10m": BOTH}, failing(5, 100)),
+    errors("just below the critical number", {"10m": WARNING}, failing(49, 1000)),
+    errors("at the warning number", {"10m": WARNING}, failing(2, 100)),
+    errors("just below the warning number", {"10m": NONE}, failing(19, 1000)),
+    errors("every call fails", {"10m": BOTH}, failing(10, 10)),
+    errors("without traffic after failures", {"4m": BOTH, "15m": NONE}, failing(9, 10, minutes=5), failing(0, 0)),
+    errors(
+        "fewer calls than the guard asks for",
+        {"6m": NONE},
+        failing(0, 0, minutes=5),
+        failing(4, 4, minutes=0.5),
+        failing(0, 0),
+    ),
+    errors("not before it lasted", {"1m45s": NONE, "3m": BOTH}, failing(10, 10)),
+    errors("resolves when calls succeed again", {"9m": BOTH, "18m": NONE}, failing(5, 10, minutes=10), CALM),
+    errors(
+        "a restart sets the counters back while it is calm",
+        {"10m": NONE, "11m": NONE, "14m": NONE},
+        failing(0, 100, minutes=10),
+        Phase(10, {0.1: 100}, {"tool_error": 0}, restarted=True),
+    ),
+    errors(
+        "a restart sets the counters back while it fails",
+        {"10m": BOTH, "11m": BOTH, "14m": BOTH},
+        failing(10, 100, minutes=10),
+        Phase(10, {0.1: 90}, {"tool_error": 10}, restarted=True),
+    ),
+    errors(
+        "a gap of a minute in scraping",
+        {"10m": BOTH, "11m": BOTH, "14m": BOTH},
+        failing(10, 100, minutes=10),
+        Phase(1, {0.1: 90}, {"tool_error": 10}, scraped=False),
+        failing(10, 100),
+    ),
+    errors(
+        "the callers' own mistakes",
+        {"10m": NONE},
+        Phase(15, {0.1: 50}, {"cancelled": 20, "-32602": 20, "http_4xx": 10}),
+    ),
+    errors(
+        "the server's level of its own wins",
+        {"10m": WARNING},
+        failing(10, 100),
+        levels=thresholds("error_ratio", 0.1, 0.5),
+    ),
+    errors(
+        "two exporters with the same thresholds",
+        {"10m": BOTH},
+        failing(10, 100),
+        levels={
+            **thresholds("error_ratio", 0.02, 0.05, labels='server="a",instance="one"'),
+            **thresholds("error_ratio", 0.02, 0.05, labels='server="a",instance="two"'),
+        },
+    ),
+    Case(
+        "OpenTelemetry's names alone are judged by the table",
+        "McpErrorRatioHigh",
+        traffic(failing(0, 100, minutes=1), failing(5, 100), errors_total=False),
+        {"10m": BOTH},
+    ),
+    Case(
+        "OpenTelemetry's names alone, warning",
+        "McpErrorRatioHigh",
+        traffic(failing(3, 100), errors_total=False),
+        {"10m": WARNING},
+    ),
+    Case(
+        "series of no server",
+        "McpErrorRatioHigh",
+        traffic(failing(50, 100), errors_total=False, server=""),
+        {"10m": NONE},
+    ),
+]
+
+
+def slow(name: str, firing: Mapping[str, tuple[str, ...]], *phases: Phase, levels: Series = SLOW) -> Case:
+    return Case(name, "McpResponseTimeHigh", {**levels, **traffic(*phases)}, firing)
+
+
+RESPONSE_TIME = [
+    # 95 of 100 calls end within the bound: p95 is the bound itself.
+    slow("at the critical number", {"10m": BOTH}, Phase(15, {5: 95, 10: 5})),
+    slow("just below the critical number", {"10m": WARNING}, Phase(15, {5: 96, 10: 4})),
+    slow("at the warning number", {"10m": WARNING}, Phase(15, {3: 95, 5: 5})),
+    slow("just below the warning number", {"10m": NONE}, Phase(15, {3: 96, 5: 4})),
+    slow("longer than every bucket", {"10m": BOTH}, Phase(15, {inf: 10})),
+    slow("without traffic", {"4m": BOTH, "15m": NONE}, Phase(5, {10: 10}), Phase(15)),
+    slow("fewer calls than the guard asks for", {"6m": NONE}, Phase(5), Phase(0.5, {10: 4}), Phase(10)),
+    slow(
+        "timeouts count",
+        {"10m": BOTH},
+        Phase(15, {0.1: 10}, {"timeout": 1}),
+        levels={**SLOW, **thresholds("error_ratio", 1, 1)},
+    ),
+    slow(
+        "fast failures do not look like health",
+        {"10m": BOTH},
+        Phase(15, {10: 10}, {"tool_error": 500}),
+        levels={**SLOW, **thresholds("error_ratio", 1, 1)},
+    ),
+    slow("resolves", {"9m": BOTH, "18m": NONE}, Phase(10, {10: 10}), Phase(15, {0.1: 10})),
+    slow(
+        "a restart while it is slow",
+        {"10m": BOTH, "11m": BOTH, "14m": BOTH},
+        Phase(10, {10: 10}),
+        Phase(10, {10: 10}, restarted=True),
+    ),
+    slow(
+        "a restart while it is fast",
+        {"11m": NONE, "14m": NONE},
+        Phase(10, {0.1: 10}),
+        Phase(10, {0.1: 10}, restarted=True),
+    ),
+    slow(
+        "the server's level of its own wins",
+        {"10m": NONE},
+        Phase(15, {10: 10}),
+        levels=thresholds("response_time_seconds", 20, 30),
+    ),
+    Case(
+        "OpenTelemetry's names alone",
+        "McpResponseTimeHigh",
+        traffic(Phase(15, {10: 10}), errors_total=False),
+        {"10m": BOTH},
+    ),
+    slow("not before it lasted", {"1m45s": NONE, "3m": BOTH}, Phase(15, {10: 10})),
+]
+
+
+def hit(name: str, firing: Mapping[str, tuple[str, ...]], *phases: tuple[float, int, int]) -> Case:
+    return Case(name, "McpCacheHitRatioLow", {**HITS, **lookups(*phases)}, firing)
+
+
+CACHE_HIT_RATIO = [
+    hit("at the critical number", {"20m": BOTH}, (30, 100, 40)),
+    hit("just above the critical number", {"20m": WARNING}, (30, 1000, 401)),
+    hit("at the warning number", {"20m": WARNING}, (30, 100, 60)),
+    hit("just above the warning number", {"20m": NONE}, (30, 1000, 601)),
+    hit("without lookups", {"20m": NONE}, (30, 0, 0)),
+    hit("fewer lookups than the guard asks for", {"26m": NONE}, *[(0.25, 1, 0), (0.75, 0, 0)] * 30),
+    hit("a cold cache warms up", {"9m": NONE, "20m": NONE}, (5, 100, 0), (30, 100, 90)),
+    hit("resolves", {"20m": BOTH, "32m": NONE}, (20.25, 100, 10), (20, 100, 90)),
+    Case("without thresholds the table judges", "McpCacheHitRatioLow", lookups((30, 100, 10)), {"20m": BOTH}),
+]
+
+
+def sessions(
+    name: str, firing: Mapping[str, tuple[str, ...]], *phases: tuple[float, float | None], more: Series | None = None
+) -> Case:
+    return Case(name, "McpSessionsHigh", {**CAP, **gauge("mcp_server_sessions", *phases), **(more or {})}, firing)
+
+
+LIMIT = gauge("mcp_server_sessions_limit", (30, 16))
+REFUSED = 'server="a",reason="sessions"'
+
+SESSIONS = [
+    sessions("at the critical number", {"5m": BOTH}, (10, 15)),
+    sessions("just below the critical number", {"5m": WARNING}, (10, 14)),
+    sessions("at the warning number", {"5m": WARNING}, (10, 12)),
+    sessions("just below the warning number", {"5m": NONE}, (10, 11)),
+    sessions("resolves", {"9m": BOTH, "13m": NONE}, (10, 20), (10, 3)),
+    sessions("a gap in scraping", {"4m45s": BOTH, "5m15s": BOTH, "6m": BOTH}, (5, 20), (0.5, None), (10, 20)),
+    sessions(
+        "at an enforced cap that refuses nobody",
+        {"10m": NONE},
+        (20, 16),
+        more={**LIMIT, **counter("mcp_server_refused_total", (20, 0), labels=REFUSED)},
+    ),
+    sessions(
+        "at an enforced cap that refuses",
+        {"10m": BOTH},
+        (20, 16),
+        more={**LIMIT, **counter("mcp_server_refused_total", (20, 1), labels=REFUSED)},
+    ),
+    sessions("below an enforced cap", {"10m": BOTH}, (20, 15), more=LIMIT),
+    Case(
+        "without thresholds the table judges", "McpSessionsHigh", gauge("mcp_server_sessions", (10, 15)), {"5m": BOTH}
+    ),
+]
+
+
+def memory(
+    name: str, firing: Mapping[str, tuple[str, ...]], *phases: tuple[float, float | None], levels: Series = RSS
+) -> Case:
+    return Case(name, "McpMemoryHigh", {**levels, **gauge("mcp_server_resident_memory_max_bytes", *phases)}, firing)
+
+
+MEMORY = [
+    memory("at the critical number", {"5m": BOTH}, (10, 512e6)),
+    memory("just below the critical number", {"5m": WARNING}, (10, 511.9e6)),
+    memory("at the warning number", {"5m": WARNING}, (10, 400e6)),
+    memory("just below the warning number", {"5m": NONE}, (10, 399.9e6)),
+    memory("resolves after a restart", {"9m": BOTH, "13m": NONE}, (10, 600e6), (10, 80e6)),
+    memory("a gap in scraping", {"4m45s": BOTH, "5m15s": BOTH, "6m": BOTH}, (5, 600e6), (0.5, None), (10, 600e6)),
+    memory("one odd scrape", {"6m": NONE, "7m": NONE, "8m": NONE}, (5, 80e6), (0.25, 900e6), (10, 80e6)),
+    memory("without thresholds the table judges", {"5m": BOTH}, (10, 512e6), levels={}),
+    memory(
+        "the server's level of its own wins",
+        {"5m": NONE},
+        (10, 600e6),
+        levels=thresholds("resident_memory_bytes", 700e6, 800e6),
+    ),
+]
+
+
+def up(name: str, firing: Mapping[str, tuple[str, ...]], *phases: tuple[float, float | None]) -> Case:
+    return Case(name, "McpServerDown", gauge("mcp_server_up", *phases), firing)
+
+
+DOWN = [
+    up("broken", {"45s": NONE, "5m": CRITICAL}, (10, 0)),
+    up("idle", {"5m": NONE}, (10, 1)),
+    up("one failed scrape", {"5m30s": NONE, "6m": NONE, "6m30s": NONE, "7m": NONE}, (5, 1), (0.25, 0), (10, 1)),
+    up("two failed scrapes", {"6m": NONE, "6m15s": NONE, "6m30s": NONE, "7m": NONE}, (5, 1), (0.5, 0), (10, 1)),
+    up("down for a minute", {"6m15s": NONE, "6m45s": CRITICAL, "8m": NONE}, (5, 1), (1, 0), (10, 1)),
+    up("resolves", {"9m": CRITICAL, "12m": NONE}, (10, 0), (10, 1)),
+    up("nothing known", {"5m": NONE}, (10, None)),
+]
+
+CASES = [*ERROR_RATIO, *RESPONSE_TIME, *CACHE_HIT_RATIO, *SESSIONS, *MEMORY, *DOWN]
+FIRING = 'count by (alertname, server, signal, severity) (ALERTS{alertstate="firing",signal!=""})'
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.name}")
+def test_alert_fires_exactly_when_it_should(case: Case, tmp_path: Path) -> None:
+    signal = BY_ALERT[case.alert].name
+    expected = [
+        samples(
+            FIRING,
+            at,
+            {
+                f'{{alertname="{case.alert}", server="a", severity="{severity}", signal="{signal}"}}': 1
+                for severity in severities
+            },
+        )
+        for at, severities in case.firing.items()
+    ]
+    judge(tmp_path, case.series, {"promql_expr_test": expected})
+
+
+def test_every_signal_has_a_case_that_fires_at_each_level_and_one_that_does_not() -> None:
+    for alert, signal in BY_ALERT.items():
+        seen = {severities for case in CASES if case.alert == alert for severities in case.firing.values()}
+        assert seen >= ({CRITICAL, NONE} if signal.threshold is None else {BOTH, WARNING, NONE}), alert
+
+
+def test_the_alerts_value_is_the_signals_and_its_texts_say_both_numbers(tmp_path: Path) -> None:
+    judge(
+        tmp_path,
+        {**RATIO, **traffic(failing(3, 100))},
+        {
+            "alert_rule_test": [
+                {
+                    "eval_time": "10m",
+                    "alertname": "McpErrorRatioHigh",
+                    "exp_alerts": [
+                        {
+                            "exp_labels": {"server": "a", "severity": "warning", "signal": "error_ratio"},
+                            "exp_annotations": {
+                                "summary": "MCP server a: error ratio too high",
+                                "description": "Error ratio of a: 3%; warning at 2% or more.",
+                                "runbook_url": "https://github.com/mcp-medic/mcp-medic/blob/main/docs/runbooks/McpErrorRatioHigh.md",
+                            },
+                        }
+                    ],
+                }
+            ]
+        },
+    )
