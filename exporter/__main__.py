@@ -1,0 +1,82 @@
+"""``mcp-exporter``: flags, configuration errors, signals. Nothing else happens here."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.app import run
+from exporter.settings import Settings, parse_address, settings_of
+from fleet import logs
+from fleet.errors import ConfigError, MedicError
+from fleet.inventory import Address, Fleet
+from fleet.loading import load_fleet
+
+_LATER = {
+    "web_config_file": "--web.config.file: TLS and basic authentication are not built yet; remove the flag",
+    "probe_allow_any": "--probe.allow-any: probes are not built yet; remove the flag",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the exporter. Returns 0 after a stop that was asked for, 1 on an error, 2 (by exit) on wrong use."""
+    arguments = _arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        fleet = load_fleet(arguments.config, os.environ)
+        settings = settings_of(fleet, arguments.listen)
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{problem}\n")
+        return 1
+    logs.configure()
+    try:
+        asyncio.run(_run(fleet, settings))
+    except MedicError as error:
+        sys.stderr.write(f"mcp-exporter: {error}\n")
+        return 1
+    return 0
+
+
+async def _run(fleet: Fleet, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(fleet, settings, stop)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "mcp-exporter", description="Publishes the vitals of MCP servers for Prometheus.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("MCP_MEDIC_CONFIG") or "fleet.yml"),
+        metavar="FILE",
+        help="the fleet file (default: %(default)s, or MCP_MEDIC_CONFIG)",
+    )
+    parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="where to listen (default: fleet.yml's)")
+    parser.add_argument("--web.config.file", dest="web_config_file", metavar="FILE", help="not built yet")
+    parser.add_argument("--probe.allow-any", dest="probe_allow_any", action="store_true", help="not built yet")
+    arguments = parser.parse_args(argv)
+    for flag, message in _LATER.items():
+        if getattr(arguments, flag):
+            parser.error(message)
+    return arguments
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

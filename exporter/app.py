@@ -1,0 +1,96 @@
+"""The composition root: builds everything, runs it, takes it down within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from exporter.scheduler import Scheduler
+from exporter.settings import Settings
+from exporter.snapshot import Snapshot
+from exporter.sources.source import Source
+from exporter.sources.table import SOURCES
+from exporter.web import make_app
+from fleet.errors import PermanentError
+from fleet.inventory import Address, Fleet
+from fleet.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running exporter: where it really listens, its store and its tasks."""
+
+    address: Address
+    snapshot: Snapshot
+    tasks: Tasks
+
+
+@asynccontextmanager
+async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = SOURCES) -> AsyncIterator[Running]:
+    """An exporter that listens while the block runs.
+
+    Raises:
+        PermanentError: the address cannot be listened on.
+    """
+    sources = tuple(sources)
+    stack = AsyncExitStack()
+    try:
+        tasks = Tasks("exporter")
+        stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
+        snapshot = Snapshot(fleet.servers, [source.name for source in sources])
+        scheduler = Scheduler(fleet.servers, sources, snapshot)
+        stack.callback(scheduler.close)
+        address = await _listen(stack, make_app(snapshot, settings.door, settings.receive_seconds), settings)
+        scheduler.start(tasks)
+        log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})
+        yield Running(address, snapshot, tasks)
+    finally:
+        await _stop(stack, settings.stop_seconds)
+
+
+async def run(fleet: Fleet, settings: Settings, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set.
+
+    Raises:
+        MedicError: the address cannot be listened on, or a task ended unasked.
+    """
+    async with running(fleet, settings) as exporter:
+        ends = Tasks("exporter-end")
+        asked = ends.start_passing("asked", stop.wait())
+        failed = ends.start_passing("failed", exporter.tasks.wait())
+        try:
+            await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            log.info("exporter stops")
+        finally:
+            await ends.stop()
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings) -> Address:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds / 4)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, settings.listen.host, settings.listen.port)
+    try:
+        await site.start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PermanentError(f"cannot listen on {settings.listen}: {reason}. Choose another --listen") from error
+    host, port = runner.addresses[0][:2]
+    return Address(str(host), int(port))
+
+
+async def _stop(stack: AsyncExitStack, within: float) -> None:
+    try:
+        async with asyncio.timeout(within):
+            await stack.aclose()
+    except TimeoutError:
+        log.warning("exporter did not stop in time", extra={"seconds": within})

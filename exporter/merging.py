@@ -1,0 +1,176 @@
+"""Several witnesses of one server become one set of figures. Pure.
+
+Within one source every total only rises, so two pushes of it are joined by the larger figure: late, doubled and
+reordered pushes change nothing and no sum ever goes down. Over sources totals are added, ended ones included;
+gauges are taken only from sources that spoke within the last ``SILENT_AFTER_SECONDS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from exporter.facts import GONE, Counts, Gauges, Held, HeldSource, ProcessFacts, ProcessKey, Push, PushResult, Totals
+from fleet.telemetry import BreakerState
+
+SILENT_AFTER_SECONDS: Final = 10.0
+"""A source pushes each second; ten lost in a row mean that what it said of now is no longer true."""
+
+MAX_SOURCES: Final = 500
+"""Sources of one server whose totals are told apart. Beyond it the longest silent one counts as ended; while all
+are live, another one is turned away."""
+
+MAX_PROCESSES_REMEMBERED: Final = 256
+"""Processes of one source whose CPU time is told apart, so that a server that spawns one per call stays bounded."""
+
+_SEVERITY: Final = {state: rank for rank, state in enumerate(BreakerState)}
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def joined(known: Totals, pushed: Totals) -> Totals:
+    """Two snapshots of one source: each figure at its highest."""
+    return Totals(
+        _by_key(known.counters, pushed.counters, max),
+        _by_key(known.histograms, pushed.histograms, _higher),
+        cpu_joined(known.cpu, pushed.cpu),
+    )
+
+
+def added(left: Totals, right: Totals) -> Totals:
+    """Two sources together."""
+    return Totals(
+        _by_key(left.counters, right.counters, _plus),
+        _by_key(left.histograms, right.histograms, counts_added),
+        _by_key(left.cpu, right.cpu, _plus),
+    )
+
+
+def counts_added(left: Counts, right: Counts) -> Counts:
+    """Two histograms over the same bounds together."""
+    buckets = tuple(a + b for a, b in zip(left.buckets, right.buckets, strict=True))
+    return Counts(left.count + right.count, left.sum + right.sum, buckets)
+
+
+def cpu_joined(known: Mapping[ProcessKey, float], seen: Mapping[ProcessKey, float]) -> Mapping[ProcessKey, float]:
+    """CPU seconds per process at their highest; past ``MAX_PROCESSES_REMEMBERED`` those not in ``seen`` become one."""
+    cpu = _by_key(known, seen, max)
+    if len(cpu) <= MAX_PROCESSES_REMEMBERED:
+        return cpu
+    gone = sum(seconds for key, seconds in cpu.items() if key not in seen)
+    return {GONE: gone, **{key: seconds for key, seconds in cpu.items() if key in seen and key != GONE}}
+
+
+def cpu_of(instance: Iterable[ProcessFacts]) -> dict[ProcessKey, float]:
+    """CPU seconds per process."""
+    return {process.key: process.cpu_seconds for process in instance}
+
+
+def is_older(known: Totals, pushed: Totals) -> bool:
+    """True when some figure of ``pushed`` lies below what is known of the same source: it was sent earlier."""
+    return any(pushed.counters.get(series, 0) < value for series, value in known.counters.items()) or any(
+        series not in pushed.histograms or pushed.histograms[series].count < counts.count
+        for series, counts in known.histograms.items()
+    )
+
+
+def received(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
+    """``held`` after ``push`` came at ``now`` (monotonic), and what became of the push."""
+    if push.source in held.ended_ids:
+        return held, PushResult.OUTDATED
+    known = held.sources.get(push.source)
+    if known is None:
+        return _received_first(held, push, now)
+    totals = joined(known.totals, push.totals)
+    if push.final:
+        return _ended(held, push.source, totals), PushResult.ACCEPTED
+    if is_older(known.totals, push.totals):
+        # What it says of now is no longer true, and it is no sign of life either.
+        return _with_source(held, push.source, replace(known, totals=totals)), PushResult.OUTDATED
+    return _with_source(held, push.source, HeldSource(totals, push.gauges, now)), PushResult.ACCEPTED
+
+
+def is_live(source: HeldSource, now: float) -> bool:
+    """True when what the source said of now still holds."""
+    return now - source.seen_at <= SILENT_AFTER_SECONDS
+
+
+def live(held: Held, now: float) -> list[Gauges]:
+    """What the sources that are not silent say of now."""
+    return [source.gauges for source in held.sources.values() if is_live(source, now)]
+
+
+def total(held: Held) -> Totals:
+    """Everything that all sources ever counted."""
+    sum_ = held.ended
+    for source in held.sources.values():
+        sum_ = added(sum_, source.totals)
+    return sum_
+
+
+def merged(witnesses: Sequence[Gauges]) -> Gauges:
+    """Several gateways of one server as one; ``witnesses`` is not empty. ``instance`` holds all their processes."""
+    breakers: dict[str, BreakerState] = {}
+    for gauges in witnesses:
+        breakers = _by_key(breakers, gauges.breakers, worse)
+    return Gauges(
+        up=min(gauges.up for gauges in witnesses),
+        sessions=sum(gauges.sessions for gauges in witnesses),
+        sessions_limit=_effective(gauges.sessions_limit for gauges in witnesses),
+        cache_entries=sum(gauges.cache_entries for gauges in witnesses),
+        breakers=breakers,
+        queue_length=sum(gauges.queue_length for gauges in witnesses),
+        queue_limit=_effective(gauges.queue_limit for gauges in witnesses),
+        in_flight=sum(gauges.in_flight for gauges in witnesses),
+        instance=tuple(process for gauges in witnesses for process in gauges.instance),
+    )
+
+
+def worse(left: BreakerState, right: BreakerState) -> BreakerState:
+    """The state that lets fewer calls pass."""
+    return max(left, right, key=_SEVERITY.__getitem__)
+
+
+def _received_first(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
+    if push.final:
+        return _ended(held, push.source, push.totals), PushResult.ACCEPTED
+    if len(held.sources) >= MAX_SOURCES:
+        name, silent = min(held.sources.items(), key=lambda entry: entry[1].seen_at)
+        if is_live(silent, now):
+            return held, PushResult.TOO_MANY_SOURCES
+        held = _ended(held, name, silent.totals)
+    return _with_source(held, push.source, HeldSource(push.totals, push.gauges, now)), PushResult.ACCEPTED
+
+
+def _with_source(held: Held, name: str, source: HeldSource) -> Held:
+    return replace(held, sources={**held.sources, name: source})
+
+
+def _ended(held: Held, source: str, totals: Totals) -> Held:
+    # Ended processes are summed at once: their pids mean nothing any more, and they must not pile up.
+    flat = replace(totals, cpu={GONE: sum(totals.cpu.values())} if totals.cpu else {})
+    sources = {name: kept for name, kept in held.sources.items() if name != source}
+    return Held(sources, added(held.ended, flat), held.ended_ids | {source})
+
+
+def _effective(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _higher(left: Counts, right: Counts) -> Counts:
+    # Bucket by bucket: the larger of two cumulative rows is again cumulative.
+    buckets = tuple(max(a, b) for a, b in zip(left.buckets, right.buckets, strict=True))
+    return Counts(max(left.count, right.count), max(left.sum, right.sum), buckets)
+
+
+def _plus(left: float, right: float) -> float:
+    return left + right
+
+
+def _by_key(left: Mapping[K, V], right: Mapping[K, V], combine: Callable[[V, V], V]) -> dict[K, V]:
+    result = dict(left)
+    for key, value in right.items():
+        result[key] = combine(result[key], value) if key in result else value
+    return result

@@ -1,0 +1,86 @@
+"""Reads every source of every server in the background: serial per server and source, parallel across them.
+
+A source that raises, or hangs, harms no other: each read runs in a thread under a deadline, and its failure is a
+fact of its own (``mcp_exporter_source_success``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from exporter.facts import Reading
+from exporter.snapshot import Snapshot
+from exporter.sources.source import Source, SourceError
+from fleet.inventory import Server, ServerName
+from fleet.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+READERS: Final = 8
+"""Threads that read sources: apart from those that render, so that a source that hangs never delays a scrape."""
+
+
+class Scheduler:
+    """Fills the snapshot. ``start`` once; ``close`` gives the threads up."""
+
+    def __init__(
+        self,
+        inventory: Mapping[ServerName, Server],
+        sources: Iterable[Source],
+        snapshot: Snapshot,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inventory = inventory
+        self._sources = tuple(sources)
+        self._snapshot = snapshot
+        self._clock = clock
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="source")
+
+    def start(self, tasks: Tasks) -> None:
+        """Read each source of each server now and then at its interval."""
+        for server in self._inventory.values():
+            for source in self._sources:
+                tasks.start(f"{source.name}:{server.name}", self._keep_reading(source, server))
+
+    def close(self) -> None:
+        """Start no further read; one that hangs is not waited for."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def _keep_reading(self, source: Source, server: Server) -> None:
+        while True:
+            await self.read_once(source, server)
+            await asyncio.sleep(source.interval_seconds)
+
+    async def read_once(self, source: Source, server: Server) -> None:
+        """One read, its result or its failure kept; returns when its thread is free again."""
+        known = self._snapshot.server(server.name)
+        started = self._clock()
+        if not source.wanted(server, known, started):
+            self._snapshot.skip(server.name, source.name)
+            return
+        read = asyncio.get_running_loop().run_in_executor(self._readers, source.read, server, known, started)
+        done, _ = await asyncio.wait({read}, timeout=source.deadline_seconds)
+        if not done:
+            problem = f"no answer within {source.deadline_seconds:g} s"
+            self._snapshot.fail(server.name, source.name, problem, self._clock() - started)
+        # A thread cannot be cancelled. Its next read waits for it, or hanging reads would pile up.
+        await asyncio.wait({read})
+        self._settle(source, server, read, self._clock() - started)
+
+    def _settle(self, source: Source, server: Server, read: asyncio.Future[Reading], seconds: float) -> None:
+        error = read.exception()
+        if error is None:
+            self._snapshot.keep(server.name, source.name, read.result(), seconds)
+        elif isinstance(error, SourceError):
+            self._snapshot.fail(server.name, source.name, str(error), seconds)
+        elif isinstance(error, Exception):
+            # The isolation boundary: a defect in one source must not take the others' facts away.
+            log.debug("source raised", exc_info=error, extra={"server": server.name, "source": source.name.value})
+            self._snapshot.fail(server.name, source.name, f"unexpected: {error!r:.300}", seconds)
+        else:
+            raise error

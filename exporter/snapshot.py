@@ -1,0 +1,120 @@
+"""The last known facts of every server: the only mutable store of this program.
+
+It is changed on the event loop only, by replacing frozen values, so a copy for a scrape is one shallow copy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter import merging, metrics, recent
+from exporter.facts import Held, Lookups, Push, PushResult, Reading, ServerFacts, SourceName, SourceState
+from fleet.inventory import Server, ServerName
+
+log = logging.getLogger(__name__)
+
+_REQUESTS: Final = metrics.CACHE_REQUESTS.series()
+_HITS: Final = metrics.CACHE_HITS.series()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that one scrape shows, as it was at ``now`` (monotonic)."""
+
+    now: float
+    inventory: Mapping[ServerName, Server]
+    servers: Mapping[ServerName, ServerFacts]
+    pushes: Mapping[PushResult, int]
+
+
+class Snapshot:
+    """The store. ``expected`` are the sources that must have run once for each server before it is ready."""
+
+    def __init__(self, inventory: Mapping[ServerName, Server], expected: Iterable[SourceName]) -> None:
+        self._inventory = inventory
+        self._servers = {name: ServerFacts() for name in inventory}
+        self._pushes = dict.fromkeys(PushResult, 0)
+        self._awaited = {(name, source) for name in inventory for source in expected}
+
+    @property
+    def ready(self) -> bool:
+        """True once each source ran for each server, well or not."""
+        return not self._awaited
+
+    def knows(self, name: ServerName) -> bool:
+        """True for the configured servers."""
+        return name in self._servers
+
+    def server(self, name: ServerName) -> ServerFacts:
+        """What is known of one server."""
+        return self._servers[name]
+
+    def facts(self, now: float) -> Facts:
+        """An immutable copy for a scrape at ``now``."""
+        return Facts(now, self._inventory, dict(self._servers), dict(self._pushes))
+
+    def receive(self, name: ServerName, push: Push, now: float, wall_now: float) -> PushResult:
+        """Take one telemetry push that came at ``now`` (monotonic), ``wall_now`` (UNIX)."""
+        known = self._servers[name]
+        held, result = merging.received(known.held, push, now)
+        if result is not PushResult.TOO_MANY_SOURCES:
+            self._servers[name] = replace(
+                known,
+                held=held,
+                admitted=push.admitted,
+                lookups=_lookups(known.lookups, known.held, push, now, wall_now),
+                folded=dict(Counter(known.folded) + Counter(push.folded)),
+            )
+        return self.count(result)
+
+    def count(self, result: PushResult) -> PushResult:
+        """Count what became of a push."""
+        self._pushes[result] += 1
+        return result
+
+    def keep(self, name: ServerName, source: SourceName, reading: Reading, seconds: float) -> None:
+        """A read worked and took ``seconds``."""
+        known = self._servers[name]
+        if (before := known.states.get(source)) is not None and before.problem:
+            log.info("source works again", extra={"server": name, "source": source.value})
+        self._put(name, source, SourceState(seconds), {**known.readings, source: reading})
+
+    def fail(self, name: ServerName, source: SourceName, problem: str, seconds: float) -> None:
+        """A read failed; what was read before stays, with its age. Said once per problem in the log."""
+        known = self._servers[name]
+        before = known.states.get(source)
+        if before is None or before.problem != problem:
+            log.warning("source failed", extra={"server": name, "source": source.value, "problem": problem})
+        self._put(name, source, SourceState(seconds, problem or "unknown"), known.readings)
+
+    def skip(self, name: ServerName, source: SourceName) -> None:
+        """The source has nothing to read of this server; nothing is said of it."""
+        known = self._servers[name]
+        if source in known.states:
+            states = {other: state for other, state in known.states.items() if other is not source}
+            self._servers[name] = replace(known, states=states)
+        self._awaited.discard((name, source))
+
+    def _put(
+        self, name: ServerName, source: SourceName, state: SourceState, readings: Mapping[SourceName, Reading]
+    ) -> None:
+        known = self._servers[name]
+        self._servers[name] = replace(known, readings=readings, states={**known.states, source: state})
+        self._awaited.discard((name, source))
+
+
+def _lookups(lookups: Lookups, held: Held, push: Push, now: float, wall_now: float) -> Lookups:
+    """``lookups`` grown by what this push adds to what was known of its source."""
+    if push.source in held.ended_ids:
+        return lookups
+    known = held.sources.get(push.source)
+    if known is None and wall_now - push.started_at > recent.WINDOW_SECONDS:
+        # Seen for the first time although it runs for long: its lookups were not made in the last five minutes.
+        return lookups
+    before = {} if known is None else known.totals.counters
+    requests, hits = (max(0.0, push.totals.counters.get(s, 0) - before.get(s, 0)) for s in (_REQUESTS, _HITS))
+    return recent.noted(lookups, now, requests, hits)

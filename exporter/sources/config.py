@@ -1,0 +1,49 @@
+"""The numbers and booleans of a server's own TOML file, re-read when the file changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from exporter.facts import ConfigReading, ServerFacts, SourceName
+from exporter.sources.source import SourceError
+from fleet.errors import ConfigError
+from fleet.inventory import Server
+from fleet.server_config import flattened, read_server_config
+
+MAX_VALUES: Final = 500
+"""Values of one file that become series; a file with more is data, not settings."""
+
+
+def wanted(server: Server, _known: ServerFacts, _now: float) -> bool:
+    """True for servers that have a file."""
+    return server.config is not None
+
+
+def read(server: Server, known: ServerFacts, now: float) -> ConfigReading:
+    """The file's values; the last ones when it did not change.
+
+    Raises:
+        SourceError: it cannot be read, is not TOML, or holds a setting of the wrong type.
+    """
+    if server.config is None:
+        raise SourceError(f"server {server.name} has no config_file")
+    file = server.config.file
+    stamp = _stamp(file)
+    last = known.readings.get(SourceName.CONFIG)
+    if isinstance(last, ConfigReading) and last.stamp == stamp:
+        return ConfigReading(now, stamp, last.values)
+    try:
+        values = flattened(read_server_config(file).values)
+    except ConfigError as error:
+        raise SourceError("; ".join(str(problem) for problem in error.problems)) from error
+    return ConfigReading(now, stamp, dict(sorted(values.items())[:MAX_VALUES]))
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read: {error.strerror}. Check config_file and its permissions") from error
+    # The inode too: an atomic replacement within the clock's grain may keep time and size.
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,18 @@
+"""Every source of this program."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.facts import SourceName
+from exporter.sources import config, process, telemetry
+from exporter.sources.source import Source
+
+SOURCES: Final[tuple[Source, ...]] = (
+    # Pushes come by themselves; what is read here is whether they still do.
+    Source(SourceName.TELEMETRY, 2.0, 5.0, telemetry.wanted, telemetry.read),
+    # A third of the usual scrape interval: each scrape sees fresh figures, at a few milliseconds a tree.
+    Source(SourceName.PROCESS, 5.0, 5.0, process.wanted, process.read),
+    # One stat, and a read only when the file changed.
+    Source(SourceName.CONFIG, 2.0, 5.0, config.wanted, config.read),
+)

@@ -1,0 +1,197 @@
+"""What gateways push: checked, put into our buckets, its labels folded. And whether they still push."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from exporter import merging, metrics
+from exporter.facts import (
+    Admitted,
+    Counts,
+    Gauges,
+    ProcessFacts,
+    Push,
+    ServerFacts,
+    TelemetryReading,
+    Totals,
+)
+from exporter.folding import Labels
+from exporter.metrics import Series
+from exporter.sources.source import SourceError
+from fleet import telemetry
+from fleet.errors import PermanentError
+from fleet.inventory import Server
+from fleet.telemetry import BOUNDS, SESSION_BOUNDS, BreakerState, Histogram, Operations, Telemetry
+
+MAX_FIGURE: Final = 2.0**53
+"""The largest figure that a float still counts exactly; more is a mistake of the sender."""
+
+
+def wanted(_server: Server, known: ServerFacts, _now: float) -> bool:
+    """True where a source reported that did not say goodbye."""
+    return bool(known.held.sources)
+
+
+def read(_server: Server, known: ServerFacts, now: float) -> TelemetryReading:
+    """When the newest push came.
+
+    Raises:
+        SourceError: every source that did not say goodbye is silent.
+    """
+    source, newest = max(known.held.sources.items(), key=lambda entry: entry[1].seen_at)
+    if not merging.is_live(newest, now):
+        limit = merging.SILENT_AFTER_SECONDS
+        raise SourceError(f"the last source ({source[:80]!r}) is silent for over {limit:g} s. Is its gateway running?")
+    return TelemetryReading(newest.seen_at)
+
+
+def checked(body: bytes) -> Telemetry:
+    """Read a pushed body and check every figure that will be shown.
+
+    Raises:
+        PermanentError: with one short sentence, fit for the sender.
+    """
+    pushed = telemetry.decode(body)
+    if pushed.bounds != list(BOUNDS) and not set(BOUNDS) <= set(pushed.bounds):
+        missing = sorted(set(BOUNDS) - set(pushed.bounds))
+        raise PermanentError(f"telemetry bounds lack {missing[0]:g}; they must contain {list(BOUNDS)}")
+    ended = pushed.sessions.ended
+    if ended.buckets and len(ended.buckets) != len(SESSION_BOUNDS):
+        raise PermanentError(f"sessions.ended needs {len(SESSION_BOUNDS)} buckets, or none")
+    if any(low > high for low, high in zip(ended.buckets, [*ended.buckets[1:], ended.count], strict=True)):
+        raise PermanentError("sessions.ended has buckets that are not cumulative")
+    if not pushed.source.isprintable():
+        raise PermanentError("telemetry source must be printable text")
+    for name, figure in _figures(pushed):
+        if not 0 <= figure <= MAX_FIGURE or not math.isfinite(figure):
+            raise PermanentError(f"{name} is {figure!r:.40}; it must lie between 0 and 2**53")
+    return pushed
+
+
+def understood(pushed: Telemetry, admitted: Admitted) -> Push:
+    """A checked body as totals and gauges, with label values that this server may use."""
+    labels = Labels(admitted)
+    totals = _totals(pushed, labels)
+    gauges = _gauges(pushed, labels)
+    return Push(
+        pushed.source, pushed.started_at, pushed.final, totals, gauges, labels.admitted, dict(labels.folded)
+    )  # fmt: skip
+
+
+def _figures(pushed: Telemetry) -> Iterator[tuple[str, float]]:
+    """Every figure of the body with the name to call it by."""
+    sessions, cache, queue = pushed.sessions, pushed.cache, pushed.queue
+    yield from {
+        "started_at": pushed.started_at,
+        "up.value": pushed.up.value,
+        "sessions.active": sessions.active,
+        "sessions.limit": sessions.limit or 0,
+        "sessions.ended.count": sessions.ended.count,
+        "sessions.ended.sum": sessions.ended.sum,
+        "sessions.ended.buckets": min(sessions.ended.buckets, default=0),
+        "cache.requests": cache.requests,
+        "cache.hits": cache.hits,
+        "cache.entries": cache.entries,
+        "cache.evictions": cache.evictions,
+        "queue.length": queue.length,
+        "queue.limit": queue.limit or 0,
+        "in_flight": pushed.in_flight,
+        "bytes.in": pushed.bytes.in_,
+        "bytes.out": pushed.bytes.out,
+        "stray_output": pushed.stray_output,
+        "unreadable": pushed.unreadable,
+        "restarts": pushed.restarts,
+    }.items()
+    yield from chain(
+        (("operations.count", entry.count) for entry in pushed.operations),
+        (("operations.sum", entry.sum) for entry in pushed.operations),
+        (("refused", count) for count in pushed.refused.values()),
+        (("would_refuse", count) for count in pushed.would_refuse.values()),
+        (("breakers.opened", breaker.opened) for breaker in pushed.breakers),
+        (("cost.usd", cost.usd) for cost in pushed.cost),
+    )
+    for process in pushed.processes:
+        # Below 1 stand no processes; 0 is how the store names all that are gone.
+        yield "processes.pid", process.pid - 1
+        yield "processes.start_time", process.start_time
+        yield "processes.resident_memory_bytes", process.resident_memory_bytes
+        yield "processes.cpu_seconds", process.cpu_seconds
+        yield "processes.open_fds", process.open_fds
+
+
+def _totals(pushed: Telemetry, labels: Labels) -> Totals:
+    counters: dict[Series, float] = {
+        metrics.CACHE_REQUESTS.series(): pushed.cache.requests,
+        metrics.CACHE_HITS.series(): pushed.cache.hits,
+        metrics.CACHE_EVICTIONS.series(): pushed.cache.evictions,
+        metrics.BYTES.series("in"): pushed.bytes.in_,
+        metrics.BYTES.series("out"): pushed.bytes.out,
+        metrics.STRAY_OUTPUT.series(): pushed.stray_output,
+        metrics.UNREADABLE.series(): pushed.unreadable,
+        metrics.RESTARTS.series(): pushed.restarts,
+    }
+    for reason, count in pushed.refused.items():
+        _add(counters, metrics.REFUSED.series(labels.reason(reason)), count)
+    for reason, count in pushed.would_refuse.items():
+        _add(counters, metrics.WOULD_REFUSE.series(labels.reason(reason)), count)
+    for breaker in pushed.breakers:
+        _add(counters, metrics.BREAKER_OPENED.series(labels.breaker(breaker.name)), breaker.opened)
+    for cost in pushed.cost:
+        _add(counters, metrics.COST.series(labels.model(cost.model)), cost.usd)
+    return Totals(counters, _histograms(pushed, labels), merging.cpu_of(_instance(pushed)))
+
+
+def _add(counters: dict[Series, float], series: Series, figure: float) -> None:
+    counters[series] = counters.get(series, 0) + figure
+
+
+def _histograms(pushed: Telemetry, labels: Labels) -> dict[Series, Counts]:
+    kept = [index for index, bound in enumerate(pushed.bounds) if bound in BOUNDS]
+    found: dict[Series, Counts] = {}
+    for entry in pushed.operations:
+        series = _operation(entry, labels)
+        counts = Counts(entry.count, entry.sum, tuple(entry.buckets[index] for index in kept))
+        found[series] = merging.counts_added(found[series], counts) if series in found else counts
+    if pushed.sessions.ended.count:
+        found[metrics.SESSION_DURATION.series()] = _session_counts(pushed.sessions.ended)
+    return found
+
+
+def _operation(entry: Operations, labels: Labels) -> Series:
+    method = labels.method(entry.method)
+    return metrics.OPERATION_DURATION.series(
+        method, labels.tool(method, entry.tool), labels.error_type(entry.error_type), labels.transport(entry.transport)
+    )
+
+
+def _session_counts(ended: Histogram) -> Counts:
+    # A sender that keeps no buckets still says how many ended: all of them lie in +Inf.
+    return Counts(ended.count, ended.sum, tuple(ended.buckets or [0] * len(SESSION_BOUNDS)))
+
+
+def _gauges(pushed: Telemetry, labels: Labels) -> Gauges:
+    breakers: dict[str, BreakerState] = {}
+    for breaker in pushed.breakers:
+        name = labels.breaker(breaker.name)
+        breakers[name] = merging.worse(breakers.get(name, BreakerState.CLOSED), breaker.state)
+    return Gauges(
+        up=min(1, pushed.up.value),
+        sessions=pushed.sessions.active,
+        sessions_limit=pushed.sessions.limit,
+        cache_entries=pushed.cache.entries,
+        breakers=breakers,
+        queue_length=pushed.queue.length,
+        queue_limit=pushed.queue.limit,
+        in_flight=pushed.in_flight,
+        instance=_instance(pushed),
+    )
+
+
+def _instance(pushed: Telemetry) -> tuple[ProcessFacts, ...]:
+    return tuple(
+        ProcessFacts(each.pid, each.start_time, each.resident_memory_bytes, each.cpu_seconds, each.open_fds)
+        for each in pushed.processes
+    )

@@ -1,0 +1,139 @@
+"""The exporter's HTTP door: scrapes, health, and telemetry pushes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from exporter.exposition import render
+from exporter.facts import PushResult
+from exporter.snapshot import Snapshot
+from exporter.sources import telemetry
+from fleet.doors import Door
+from fleet.errors import PermanentError
+from fleet.inventory import ServerName
+from fleet.telemetry import MAX_TELEMETRY_BYTES, Telemetry
+
+log = logging.getLogger(__name__)
+
+LARGE_BODY_BYTES: Final = 64 * 1024
+"""Bodies beyond this are decoded in a thread: decoding 4 MiB would hold up every scrape."""
+
+_INDEX: Final = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>mcp-exporter</title>
+<h1>mcp-exporter</h1>
+<p>Vitals of MCP servers for Prometheus.</p>
+<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
+</html>
+"""
+
+
+def make_app(snapshot: Snapshot, door: Door, receive_seconds: float) -> web.Application:
+    """The application. Pushes pass ``door`` and must arrive within ``receive_seconds``."""
+    handlers = _Handlers(snapshot, door, receive_seconds)
+    app = web.Application(client_max_size=MAX_TELEMETRY_BYTES)
+    app.add_routes(
+        [
+            web.get("/", handlers.index),
+            web.get("/metrics", handlers.metrics),
+            web.get("/-/healthy", handlers.healthy),
+            web.get("/-/ready", handlers.ready),
+            web.post("/telemetry/v1/servers/{name}", handlers.telemetry),
+        ]
+    )
+    return app
+
+
+def accepts_openmetrics(accept: str) -> bool:
+    """True when the Accept header names OpenMetrics with a weight above 0."""
+    for offer in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in offer.split(";"))
+        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+        if media == "application/openmetrics-text" and not any(weight.strip("0.") == "" for weight in weights):
+            return True
+    return False
+
+
+class _Handlers:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        door: Door,
+        receive_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._snapshot = snapshot
+        self._door = door
+        self._receive_seconds = receive_seconds
+        self._clock, self._wall_clock = clock, wall_clock
+        self._last_complaint: dict[str, str] = {}
+
+    async def index(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX, content_type="text/html")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        facts = self._snapshot.facts(self._clock())
+        openmetrics = accepts_openmetrics(",".join(request.headers.getall("Accept", [])))
+        body, content_type = await asyncio.to_thread(render, facts, openmetrics)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        # A source task that dies stops the program, so who answers here is alive.
+        return web.Response(text="healthy\n")
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        if self._snapshot.ready:
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="not ready: some sources have not run yet\n")
+
+    async def telemetry(self, request: web.Request) -> web.Response:
+        refusal = self._door.refuses_post(request.headers, has_body=True)
+        if refusal is not None:
+            return self._turned_away(PushResult.REFUSED, refusal.status, refusal.reason, "")
+        name = ServerName(request.match_info["name"])
+        if not self._snapshot.knows(name):
+            return self._turned_away(PushResult.UNKNOWN_SERVER, 404, "no server of this name is configured", "")
+        try:
+            pushed = await self._pushed(request)
+        except web.HTTPRequestEntityTooLarge:
+            reason = f"a telemetry body may have {MAX_TELEMETRY_BYTES} bytes"
+            return self._turned_away(PushResult.TOO_LARGE, 413, reason, name)
+        except web.RequestPayloadError:
+            return self._turned_away(PushResult.INVALID, 400, "the body is cut off or wrongly encoded", name)
+        except TimeoutError:
+            reason = f"the body did not arrive within {self._receive_seconds:g} s"
+            return self._turned_away(PushResult.INVALID, 408, reason, name)
+        except PermanentError as error:
+            return self._turned_away(PushResult.INVALID, 400, str(error), name)
+        # From here on nothing is awaited: what may be a label is decided and kept in one step.
+        push = telemetry.understood(pushed, self._snapshot.server(name).admitted)
+        result = self._snapshot.receive(name, push, self._clock(), self._wall_clock())
+        if result is PushResult.TOO_MANY_SOURCES:
+            return _answer(429, "too many sources report on this server at once")
+        self._last_complaint.pop(name, None)
+        return web.Response(status=204)
+
+    async def _pushed(self, request: web.Request) -> Telemetry:
+        async with asyncio.timeout(self._receive_seconds):
+            body = await request.read()
+        if len(body) > LARGE_BODY_BYTES:
+            return await asyncio.to_thread(telemetry.checked, body)
+        return telemetry.checked(body)
+
+    def _turned_away(self, result: PushResult, status: int, reason: str, server: str) -> web.Response:
+        self._snapshot.count(result)
+        # A sender that is wrong is wrong each second; the log says it once.
+        if self._last_complaint.get(server) != reason:
+            self._last_complaint[server] = reason
+            log.warning("telemetry turned away", extra={"server": server, "result": result.value, "reason": reason})
+        return _answer(status, reason)
+
+
+def _answer(status: int, reason: str) -> web.Response:
+    return web.json_response({"error": reason}, status=status)
