@@ -5,8 +5,7 @@ Pure: texts in, texts out. What is judged and how stays as shipped; a second cop
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -15,7 +14,8 @@ import yaml
 
 from fleet.errors import PermanentError
 from fleet.inventory import Address, Limits
-from rules.scale import scaled, scaled_limits
+from rules.promql import duration
+from rules.scale import scaled, scaled_duration, scaled_limits
 
 Document = dict[str, Any]
 
@@ -32,29 +32,14 @@ class Pace:
     factor: float = 15.0
     scrape_seconds: float = 1.0
 
+    @property
+    def scrape_duration(self) -> str:
+        """``scrape_seconds`` as Prometheus writes it."""
+        return duration(round(self.scrape_seconds * 1000))
+
 
 _DURATION_KEYS: Final = frozenset({"group_wait", "group_interval", "repeat_interval", "resolve_timeout"})
 _PACE_KEYS: Final = frozenset({"scrape_interval", "scrape_timeout", "evaluation_interval"})
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
-_DURATION: Final = re.compile(r"(\d+)(ms|[smhdwy])")
-
-
-def seconds_of(duration: str) -> float:
-    """The seconds of a Prometheus duration such as ``1h30m``.
-
-    Raises:
-        PermanentError: it is none.
-    """
-    parts = _DURATION.findall(duration)
-    if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise PermanentError(f"{duration!r} is not a duration such as 30s or 1h30m")
-    return sum(int(number) * _UNITS[unit] for number, unit in parts)
-
-
-def duration_of(seconds: float) -> str:
-    """The Prometheus duration of some seconds, to the millisecond."""
-    milliseconds = round(seconds * 1000)
-    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
 def rules_of(shipped: str, pace: Pace) -> str:
@@ -64,8 +49,8 @@ def rules_of(shipped: str, pace: Pace) -> str:
     return _dumped(scaled(_loaded(shipped), pace.factor, pace.scrape_seconds))
 
 
-def prometheus_of(shipped: str, jobs: Mapping[str, Address], rule_file: str, pace: Pace) -> str:
-    """``deploy/prometheus.yml`` with the jobs' addresses, one rule file, and this pace.
+def prometheus_of(shipped: str, jobs: Mapping[str, Address], rule_files: Sequence[str], pace: Pace) -> str:
+    """``deploy/prometheus.yml`` with the jobs' addresses, other rule files, and this pace.
 
     Raises:
         PermanentError: it scrapes a job, or names something beside them, that is not in ``jobs``.
@@ -78,9 +63,9 @@ def prometheus_of(shipped: str, jobs: Mapping[str, Address], rule_file: str, pac
         _set_targets(scrape["static_configs"], address)
     for alertmanager in document["alerting"]["alertmanagers"]:
         _set_targets(alertmanager["static_configs"], jobs["alertmanager"])
-    document["rule_files"] = [rule_file]
+    document["rule_files"] = list(rule_files)
     if pace.factor != 1:
-        _each(document, _PACE_KEYS, lambda _: duration_of(pace.scrape_seconds))
+        _each(document, _PACE_KEYS, lambda _: pace.scrape_duration)
     return _dumped(document)
 
 
@@ -91,7 +76,7 @@ def alertmanager_of(shipped: str, receiver: Address, token_file: str, pace: Pace
         for webhook in entry.get("webhook_configs", []):
             webhook["url"] = urlunsplit(urlsplit(webhook["url"])._replace(netloc=str(receiver)))
             webhook["http_config"]["authorization"]["credentials_file"] = token_file
-    _each(document, _DURATION_KEYS, lambda text: duration_of(max(seconds_of(text) / pace.factor, 0.0)))
+    _each(document, _DURATION_KEYS, lambda text: scaled_duration(text, pace.factor))
     return _dumped(document)
 
 

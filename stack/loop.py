@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Self
 
 from fleet.inventory import Address
@@ -32,7 +31,6 @@ PARTS: Final = ("exporter", "gateway", "alertmanager", "prometheus", "receiver")
 """What a loop starts, in this order; the gateway starts the MCP server itself."""
 
 _SOCKET_NAME_BYTES: Final = len(f"/{SERVER}-4194304.sock")
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class LoopOptions:
     mode: str = "automatic"
     pace: Pace = field(default_factory=Pace)
     without: frozenset[str] = frozenset()
-    limits: Mapping[str, object] = field(default=_NOTHING)
+    limits: Mapping[str, object] = field(default_factory=dict)
     addresses: Mapping[str, Address] = field(default_factory=dict)
     keep: bool = False
 
@@ -68,6 +66,7 @@ class Loop:
 
     def __init__(self, options: LoopOptions = LoopOptions()) -> None:
         self.options = options
+        self.keep = options.keep
         self.folder = RUN / f"{options.label}-{secrets.token_hex(3)}"
         self.addresses = _addresses(options.addresses)
         self.prometheus = PrometheusApi(self.addresses["prometheus"])
@@ -162,14 +161,16 @@ class Loop:
             file.touch(mode=0o600)
             file.write_text(token, encoding="utf-8")
         pace = self.options.pace
-        rules_file = self.folder / "mcp-medic.rules.yml"
-        texts = {
+        rules = {
+            self.folder / file.name: derived.rules_of(file.read_text(encoding="utf-8"), pace)
+            for file in sorted((PROJECT / "rules").glob("*.rules.yml"))
+        }
+        texts = rules | {
             self.fleet_file: derived.fleet_of(
                 _shipped("examples/fleet.yml"), self._places(), pace, self.options.mode, self.options.limits
             ),
-            rules_file: derived.rules_of(_shipped("rules/mcp-medic.rules.yml"), pace),
             self.folder / "prometheus.yml": derived.prometheus_of(
-                _shipped("deploy/prometheus.yml"), _jobs(self.addresses), str(rules_file), pace
+                _shipped("deploy/prometheus.yml"), _jobs(self.addresses), [str(file) for file in rules], pace
             ),
             self.folder / "alertmanager.yml": derived.alertmanager_of(
                 _shipped("deploy/alertmanager.yml"), self.addresses["receiver"], str(self.folder / "token"), pace
@@ -202,7 +203,7 @@ class Loop:
     def _remove_folders(self) -> None:
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
-        if not self.options.keep:
+        if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _start_own(self, package: str, arguments: list[str | Path]) -> Program:
@@ -216,7 +217,7 @@ class Loop:
             "--log.level=warn",
         ]
         if self.options.pace.factor != 1:
-            arguments.append(f"--rules.alert.resend-delay={derived.duration_of(self.options.pace.scrape_seconds)}")
+            arguments.append(f"--rules.alert.resend-delay={self.options.pace.scrape_duration}")
         return await self.processes.start("prometheus", [tools.find("prometheus"), *arguments], self.folder)
 
     async def _start_alertmanager(self) -> Program:

@@ -37,11 +37,16 @@ class PrometheusApi:
         samples = await self.query(expression)
         return samples[0][1] if len(samples) == 1 else None
 
-    async def alerts(self) -> list[JsonObject]:
-        """The pending and firing alerts: ``labels``, ``state``, ``activeAt``, ``value``."""
-        answer = await request(self.address, "GET", "/api/v1/alerts", timeout=_TIMEOUT)
-        alerts: list[JsonObject] = _json(answer, "the alerts")["data"]["alerts"]
-        return alerts
+    async def alert_rules(self) -> JsonObject:
+        """Every alerting rule with its pending and firing alerts, as ``/api/v1/rules`` has them."""
+        answer = await request(self.address, "GET", "/api/v1/rules?type=alert", timeout=_TIMEOUT)
+        data: JsonObject = _json(answer, "the rules")["data"]
+        return data
+
+    async def firing(self, alert: str, server: str) -> bool:
+        """Whether an alert of this name fires for this server."""
+        samples = await self.query(f'ALERTS{{alertname="{alert}",server="{server}",alertstate="firing"}}')
+        return bool(samples)
 
 
 @dataclass(frozen=True, slots=True)

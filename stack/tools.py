@@ -141,6 +141,43 @@ def _unpack(staging: Path) -> None:
         source = unpacked / "usr" / "bin" / program
         if source.is_file():
             source.replace(TOOLS / "bin" / program)
+    if (TOOLS / "bin" / "prometheus-alertmanager").is_file():
+        _relocate_alertmanager(unpacked)
+
+
+_DEBIANS_SHARE: Final = b"/usr/share/prometheus/alertmanager"
+_OUR_SHARE: Final = b"share/alertmanager".rjust(len(_DEBIANS_SHARE), b"/").replace(b"//", b"./")
+"""As long as Debian's, and the same place as ``share/alertmanager`` of the working directory."""
+
+_WRAPPER: Final = """\
+#!/bin/sh
+# Debian's Alertmanager reads its templates from /usr/share; this copy reads them from share/alertmanager of its
+# working directory. Give it absolute paths.
+cd "$(dirname "$0")/.." && exec bin/prometheus-alertmanager "$@"
+"""
+
+
+def _relocate_alertmanager(unpacked: Path) -> None:
+    """Make Debian's Alertmanager read its templates from ``.tools``: without root they cannot stand in /usr/share.
+
+    Other builds carry their templates inside; in those there is no such path to replace.
+    """
+    templates = unpacked / "usr" / "share" / "prometheus" / "alertmanager"
+    if not templates.is_dir():
+        return
+    share = TOOLS / "share" / "alertmanager"
+    share.mkdir(parents=True, exist_ok=True)
+    for template in templates.glob("*.tmpl"):
+        template.replace(share / template.name)
+    program = TOOLS / "bin" / "prometheus-alertmanager"
+    relocated = program.with_suffix(".relocated")
+    relocated.write_bytes(program.read_bytes().replace(_DEBIANS_SHARE, _OUR_SHARE))
+    relocated.chmod(0o755)
+    relocated.replace(program)
+    wrapper = TOOLS / "bin" / "alertmanager.new"
+    wrapper.write_text(_WRAPPER, encoding="utf-8")
+    wrapper.chmod(0o755)
+    wrapper.replace(TOOLS / "bin" / "alertmanager")
 
 
 def _run(argv: list[str], folder: Path) -> None:
