@@ -41,7 +41,8 @@ class Document:
 
     def report(self, line: int, key_path: str, message: str, remedy: str, value: str | None = None) -> None:
         """Keep one problem; a person gets them all at once."""
-        self.problems.append(Problem(str(self.file), line, key_path, message, remedy, value))
+        shown = None if value is None else _printable(value)
+        self.problems.append(Problem(str(self.file), line, _printable(key_path), message, remedy, shown))
 
     def fail_if_any(self) -> None:
         """Raise ConfigError with every problem found, in file order."""
@@ -94,7 +95,7 @@ class Value:
             expanded = self._expanded()
             if expanded is None:
                 return None
-            if expanded and (self._quoted() or not _is_typed(expanded)):
+            if expanded and (self._quoted() or not _is_typed(expanded)) and _printable(expanded) == expanded:
                 return expanded
         self._wrong("must be text", "Write a text, in quotes if it looks like a number")
         return None
@@ -102,7 +103,9 @@ class Value:
     def any_text(self) -> str | None:
         """Any scalar as the text that was written; it may be empty."""
         if isinstance(self.node, yaml.ScalarNode):
-            return self._expanded()
+            expanded = self._expanded()
+            if expanded is None or _printable(expanded) == expanded:
+                return expanded
         self._wrong("must be text", "Write a text")
         return None
 
@@ -213,16 +216,9 @@ class Value:
 
         text = _VARIABLE.sub(fill, str(self.node.value))
         for name in missing:
-            problem = Problem(
-                str(self.document.file),
-                self.line,
-                self.path,
-                f"environment variable {name} is not set",
-                f"Set {name} or write ${{{name}:-default}}",
-                self.seen(),
-            )
-            if problem not in self.document.problems:
-                self.document.problems.append(problem)
+            message, remedy = f"environment variable {name} is not set", f"Set {name} or write ${{{name}:-default}}"
+            if not any(problem.message == message and problem.line == self.line for problem in self.document.problems):
+                self.fail(message, remedy)
         return None if missing else text
 
 
@@ -384,6 +380,11 @@ def _children(node: yaml.Node) -> Iterable[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [child for pair in node.value for child in pair if isinstance(child, yaml.Node)]
     return []
+
+
+def _printable(text: str) -> str:
+    """The text with half surrogate pairs, which YAML's escapes can make and no encoder takes, shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_typed(text: str) -> bool:

@@ -7,7 +7,7 @@ live here, because the gateway counts by them and the exporter pre-initialises s
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -63,6 +63,12 @@ def error_type_of_code(code: int) -> str:
     return text if text in JSONRPC_ERROR_CODES else OTHER
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A whole number that a float still holds exactly."""
+
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Operations(msgspec.Struct, frozen=True, kw_only=True):
     """One latency histogram. ``buckets`` are cumulative counts per bound, without +Inf (that is ``count``)."""
 
@@ -70,23 +76,23 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
     tool: str = ""
     error_type: str = ""
     transport: str = "tcp"
-    count: int
-    sum: float
-    buckets: list[int]
+    count: Count
+    sum: Amount
+    buckets: list[Count]
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
     """A histogram without labels; ``buckets`` cumulative as in ``Operations``, over ``SESSION_BOUNDS``."""
 
-    count: int = 0
-    sum: float = 0.0
-    buckets: list[int] = msgspec.field(default_factory=list)
+    count: Count = 0
+    sum: Amount = 0.0
+    buckets: list[Count] = msgspec.field(default_factory=list)
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an exchange or supervision proved the server broken (0) or not (1), why, and since when."""
 
-    value: int = 1
+    value: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
     reason: str = ""
     at: float = 0.0
 
@@ -94,18 +100,18 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):
     """Sessions alive now, the cap that is really enforced (None: none is), and those that ended."""
 
-    active: int = 0
-    limit: int | None = None
+    active: Count = 0
+    limit: Count | None = None
     ended: Histogram = msgspec.field(default_factory=Histogram)
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
     """Lookups of cacheable things, those answered from the cache, entries now, entries thrown out."""
 
-    requests: int = 0
-    hits: int = 0
-    entries: int = 0
-    evictions: int = 0
+    requests: Count = 0
+    hits: Count = 0
+    entries: Count = 0
+    evictions: Count = 0
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,38 +119,38 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: BreakerState = BreakerState.CLOSED
-    opened: int = 0
+    opened: Count = 0
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that wait now, and how many may."""
 
-    length: int = 0
-    limit: int | None = None
+    length: Count = 0
+    limit: Count | None = None
 
 
 class Bytes(msgspec.Struct, frozen=True, kw_only=True, rename={"in_": "in"}):
     """Body bytes: ``in`` from clients, ``out`` to clients."""
 
-    in_: int = 0
-    out: int = 0
+    in_: Count = 0
+    out: Count = 0
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What one model's tokens cost so far, in USD."""
 
     model: str
-    usd: float
+    usd: Amount
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """One process of the server, measured on the host where it runs. ``start_time`` in UNIX seconds."""
 
-    pid: int
-    start_time: float
-    resident_memory_bytes: int
-    cpu_seconds: float
-    open_fds: int
+    pid: Count
+    start_time: Amount
+    resident_memory_bytes: Count
+    cpu_seconds: Amount
+    open_fds: Count
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):
@@ -152,7 +158,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
 
     schema_: int = SCHEMA
     source: str
-    started_at: float
+    started_at: Amount
     final: bool = False
     bounds: list[float] = msgspec.field(default_factory=lambda: list(BOUNDS))
     operations: list[Operations] = msgspec.field(default_factory=list)
@@ -161,13 +167,13 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
     cache: Cache = msgspec.field(default_factory=Cache)
     breakers: list[Breaker] = msgspec.field(default_factory=list)
     queue: Queue = msgspec.field(default_factory=Queue)
-    in_flight: int = 0
+    in_flight: Count = 0
     bytes: Bytes = msgspec.field(default_factory=Bytes)
-    refused: dict[str, int] = msgspec.field(default_factory=dict)
-    would_refuse: dict[str, int] = msgspec.field(default_factory=dict)
-    stray_output: int = 0
-    unreadable: int = 0
-    restarts: int = 0
+    refused: dict[str, Count] = msgspec.field(default_factory=dict)
+    would_refuse: dict[str, Count] = msgspec.field(default_factory=dict)
+    stray_output: Count = 0
+    unreadable: Count = 0
+    restarts: Count = 0
     cost: list[Cost] = msgspec.field(default_factory=list)
     processes: list[Process] = msgspec.field(default_factory=list)
 
@@ -209,5 +215,3 @@ def _check(telemetry: Telemetry) -> None:
             )
         if any(low > high for low, high in zip(entry.buckets, [*entry.buckets[1:], entry.count], strict=True)):
             raise PermanentError(f"operation {entry.method!r} has buckets that are not cumulative")
-        if entry.count < 0 or entry.sum < 0 or (entry.buckets and entry.buckets[0] < 0):
-            raise PermanentError(f"operation {entry.method!r} has a negative figure")

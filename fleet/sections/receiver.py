@@ -99,7 +99,7 @@ def _limits(value: Value) -> Limits:
         ),
         verdict_delay_seconds=seconds("verdict_delay_seconds", default.verdict_delay_seconds),
         verdict_timeout_seconds=seconds("verdict_timeout_seconds", default.verdict_timeout_seconds, zero=False),
-        min_operations=section.read("min_operations", lambda v: v.integer(1), default.min_operations),
+        min_operations=section.read("min_operations", lambda v: v.integer(1, 1_000_000), default.min_operations),
         healthy_seconds=seconds("healthy_seconds", default.healthy_seconds, zero=False),
     )
     _recovery_actions(section)

@@ -1,0 +1,63 @@
+# Two commands on a fresh clone: `make demo` and `make test`. Needed before: Python 3.11+ with venv, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FAULT ?= errors
+TRANSPORT ?= http
+MODE ?= automatic
+PYTEST_ARGS ?=
+
+.PHONY: help demo up test lint format bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo [FAULT=errors|slow|crash] [MODE=automatic|suggest]   the closed loop on a real fault, to healed"
+	@echo "make test                                       every test, with real Prometheus and Alertmanager"
+	@echo "make up                                         the whole stack in the foreground, until Ctrl-C"
+	@echo "make lint | format | bench | lock | clean"
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mcp-medic needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "setting up $(VENV) (once, about half a minute)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/python -m stack.demo --fault $(FAULT) --transport $(TRANSPORT) --mode $(MODE)
+
+up: $(READY)
+	@$(BIN)/python -m stack.up
+
+test: $(READY)
+	@$(BIN)/python -m stack.tools
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m rules.generate --check
+	@$(BIN)/python -m grafana.generate --check
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	@$(BIN)/python -m bench.relay
+
+# Needs uv (https://docs.astral.sh/uv/): one resolution that holds for every supported Python.
+lock:
+	uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+	uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .tools run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

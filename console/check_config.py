@@ -1,0 +1,82 @@
+"""``mcp-medic check-config``: every error at once, then what is valid but surprising."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from console.notes import Note, notes
+from fleet.errors import ConfigError, Problem
+from fleet.loading import load_fleet
+from fleet.tokens import read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fleet.inventory import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a check: ``problems`` make it fail, ``notes`` do not."""
+
+    file: str
+    servers: int
+    problems: tuple[Problem, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def valid(self) -> bool:
+        """True when no problem was found."""
+        return not self.problems
+
+
+def check(file: Path, environ: Mapping[str, str]) -> Report:
+    """Read ``file`` and everything that it names."""
+    try:
+        fleet = load_fleet(file, environ)
+    except ConfigError as error:
+        return Report(str(file), 0, error.problems, ())
+    return Report(str(file), len(fleet.servers), tuple(_token_problems(fleet)), tuple(notes(fleet)))
+
+
+def _token_problems(fleet: Fleet) -> list[Problem]:
+    files = [
+        (path, f"receiver.authentication.bearer_token_files[{index}]")
+        for index, path in enumerate(fleet.receiver.bearer_token_files)
+    ]
+    if fleet.exporter.telemetry_token_file is not None:
+        files.append((fleet.exporter.telemetry_token_file, "exporter.telemetry_token_file"))
+    found: list[Problem] = []
+    for path, key_path in files:
+        try:
+            read_token(path, key_path)
+        except ConfigError as error:
+            found.extend(error.problems)
+    return found
+
+
+def as_text(report: Report) -> str:
+    """The report for people, one line a finding."""
+    lines = [str(problem) for problem in report.problems]
+    lines += [f"{report.file}: {note.key_path}: note: {note.message}" for note in report.notes]
+    count = len(report.problems)
+    if count:
+        lines.append(f"{report.file}: {count} error{'s' if count > 1 else ''}")
+    else:
+        lines.append(f"{report.file}: valid, {report.servers} server{'s' if report.servers != 1 else ''}")
+    return "\n".join(lines)
+
+
+def as_json(report: Report) -> str:
+    """``{"file", "valid", "servers", "problems": [Problem], "notes": [Note]}``."""
+    body = {
+        "file": report.file,
+        "valid": report.valid,
+        "servers": report.servers,
+        "problems": [asdict(problem) for problem in report.problems],
+        "notes": [asdict(note) for note in report.notes],
+    }
+    return json.dumps(body, indent=2, ensure_ascii=False)

@@ -1,0 +1,104 @@
+"""``mcp-medic check-config`` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+VALID = """servers:
+  - name: codex
+    transport: http
+    url: http://127.0.0.1:3001/mcp
+"""
+
+
+def run(folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "console", "check-config", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", **(environ or {})},
+    )
+
+
+def test_all_errors_at_once_on_stderr_and_exit_1(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text("receiver: {limits: {cooldown_secnds: 1}}\n" + VALID.replace("codex", "Codex"))
+    result = run(tmp_path, "--config", str(file))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"{file}:1: receiver.limits.cooldown_secnds: unknown key (seen: 1). Did you mean cooldown_seconds?",
+        (
+            f"{file}:3: servers[0].name: must match [a-z0-9][a-z0-9_-]{{0,62}} (seen: Codex)."
+            " Use lower-case letters, digits, _ and -"
+        ),
+        f"{file}: 2 errors",
+    ]
+
+
+def test_a_valid_file_says_what_is_surprising_and_exit_0(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text(VALID)
+    result = run(tmp_path, environ={"MCP_MEDIC_CONFIG": str(file)})
+    assert result.returncode == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[-1] == f"{file}: valid, 1 server"
+    assert f"{file}: servers.codex.restart: note: is not set: the receiver can escalate, but not restart" in lines[1]
+
+
+def test_json_holds_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text(VALID + "    nam: 1\n")
+    result = run(tmp_path, "--config", str(file), "--json")
+    body = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert body["valid"] is False
+    assert body["problems"] == [
+        {
+            "file": str(file),
+            "line": 5,
+            "key_path": "servers[0].nam",
+            "message": "unknown key",
+            "remedy": "Did you mean name?",
+            "value": "1",
+        }
+    ]
+
+
+def test_a_missing_token_file_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text("receiver: {authentication: {bearer_token_files: [token]}}\n" + VALID)
+    result = run(tmp_path, "--config", str(file))
+    assert result.returncode == 1
+    assert (
+        f"{tmp_path}/token: receiver.authentication.bearer_token_files[0]: cannot be read: No such file or directory."
+        in result.stderr
+    )
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    result = run(tmp_path, "--config", str(tmp_path / "none.yml"))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == (
+        f"{tmp_path}/none.yml: cannot be read: No such file or directory. Give its path by --config or MCP_MEDIC_CONFIG"
+    )
+
+
+def test_a_wrong_flag_is_wrong_use(tmp_path: Path) -> None:
+    assert run(tmp_path, "--nope").returncode == 2
+
+
+def test_two_listeners_on_one_address_are_noted(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text("receiver: {listen: 127.0.0.1:9847}\n" + VALID)
+    result = run(tmp_path, "--config", str(file))
+    assert (
+        "receiver.listen: note: 127.0.0.1:9847 is also exporter.listen: only one of them can have it" in result.stdout
+    )
