@@ -79,14 +79,14 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def present(name: str, tools: Path = TOOLS) -> Path | None:
+def present(name: str) -> Path | None:
     """Where the program is now, on PATH or in ``.tools/bin``; None when it is in neither."""
     for candidate in KNOWN[name].names:
         on_path = shutil.which(candidate)
         if on_path is not None:
             return Path(on_path)
     for candidate in KNOWN[name].names:
-        fetched = tools / "bin" / candidate
+        fetched = TOOLS / "bin" / candidate
         if os.access(fetched, os.X_OK):
             return fetched
     return None

@@ -1,9 +1,36 @@
-"""What every test stands on."""
+"""What every test stands on, and what a run says at its end: how many tests spoke to real parts."""
 
 from __future__ import annotations
 
+from typing import Final
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No test asserts a time, hypothesis' deadline included: CI's two cores are shared.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+REAL_PARTS: Final = {
+    "prometheus": "a real Prometheus",
+    "alertmanager": "a real Alertmanager",
+    "mcp_server": "a real MCP server (official SDK)",
+    "end_to_end": "the whole closed loop",
+}
+"""Marker to what a test that carries it spoke to."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Only a test whose body ran to an end spoke to anything: not one that was skipped or broke while set up.
+    bodies = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+    ]
+    terminalreporter.section("real parts")
+    for marker, part in REAL_PARTS.items():
+        spoke = [report for report in bodies if marker in report.keywords]
+        failed = sum(report.failed for report in spoke)
+        note = f", {failed} of them failed" if failed else ""
+        terminalreporter.write_line(f"{len(spoke):>4} tests spoke to {part}{note}")
