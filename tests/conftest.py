@@ -19,8 +19,17 @@ REAL_PARTS: Final = {
 }
 """Marker to what a test that carries it spoke to."""
 
+_MARKERS: pytest.StashKey[dict[str, frozenset[str]]] = pytest.StashKey()
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[_MARKERS] = {
+        item.nodeid: frozenset(marker.name for marker in item.iter_markers()) for item in session.items
+    }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    markers = config.stash.get(_MARKERS, {})
     # Only a test whose body ran to an end spoke to anything: not one that was skipped or broke while set up.
     bodies = [
         report
@@ -30,7 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     terminalreporter.section("real parts")
     for marker, part in REAL_PARTS.items():
-        spoke = [report for report in bodies if marker in report.keywords]
+        spoke = [report for report in bodies if marker in markers.get(report.nodeid, ())]
         failed = sum(report.failed for report in spoke)
         note = f", {failed} of them failed" if failed else ""
         terminalreporter.write_line(f"{len(spoke):>4} tests spoke to {part}{note}")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from stack import demo
+from fleet.signals import BY_NAME
 from stack.demo import FAULTS, LATER_FAULTS
 from stack.loop import PROJECT
 
@@ -38,4 +38,4 @@ def test_stdio_comes_later() -> None:
 
 def test_every_fault_has_a_signal_that_rules_judge() -> None:
     assert set(FAULTS) == {"errors", "slow", "crash"}
-    assert all(signal in demo.BY_NAME for signal in FAULTS.values())
+    assert all(signal in BY_NAME for signal in FAULTS.values())
