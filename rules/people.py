@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fleet.signals import SignalName
 from rules.alerts import runbook_url, timing
 from rules.recording import Rule
 
@@ -57,11 +58,12 @@ _PEOPLE: Final = (
     PeopleAlert(
         alert="McpUntreated",
         severity="critical",
-        # The signal moves to a label of another name, or this alert itself would be sent for treatment.
+        # The signal moves to a label of another name, or this alert itself would be sent for treatment. A hit ratio
+        # is left out: nothing treats it by default, and nobody is called at night for one.
         expression=(
             "max by (server, untreated_signal) (\n"
-            '  label_replace(ALERTS{alertstate="firing",severity="critical",signal!="",server!=""}, '
-            '"untreated_signal", "$1", "signal", "(.+)")\n'
+            f'  label_replace(ALERTS{{alertstate="firing",severity="critical",signal!~"|{SignalName.CACHE_HIT_RATIO}",'
+            'server!=""}, "untreated_signal", "$1", "signal", "(.+)")\n'
             ") > 0"
         ),
         hold_seconds=UNTREATED_SECONDS,

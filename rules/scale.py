@@ -41,11 +41,13 @@ def scaled(document: Document, factor: float, scrape_seconds: float) -> dict[str
         scrape_seconds: the scrape interval under which the result will run.
 
     Raises:
-        ValueError: the factor or scrape interval is not above 0, or a duration in the document is none.
+        ValueError: the factor or scrape interval is not above 0, a duration in the document is none, or it
+            is no rule file.
     """
     if not factor > 0 or not scrape_seconds > 0:
         raise ValueError(f"factor and scrape interval must be above 0, not {factor} and {scrape_seconds}")
-    return {**document, "groups": [_group(group, factor, scrape_seconds) for group in document.get("groups") or []]}
+    groups = _groups(document)
+    return {**document, "groups": [_group(group, factor, scrape_seconds) for group in groups]}
 
 
 def scaled_expression(expression: str, factor: float, scrape_seconds: float) -> str:
@@ -101,10 +103,22 @@ def _limit(key: str, value: object, factor: float) -> object:
     return value
 
 
+def _groups(document: object) -> list[Document]:
+    groups = document.get("groups") if isinstance(document, Mapping) else None
+    if isinstance(groups, list) and all(_is_group(group) for group in groups):
+        return groups
+    raise ValueError("it is no rule file: a list `groups` is expected whose items have a list `rules`")
+
+
+def _is_group(group: object) -> bool:
+    rules = group.get("rules") if isinstance(group, Mapping) else None
+    return isinstance(rules, list) and all(isinstance(rule, Mapping) for rule in rules)
+
+
 def _group(group: Document, factor: float, scrape_seconds: float) -> dict[str, Any]:
     return {
         **_divided(group, _GROUP_DURATIONS, factor),
-        "rules": [_rule(rule, factor, scrape_seconds) for rule in group.get("rules") or []],
+        "rules": [_rule(rule, factor, scrape_seconds) for rule in group["rules"]],
     }
 
 
@@ -165,6 +179,14 @@ class _Places:
         self._before_previous, self._previous = self._previous, token.text
 
 
+def _read(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError(f"it is no YAML, line {mark.line + 1 if mark else 1}") from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Scale one file into another; exit 2 with one line when the input is unusable."""
     parser = argparse.ArgumentParser(prog="python -m rules.scale", description=__doc__)
@@ -174,9 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", type=Path, metavar="OUT")
     options = parser.parse_args(arguments)
     try:
-        document = yaml.safe_load(options.source.read_text(encoding="utf-8"))
-        result = scaled(document, options.factor, milliseconds(options.scrape_interval) / 1000)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        result = scaled(_read(options.source), options.factor, milliseconds(options.scrape_interval) / 1000)
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"{options.source}: cannot be scaled: {error}\n")
         return 2
     options.target.write_text(rendered(result), encoding="utf-8")
