@@ -64,7 +64,7 @@ class Traffic:
             # The isolation boundary of one connection: the SDK raises what its HTTP library and its streams raise,
             # in groups, and traffic must outlive every restart of the server.
             except* Exception as errors:  # noqa: BLE001
-                self._say_once(errors)
+                self._say_once(f"connecting again after {_innermost(errors)}")
                 self.counts.reconnects += 1
             if not self._made_all():
                 await anyio.sleep(RECONNECT_SECONDS)
@@ -76,6 +76,7 @@ class Traffic:
             self.url, mode=ERAS[self.era], client_info=info, cache=None, read_timeout_seconds=self.timeout
         ) as client:
             await client.list_tools()
+            self._say_once("connected")
             slots = anyio.Semaphore(self.concurrency)
             async with anyio.create_task_group() as calls:
                 due = anyio.current_time()
@@ -114,17 +115,19 @@ class Traffic:
             return "lookup", {"title": f"book {random.randrange(10**9)}"}
         return "lookup", {"title": FAVOURITES[self._turn % len(FAVOURITES)]}
 
-    def _say_once(self, errors: BaseExceptionGroup[Exception]) -> None:
-        error: BaseException = errors
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        text = f"{type(error).__name__}: {error}"
+    def _say_once(self, text: str) -> None:
         if text not in self._said and len(self._said) < SAID_AT_MOST:
             self._said.add(text)
-            print(f"era={self.era} connecting again after {text}", file=sys.stderr, flush=True)
+            print(f"era={self.era} {text}", file=sys.stderr, flush=True)
 
     def _made_all(self) -> bool:
         return bool(self.calls) and self.counts.calls >= self.calls
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 async def _ignore_progress(progress: float, total: float | None, message: str | None) -> None:
