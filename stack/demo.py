@@ -16,11 +16,12 @@ from types import MappingProxyType
 from typing import Final
 
 from fleet.errors import MedicError
-from fleet.signals import BY_NAME, MIN_RULE_OPERATIONS, Signal, SignalName, server_matcher
+from fleet.signals import BY_NAME, Signal, SignalName
 from stack import foreground
-from stack.loop import SERVER, Loop, LoopOptions
+from stack.loop import Loop, LoopOptions
 from stack.processes import poll
-from stack.timeline import Moment, Step, Timeline, moments_of_events, moments_of_rules
+from stack.timeline import Moment, Step, Timeline
+from stack.watch import LOOK_SECONDS, Watch
 
 FAULTS: Final = MappingProxyType(
     {
@@ -32,9 +33,10 @@ FAULTS: Final = MappingProxyType(
 """The faults that can be shown, and the signal that each one makes ill."""
 
 LATER_FAULTS: Final = ("leak", "hang", "sessions", "cache", "all")
-CALM_SECONDS: Final = 60.0
 DEADLINE_SECONDS: Final = 150.0
-_LOOK_SECONDS: Final = 0.2
+_CLOCK_SECONDS: Final = 0.5
+"""Prometheus writes when an evaluation was due, which may lie a little before what it saw."""
+
 _COLOURS: Final = MappingProxyType(
     {
         Step.FAULT: "31",
@@ -81,7 +83,7 @@ class Demonstration:
     def __init__(self, loop: Loop, fault: str, screen: Screen) -> None:
         self._loop, self._fault, self._screen = loop, fault, screen
         self._signal: Signal = BY_NAME[FAULTS[fault]]
-        self._window = f"{round(1000 * self._signal.window_seconds / loop.options.pace.factor)}ms"
+        self._watch = Watch(loop)
         self._timeline = Timeline(0.0)
 
     async def run(self) -> None:
@@ -90,63 +92,29 @@ class Demonstration:
         Raises:
             NotShownError: a step did not happen in time.
         """
-        await self._calm()
+        self._screen.say(f"calm: {await self._watch.calm()}\n")
         self._loop.switch_on(self._fault)
         self._timeline = Timeline(time.time())
         self._show(self._timeline.take([Moment(self._timeline.fault_at, Step.FAULT, self._fault, "switched on")]))
         finished = self._untreated if self._loop.options.mode == "suggest" else self._closed
 
         async def over() -> bool:
-            await self._look()
-            return await finished()
+            self._show(self._timeline.take(await self._watch.moments(self._timeline.fault_at - _CLOCK_SECONDS)))
+            return finished()
 
-        if not await poll(over, DEADLINE_SECONDS, every=_LOOK_SECONDS):
+        if not await poll(over, DEADLINE_SECONDS, every=LOOK_SECONDS):
             raise NotShownError(self._what_is_missing())
         await (self._check_still_ill() if self._loop.options.mode == "suggest" else self._check_healed())
         self._sum_up()
-
-    async def _calm(self) -> None:
-        """Wait until traffic is measured, found healthy, and no alert is pending."""
-        matcher = server_matcher(SERVER)
-        ratio = BY_NAME[SignalName.ERROR_RATIO]
-        # A server that just started may have been seen down: the window of every signal must be calm.
-        seen: dict[str, float | None] = {}
-
-        async def measured() -> bool:
-            evidence = await self._loop.prometheus.value(ratio.evidence_count(self._window, matcher))
-            p95 = await self._loop.prometheus.value(BY_NAME[SignalName.RESPONSE_TIME].value(self._window, matcher))
-            errors = await self._loop.prometheus.value(ratio.value(self._window, matcher))
-            alerts = moments_of_rules(await self._loop.prometheus.alert_rules(), SERVER, 0.0)
-            seen.update(calls=evidence, p95=p95, errors=errors)
-            enough = evidence is not None and evidence >= 4 * MIN_RULE_OPERATIONS
-            return enough and p95 is not None and errors == 0 and not alerts
-
-        if not await poll(measured, CALM_SECONDS, every=_LOOK_SECONDS):
-            raise NotShownError(f"the server did not come to a measured calm within {CALM_SECONDS:g} s: {seen}")
-        self._screen.say(
-            f"calm: {seen['calls']:.0f} calls in the last {self._window}, p95 {seen['p95']:.3f} s, no errors\n"
-        )
-
-    async def _look(self) -> None:
-        """Show what is new since the last look; a part that does not answer just now is looked at again."""
-        moments: list[Moment] = []
-        try:
-            since = self._timeline.fault_at - 0.5
-            moments += moments_of_rules(await self._loop.prometheus.alert_rules(), SERVER, since)
-            for incident in await self._loop.receiver.incidents():
-                moments += moments_of_events(await self._loop.receiver.events(incident["id"]), SERVER)
-        except MedicError:
-            pass
-        self._show(self._timeline.take(moments))
 
     def _show(self, moments: list[Moment]) -> None:
         for moment in moments:
             self._screen.show(self._timeline.after_fault(moment), moment)
 
-    async def _closed(self) -> bool:
+    def _closed(self) -> bool:
         return self._timeline.first(Step.CLOSED) is not None or self._timeline.first(Step.ESCALATED) is not None
 
-    async def _untreated(self) -> bool:
+    def _untreated(self) -> bool:
         return self._timeline.first(Step.FIRING, "McpUntreated critical") is not None
 
     async def _check_healed(self) -> None:
@@ -163,16 +131,11 @@ class Demonstration:
             raise NotShownError(f"McpUntreated fires, but {self._signal.name} is healthy: the fault did not stay")
 
     async def _is_ill(self) -> bool:
-        """Whether the signal stands at or beyond its critical level over its window now."""
-        value = await self._loop.prometheus.value(self._signal.value(self._window, server_matcher(SERVER)))
-        level = self._signal.fixed_critical
-        if self._signal.threshold is not None:
-            series = f'mcp_threshold_{self._signal.threshold}{{server="{SERVER}",severity="critical"}}'
-            level = await self._loop.prometheus.value(series)
-        if value is None or level is None:
-            return False
-        self._screen.say(f"\nmeasured now: {self._signal.name} {value:.3g}, critical level {level:g}")
-        return self._signal.direction.beyond(value, level)
+        level = await self._watch.level(self._signal)
+        if level is None:
+            raise NotShownError(f"{self._signal.name} cannot be measured at the end")
+        self._screen.say(f"\nmeasured now: {self._signal.name} {level[0]:.3g}, critical level {level[1]:g}")
+        return self._signal.direction.beyond(*level)
 
     def _what_is_missing(self) -> str:
         steps = [Step.CROSSED, Step.FIRING, Step.WEBHOOK]
