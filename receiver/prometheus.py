@@ -78,8 +78,13 @@ class Prometheus:
         Raises:
             UnreachableError, PermanentError: as ``vector``.
         """
-        query = f'ALERTS{{alertstate="firing",signal!="",server="{server}"}}'
+        query = f'ALERTS{{alertstate="firing",signal!="",severity=~"warning|critical",server="{server}"}}'
         return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
+
+    def known_scrape_seconds(self, server: str) -> float:
+        """What ``scrape_seconds`` last learned of ``server``, or the usual value."""
+        learned = self._intervals.get(server)
+        return learned[0] if learned is not None else USUAL_SCRAPE_SECONDS
 
     async def scrape_seconds(self, server: str) -> float:
         """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.
@@ -90,16 +95,13 @@ class Prometheus:
         learned = self._intervals.get(server)
         if learned is not None and self._now() - learned[1] < _LEARNED_FOR_SECONDS:
             return learned[0]
-        query = (
-            f'mcp_server_up{{server="{server}"}}[{_SEEN_RANGE}]'
-            # Range selectors cannot be joined by "or", so the second name is only asked when the first is absent.
-        )
-        for selector in (query, f'target_info{{server="{server}"}}[{_SEEN_RANGE}]'):
-            seconds = await self._interval_of(selector)
+        # A range selector cannot be joined by "or", so the second name is asked only when the first is absent.
+        for metric in ("mcp_server_up", "mcp_server_operation_duration_seconds_count"):
+            seconds = await self._interval_of(f'{metric}{{server="{server}"}}[{_SEEN_RANGE}]')
             if seconds is not None:
                 self._intervals[server] = (seconds, self._now())
-                return seconds
-        return learned[0] if learned is not None else USUAL_SCRAPE_SECONDS
+                break
+        return self.known_scrape_seconds(server)
 
     async def _interval_of(self, selector: str) -> float | None:
         try:

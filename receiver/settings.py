@@ -22,6 +22,8 @@ class Timing:
     """Seconds that are nobody's policy; a test shortens them, an operator has no reason to.
 
     Attributes:
+        telemetry_lag_seconds: after an act before a scrape can no longer show what happened during it (2: a gateway
+            reports once a second).
         reconcile_seconds: between two readings of Alertmanager's active alerts (60: what one lost webhook costs).
         verify_retry_seconds: between two questions after an act whose end is not known (2).
         verify_deadline_seconds: after that the act's outcome is ``unknown`` (60: longer than a restart may take).
@@ -29,6 +31,7 @@ class Timing:
         stop_seconds: how long a stop waits for an act under way (6 of the 8 seconds that a stop may take).
     """
 
+    telemetry_lag_seconds: float = 2.0
     reconcile_seconds: float = 60.0
     verify_retry_seconds: float = 2.0
     verify_deadline_seconds: float = 60.0

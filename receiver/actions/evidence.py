@@ -15,9 +15,8 @@ from fleet.signals import SIGNALS, server_matcher
 from receiver.actions.act import ActContext, ActResult
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from fleet.signals import Signal
 
 STATUS_SECONDS: Final = 3.0
 MAX_GATEWAYS: Final = 5
@@ -34,28 +33,28 @@ _TOTALS: Final = {
 async def collect(context: ActContext) -> ActResult:
     """The value of every signal over its rule's window, a few totals, each gateway's status."""
     matchers = server_matcher(context.server.name)
-    values, totals, gateways = await asyncio.gather(
-        asyncio.gather(*(_signal(context, signal, matchers) for signal in SIGNALS)),
-        asyncio.gather(*(_value(context, query.replace("$matchers", matchers)) for query in _TOTALS.values())),
-        _gateways(context),
+    queries = {signal.name.value: signal.value(f"{signal.window_seconds}s", matchers) for signal in SIGNALS}
+    totals = {name: query.replace("$matchers", matchers) for name, query in _TOTALS.items()}
+    (values, unanswered), (sums, unsummed), gateways = await asyncio.gather(
+        _figures(context, queries), _figures(context, totals), _gateways(context)
     )
-    findings: dict[str, Any] = {
-        "signals": dict(zip((signal.name.value for signal in SIGNALS), values, strict=True)),
-        **dict(zip(_TOTALS, totals, strict=True)),
-        "gateways": gateways,
-    }
-    answered = any(isinstance(value, float) for value in (*values, *totals)) or any("status" in g for g in gateways)
-    if not answered:
+    findings: dict[str, Any] = {"signals": values, **sums, "gateways": gateways}
+    if unanswered or unsummed:
+        findings["unanswered"] = unanswered | unsummed
+    if not values and not sums and not any("status" in gateway for gateway in gateways):
         return ActResult(Outcome.FAILED, "neither Prometheus nor a gateway had anything to say", None, findings)
     return ActResult(Outcome.SUCCEEDED, "kept the last value of each signal and the gateways' status", None, findings)
 
 
-async def _signal(context: ActContext, signal: Signal, matchers: str) -> float | str | None:
-    return await _value(context, signal.value(f"{signal.window_seconds}s", matchers))
+async def _figures(context: ActContext, queries: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
+    """The figures that there are, and why the others could not be asked."""
+    answers = await asyncio.gather(*(_figure(context, query) for query in queries.values()))
+    by_name = dict(zip(queries, answers, strict=True))
+    values = {name: answer for name, answer in by_name.items() if isinstance(answer, float)}
+    return values, {name: answer for name, answer in by_name.items() if isinstance(answer, str)}
 
 
-async def _value(context: ActContext, query: str) -> float | str | None:
-    """The figure, None where there is none, or why it could not be asked."""
+async def _figure(context: ActContext, query: str) -> float | str | None:
     try:
         return await context.prometheus.one_value(query)
     except MedicError as error:

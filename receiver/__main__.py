@@ -1,0 +1,77 @@
+"""``mcp-receiver``: read the command line and the configuration, run until a signal asks to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet import logs
+from fleet.errors import ConfigError, MedicError
+from fleet.inventory import Address
+from receiver.app import run
+from receiver.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from receiver.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the receiver; the exit code: 0 stopped as asked, 1 a fault or a mistake in a file, 2 wrong use."""
+    options = _options(arguments)
+    try:
+        settings = read_settings(Path(options.config), os.environ, options.listen)
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{problem}\n")
+        return 1
+    logs.configure()
+    try:
+        asyncio.run(_run(settings))
+    except MedicError as error:
+        sys.stderr.write(f"mcp-receiver: {error}\n")
+        return 1
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mcp-receiver",
+        allow_abbrev=False,
+        description="Takes Alertmanager's webhooks, treats the servers of fleet.yml and proves that it helped.",
+    )
+    parser.add_argument("--config", metavar="FILE", default=os.environ.get("MCP_MEDIC_CONFIG") or "fleet.yml",
+                        help="default: fleet.yml, or MCP_MEDIC_CONFIG")  # fmt: skip
+    parser.add_argument("--listen", metavar="HOST:PORT", type=_address, help="instead of receiver.listen")
+    parser.add_argument("--web.config.file", metavar="FILE", dest="web_config", help="not supported by this version")
+    options = parser.parse_args(arguments)
+    if options.web_config is not None:
+        parser.error("--web.config.file is not supported by this version: TLS and basic authentication come later; "
+                     "listen on 127.0.0.1 or name bearer_token_files")  # fmt: skip
+    return options
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9848")
+    return Address(host, int(port))
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The composition root: builds everything, runs it, takes it down within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from prometheus_client import disable_created_metrics
+
+from fleet.doors import Door
+from fleet.errors import PermanentError
+from fleet.inventory import Address
+from fleet.tasks import Tasks
+from receiver.actions.table import ACTIONS
+from receiver.chronicle import Chronicle
+from receiver.engine import Engine
+from receiver.book import Book
+from receiver.incident import IncidentState
+from receiver.journal.sqlite import SqliteJournal
+from receiver.metrics import Metrics
+from receiver.prometheus import Prometheus
+from receiver.reconcile import Reconciler
+from receiver.settings import Settings
+from receiver.web import Web
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 8.0
+_TASKS_SECONDS: Final = 1.0
+_REQUESTS_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running receiver: where it really listens, its journal with the book, its tasks."""
+
+    address: Address
+    chronicle: Chronicle
+    tasks: Tasks
+
+
+@asynccontextmanager
+async def running(settings: Settings, now: Callable[[], float] = time.time) -> AsyncIterator[Running]:
+    """A receiver that listens and treats while the block runs.
+
+    Raises:
+        PermanentError: the address cannot be listened on, or the journal is damaged.
+        TemporaryError: the journal cannot be opened now.
+    """
+    stack = AsyncExitStack()
+    try:
+        yield await _build(stack, settings, now)
+    finally:
+        await _stop(stack)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set or a task fails; raises what failed."""
+    async with running(settings) as receiver:
+        ends = Tasks("receiver-end")
+        fault = ends.start_passing("fault", receiver.tasks.wait())
+        asked = ends.start_passing("stop", stop.wait())
+        try:
+            await asyncio.wait({fault, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if fault.done():
+                fault.result()
+        finally:
+            await ends.stop()
+
+
+async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], float]) -> Running:
+    fleet, timing = settings.fleet, settings.timing
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nothing here reads
+    chronicle = await Chronicle.open(lambda: SqliteJournal(fleet.receiver.journal, now), Book(fleet.servers))
+    stack.push_async_callback(chronicle.close)
+    metrics = Metrics(fleet.servers, ACTIONS, [state for state in IncidentState if state is not IncidentState.CLOSED])
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    tasks = Tasks("receiver")
+    stack.push_async_callback(tasks.stop, _TASKS_SECONDS)
+    engine = Engine(settings, chronicle, Prometheus(session, fleet.prometheus_url, now), metrics, now)
+    engine.start(tasks)
+    stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
+    reconciler = Reconciler(
+        session,
+        fleet.alertmanager_url,
+        chronicle,
+        metrics,
+        servers=fleet.servers,
+        every_seconds=timing.reconcile_seconds,
+    )
+    tasks.start("reconcile", reconciler.run())
+    door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
+    pages = Web(door, chronicle, metrics, fleet.servers, reconciler.soon)
+    address = await _listen(stack, pages.application(), settings.listen)
+    log.info("listening", extra={"address": str(address), "servers": len(fleet.servers)})
+    return Running(address, chronicle, tasks)
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address) -> Address:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUESTS_SECONDS)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, listen.host, listen.port).start()
+    except OSError as error:
+        raise PermanentError(
+            f"cannot listen on {listen}: {error.strerror or error}. Choose another --listen"
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return Address(host, port)
+
+
+async def _stop(stack: AsyncExitStack) -> None:
+    """First no request comes in, then acts may end, then tasks, connections and the journal close."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await stack.aclose()
+    except TimeoutError:
+        log.warning("the stop was cut short; an act under way is verified at the next start")

@@ -1,0 +1,307 @@
+"""Carries out what ``receiver.policy`` decides: one serial worker for each server, all of them side by side.
+
+Intent before act, outcome after it. A worker that fails is retried with a back-off and never stops another; while
+the journal cannot be written no intent can be, so nothing is treated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from fleet.lifecycle.outcome import Outcome
+from receiver import verify
+from receiver.actions.act import ActContext, ActResult
+from receiver.actions.table import ACTIONS
+from receiver.events import (
+    TREATMENTS,
+    ActDenied,
+    ActEnded,
+    ActId,
+    ActIntended,
+    Delivered,
+    Escalated,
+    Quarantined,
+    Verdict,
+    VerdictGiven,
+)
+from receiver.journal.store import JournalUnavailable
+from receiver.policy import (
+    Act,
+    ConfirmHealth,
+    Deny,
+    Escalate,
+    Measure,
+    VerifyAct,
+    Wait,
+    confirmed,
+    next_step,
+    verdict_given,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleet.inventory import Server
+    from fleet.tasks import Tasks
+    from receiver.actions.act import ActFunction
+    from receiver.chronicle import Chronicle
+    from receiver.events import Entry, Event, Judgement
+    from receiver.incident import ActRecord, Incident
+    from receiver.metrics import Metrics
+    from receiver.policy import Step
+    from receiver.prometheus import Prometheus
+    from receiver.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 0.0
+
+
+class Engine:
+    """The workers. ``start`` once, ``finish_acts`` before the tasks are stopped. ``now`` gives UNIX seconds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        chronicle: Chronicle,
+        prometheus: Prometheus,
+        metrics: Metrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._servers = settings.fleet.servers
+        self._chronicle = chronicle
+        self._prometheus = prometheus
+        self._metrics = metrics
+        self._now = now
+        self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
+        self._choosing = asyncio.Lock()
+        self._acting = 0
+        self._none_acting = asyncio.Event()
+        self._none_acting.set()
+        self._stopping = False
+
+    def start(self, tasks: Tasks) -> None:
+        """Start a worker for each server; an act that a crash cut off is verified first."""
+        self._chronicle.subscribe(self._wake)
+        for server in self._servers.values():
+            tasks.start(f"treat-{server.name}", self._work(server))
+
+    async def finish_acts(self, within: float) -> None:
+        """Begin no further act and wait at most ``within`` seconds for those under way.
+
+        One that is cut off then keeps its intent in the journal and is verified at the next start.
+        """
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._none_acting.wait()
+
+    def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
+        # What one server's treatment spends or gives back, another may be waiting for.
+        everyone = not isinstance(entry.event, Delivered | Quarantined)
+        for name in self._wakes if everyone else servers:
+            if name in self._wakes:
+                self._wakes[name].set()
+
+    async def _work(self, server: Server) -> None:
+        timing, wake = self._settings.timing, self._wakes[server.name]
+        backoff = timing.retry_seconds
+        while True:
+            wake.clear()
+            try:
+                pause = await self._advance(server)
+            except JournalUnavailable:
+                pause = backoff  # the chronicle has said why, and /-/ready says it too
+            except Exception:  # one server's fault must not leave the others without their responder
+                log.exception("a step failed and is tried again", extra={"server": server.name, "in_seconds": backoff})
+                self._metrics.worker_errors.inc()
+                pause = backoff
+            else:
+                backoff = timing.retry_seconds
+                await _sleep(wake, pause)
+                continue
+            backoff = min(2 * backoff, timing.retry_longest_seconds)
+            await asyncio.sleep(pause)
+
+    async def _advance(self, server: Server) -> float | None:
+        """Take one step; the seconds until the next one, None when only a new entry can change anything."""
+        async with self._choosing:
+            incident = self._chronicle.book.open_incident(server.name)
+            if incident is None:
+                return None
+            step = self._next_step(incident, server)
+            # Under the same lock as the choice, or two servers could spend the same place of a budget.
+            intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
+        return await self._take(step, incident, server, intent)
+
+    def _next_step(self, incident: Incident, server: Server) -> Step:
+        return next_step(
+            incident,
+            server,
+            self._settings.fleet.receiver,
+            self._chronicle.book.ledger(),
+            self._now(),
+            scrape_seconds=self._prometheus.known_scrape_seconds(server.name),
+        )
+
+    async def _take(self, step: Step, incident: Incident, server: Server, intent: ActIntended | None) -> float | None:
+        match step:
+            case Act():
+                if intent is None:  # stopping: the next start will choose again
+                    return None
+                await self._act(server, intent)
+            case VerifyAct(act):
+                await self._verify_act(incident, server, act)
+            case Measure(act, since):
+                await self._measure(incident, server, act, since)
+            case ConfirmHealth(act, since):
+                return await self._confirm_health(incident, server, act, since)
+            case Deny(action, reason):
+                event = ActDenied(incident=incident.id, server=server.name, action=action, reason=reason)
+                await self._append(event)
+                self._metrics.denied.labels(reason).inc()
+            case Escalate(reason, detail):
+                called = Escalated(incident=incident.id, server=server.name, reason=reason, detail=detail)
+                await self._append(called)
+                self._metrics.escalations.labels(reason).inc()
+            case Wait(until):
+                return None if until is None else max(0.0, until - self._now())
+        return _AT_ONCE
+
+    async def _intend(self, incident: Incident, step: Act) -> ActIntended:
+        intent = ActIntended(
+            incident=incident.id,
+            server=incident.server,
+            act=ActId(str(uuid.uuid4())),
+            action=step.action,
+            signals=list(step.signals),
+        )
+        first = step.action in TREATMENTS and incident.last_treatment is None
+        await self._append(intent)
+        if first:
+            self._metrics.time_to_act.observe(max(0.0, self._now() - incident.opened_at))
+        return intent
+
+    async def _act(self, server: Server, intent: ActIntended) -> None:
+        self._acting += 1
+        self._none_acting.clear()
+        try:
+            action = ACTIONS[intent.action]
+            result = await self._carry_out(action.perform, server, intent.act)
+            await self._keep_outcome(intent, result)
+        finally:
+            self._acting -= 1
+            if not self._acting:
+                self._none_acting.set()
+
+    async def _verify_act(self, incident: Incident, server: Server, act: ActRecord) -> None:
+        """Ask what became of an act that has no outcome, again while it may still be under way."""
+        timing = self._settings.timing
+        intent = ActIntended(
+            incident=incident.id, server=server.name, act=act.act, action=act.action, signals=list(act.signals)
+        )
+        deadline = time.monotonic() + timing.verify_deadline_seconds
+        while True:
+            action = ACTIONS.get(act.action)
+            if action is None:
+                result = ActResult(Outcome.UNKNOWN, f"this version knows no action {act.action}")
+                break
+            result = await self._carry_out(action.verify, server, act.act)
+            if result.outcome is not Outcome.UNKNOWN or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(timing.verify_retry_seconds)
+        log.info("verified an act that was cut off", extra={"server": server.name, "outcome": result.outcome})
+        await self._keep_outcome(intent, result)
+
+    async def _carry_out(self, function: ActFunction, server: Server, act: ActId) -> ActResult:
+        context = ActContext(server, act, self._settings.fleet.gateway.control_dir, self._prometheus)
+        try:
+            return await function(context)
+        except Exception as error:  # whatever an action does, its intent must get an outcome
+            log.exception("an action failed in a way that it should not", extra={"server": server.name})
+            return ActResult(Outcome.UNKNOWN, f"{type(error).__name__}: {error}")
+
+    async def _keep_outcome(self, intent: ActIntended, result: ActResult) -> None:
+        """Write the outcome, however long the journal takes: what was done must never be done again."""
+        ended = ActEnded(
+            incident=intent.incident,
+            server=intent.server,
+            act=intent.act,
+            action=intent.action,
+            outcome=result.outcome,
+            detail=result.detail,
+            ended_at=self._now() if result.ended_at is None else result.ended_at,
+            findings=result.findings,
+        )
+        timing = self._settings.timing
+        backoff = timing.retry_seconds
+        while True:
+            try:
+                await self._append(ended)
+            except JournalUnavailable:
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, timing.retry_longest_seconds)
+            else:
+                break
+        self._metrics.actions.labels(intent.server, intent.action, result.outcome).inc()
+
+    async def _measure(self, incident: Incident, server: Server, act: ActRecord, since: float) -> None:
+        given = verdict_given(incident, act, await self._judgements(incident, server, act, since))
+        await self._give(incident, given)
+
+    async def _confirm_health(
+        self, incident: Incident, server: Server, act: ActRecord | None, since: float
+    ) -> float | None:
+        judged = await self._judgements(incident, server, act, since)
+        fires = await verify.alert_fires(self._prometheus, server.name)
+        found = confirmed(incident, judged, fires, self._settings.fleet.receiver.limits, self._now())
+        if found is None:
+            return max(1.0, self._prometheus.known_scrape_seconds(server.name))
+        if isinstance(found, VerdictGiven):
+            await self._give(incident, found)
+        else:
+            await self._append(found)
+        return _AT_ONCE
+
+    async def _judgements(
+        self, incident: Incident, server: Server, act: ActRecord | None, since: float
+    ) -> list[Judgement]:
+        now = self._now()
+        # Telemetry of the last moments before an act's end reaches Prometheus after it; only what is later counts.
+        window = now - since - (0.0 if act is None else self._settings.timing.telemetry_lag_seconds)
+        limits = self._settings.fleet.receiver.limits
+        return await verify.judgements(
+            self._prometheus, incident, server, act, window_seconds=window, limits=limits, at=now
+        )
+
+    async def _give(self, incident: Incident, given: VerdictGiven) -> None:
+        await self._append(given)
+        for judgement in given.judgements:
+            self._metrics.verdicts.labels(judgement.signal, judgement.verdict).inc()
+        if given.verdict is Verdict.HEALED and incident.healed_at is None:
+            self._metrics.time_to_heal.observe(max(0.0, self._now() - incident.opened_at))
+
+    async def _append(self, event: Event) -> None:
+        await self._chronicle.append(event)
+        log.info(type(event).__name__, extra=_fields(event))
+
+
+def _fields(event: Event) -> dict[str, str]:
+    names = ("incident", "server", "action", "outcome", "verdict", "reason", "detail")
+    return {name: str(value) for name in names if (value := getattr(event, name, None)) not in {None, ""}}
+
+
+async def _sleep(wake: asyncio.Event, seconds: float | None) -> None:
+    """Until woken, or for ``seconds``; a step that leads straight to the next still lets others run."""
+    if seconds == _AT_ONCE:
+        await asyncio.sleep(0)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wake.wait()

@@ -1,0 +1,84 @@
+"""Measures whether a server is well: asks Prometheus what ``receiver.verdict`` wants to know and hands it the answers.
+
+What cannot be asked becomes a measurement with an error, which is inconclusive, never an exception and never health.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from fleet.errors import MedicError
+from fleet.signals import BY_NAME
+from receiver.verdict import Measurement, judge, queries
+
+if TYPE_CHECKING:
+    from fleet.inventory import Limits, Server
+    from fleet.signals import Signal
+    from receiver.events import Judgement
+    from receiver.incident import ActRecord, Incident
+    from receiver.prometheus import Prometheus
+
+
+async def judgements(
+    prometheus: Prometheus,
+    incident: Incident,
+    server: Server,
+    act: ActRecord | None,
+    *,
+    window_seconds: float,
+    limits: Limits,
+    at: float,
+) -> list[Judgement]:
+    """Every signal of ``incident`` judged over the ``window_seconds`` before ``at`` (UNIX seconds).
+
+    ``act`` is the treatment whose effect is in question, None when there was none.
+    """
+    scrape_seconds = await prometheus.scrape_seconds(server.name)
+    window = max(0.0, float(math.floor(window_seconds)))
+    signals = [BY_NAME[name] for name in incident.signals]
+    measured = await asyncio.gather(*(measure(prometheus, signal, server.name, window, at) for signal in signals))
+    return [
+        judge(
+            signal,
+            incident.signals[signal.name].opened_with,
+            server.thresholds,
+            measurement,
+            action="" if act is None else act.action,
+            before=incident.before.get(signal.name),
+            ill_before=0 if act is None else act.ill.get(signal.name, 0),
+            min_operations=limits.min_operations,
+            scrape_seconds=scrape_seconds,
+        )
+        for signal, measurement in zip(signals, measured, strict=True)
+    ]
+
+
+async def measure(prometheus: Prometheus, signal: Signal, server: str, window_seconds: float, at: float) -> Measurement:
+    """One signal over the ``window_seconds`` (whole ones) before ``at``. ``server`` is a configured name."""
+    if window_seconds < 1:
+        return Measurement(window_seconds)
+    asked = queries(signal, server, window_seconds)
+    try:
+        value, evidence, refused, suppressed = await asyncio.gather(
+            prometheus.one_value(asked.value, at),
+            prometheus.one_value(asked.evidence, at),
+            prometheus.vector(asked.only_refusals, at) if asked.only_refusals else _nothing(),
+            prometheus.vector(asked.suppression, at) if asked.suppression else _nothing(),
+        )
+    except MedicError as error:
+        return Measurement(window_seconds, error=str(error))
+    return Measurement(window_seconds, value, evidence, bool(refused), bool(suppressed))
+
+
+async def alert_fires(prometheus: Prometheus, server: str) -> bool | None:
+    """Whether Prometheus has a firing alert of ``server`` about a signal; None when it could not be asked."""
+    try:
+        return bool(await prometheus.firing_alerts(server))
+    except MedicError:
+        return None
+
+
+async def _nothing() -> list[object]:
+    return []

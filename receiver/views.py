@@ -1,0 +1,72 @@
+"""Incidents and the journal's entries as the JSON that ``GET /api/v1/incidents`` answers. Pure.
+
+Times are UNIX seconds. Names that others read: see the contract's HTTP section; fields are added, never renamed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from receiver.events import Entry
+    from receiver.incident import ActRecord, Incident, SignalState
+
+
+def incident(of: Incident) -> dict[str, Any]:
+    """One incident."""
+    return {
+        "id": of.id,
+        "server": of.server,
+        "state": of.state,
+        "opened_at": of.opened_at,
+        "closed_at": of.closed_at,
+        "closed_reason": of.closing,
+        "signals": list(of.signals),
+        "firing": [_signal(signal) for signal in of.firing],
+        "acts": [_act(act) for act in of.acts],
+        "denied": [{"action": action, "reason": reason} for action, reason in sorted(of.denied)],
+        "healed_at": of.healed_at,
+        "escalated_at": of.escalated_at,
+        "escalated_reason": of.escalation,
+        "escalated_detail": of.escalation_detail,
+    }
+
+
+def event(entry: Entry) -> dict[str, Any]:
+    """One entry of the journal; ``kind`` is the event's tag, its fields stand beside it."""
+    fields: dict[str, Any] = msgspec.to_builtins(entry.event)
+    kind = fields.pop("type")
+    return {"seq": entry.seq, "at": entry.at, "kind": kind, **fields}
+
+
+def states(incidents: Iterable[Incident]) -> dict[str, str]:
+    """The state of each server's open incident."""
+    return {one.server: one.state for one in incidents if one.closed_at is None}
+
+
+def _signal(state: SignalState) -> dict[str, Any]:
+    return {
+        "signal": state.name,
+        "severity": state.severity,
+        "opened_with": state.opened_with,
+        "alerts": sorted({alert.alertname for alert in state.firing.values()}),
+        "since": state.fired_at,
+    }
+
+
+def _act(act: ActRecord) -> dict[str, Any]:
+    return {
+        "act": act.act,
+        "action": act.action,
+        "signals": list(act.signals),
+        "intended_at": act.intended_at,
+        "ended_at": act.ended_at,
+        "outcome": act.outcome,
+        "detail": act.detail,
+        "verdict": act.verdict,
+        "verdict_at": act.verdict_at,
+    }
