@@ -1,0 +1,177 @@
+"""The gateway's parts put together, started in order and stopped in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aiohttp import web
+
+from fleet.errors import ConfigError, MedicError, Problem
+from fleet.inventory import Address, Fleet, RestartVia
+from fleet.tasks import Tasks
+from fleet.tokens import read_token
+from gateway.acts import Acts
+from gateway.child import Child, ChildError
+from gateway.control import ControlSocket, prepare_folder
+from gateway.guard import Guard
+from gateway.liveness import Liveness
+from gateway.observer import Observer, Subject
+from gateway.relay import Relay, upstream_session
+from gateway.service import Service
+from gateway.vitals import Source
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 8.0
+_DRAIN_SECONDS: Final = 1.5
+_CHILD_SECONDS: Final = 3.0
+
+
+class Gateway:
+    """One running gateway. ``start`` once, then ``wait``, then ``stop`` (idempotent, within STOP_SECONDS).
+
+    ``address`` is where the shared listener really listens, ``addresses`` where each server's own does.
+    """
+
+    def __init__(self, fleet: Fleet, environ: Mapping[str, str], listen: Address | None = None) -> None:
+        self._fleet = fleet
+        self._environ = environ
+        self._listen = listen or fleet.gateway.listen
+        self._stack = AsyncExitStack()
+        self._serving = Tasks("gateway")
+        self._control = Tasks("gateway-control")
+        self._children = Tasks("gateway-children")
+        self._guard = Guard()
+        self.services: dict[str, Service] = {}
+        self.address = self._listen
+        self.addresses: dict[str, Address] = {}
+
+    async def start(self) -> None:
+        """Bind every listener and socket, then start children and pushing.
+
+        Raises:
+            ConfigError: something that fleet.yml names cannot be bound, read or made.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> None:
+        """Wait until a part fails, then raise its error; returns after ``stop``."""
+        waits = [self._serving.wait(), self._control.wait(), self._children.wait()]
+        watchers = Tasks("gateway-watch")
+        tasks = [watchers.start_passing(f"wait-{number}", each) for number, each in enumerate(waits)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await watchers.stop()
+
+    async def stop(self) -> None:
+        """Stop listening, let calls end for a moment, stop children, push for the last time."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._stack.aclose()
+        except TimeoutError:
+            log.warning("the gateway did not stop in time", extra={"seconds": STOP_SECONDS})
+
+    async def _start(self) -> None:
+        fleet = self._fleet
+        token_file = fleet.exporter.telemetry_token_file
+        token = None if token_file is None else read_token(token_file, "exporter.telemetry_token_file")
+        prepare_folder(fleet.gateway.control_dir)
+        self._stack.push_async_callback(self._guard.stop)
+        self.services = {name: Service(server) for name, server in fleet.servers.items()}
+        observer = self._observer(token)
+        self._stack.push_async_callback(observer.stop)
+        self._stack.push_async_callback(self._children.stop)
+        for service in self.services.values():
+            self._adopt(service)
+        self._stack.push_async_callback(self._stop_children)
+        session = await self._stack.enter_async_context(upstream_session())
+        self._stack.push_async_callback(self._serving.stop)
+        await self._listen_everywhere(Relay(self.services, session, self._serving))
+        self._stack.push_async_callback(self._control.stop)
+        await self._open_control()
+        for service in self.services.values():
+            self._control.start_passing(f"start-{service.server.name}", _started(service))
+            self._serving.start(f"watch-{service.server.name}", service.watch(Liveness(session, service.server)))
+        self._children.start("observer", observer.run())
+
+    def _observer(self, token: str | None) -> Observer:
+        started_at = time.time()
+        source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
+        subjects = [
+            Subject(name, service.vitals, service.gate, service.supervisor) for name, service in self.services.items()
+        ]  # fmt: skip
+        return Observer(self._fleet.exporter.url, token, source, subjects)
+
+    def _adopt(self, service: Service) -> None:
+        """Give a server that is ours to start its child."""
+        server = service.server
+        if server.command and server.restart is RestartVia.GATEWAY:
+            exited = service.supervisor.child_exited
+            service.supervisor.adopt(Child(server, self._environ, self._guard, self._children, exited))
+
+    async def _stop_children(self) -> None:
+        children = [service.supervisor.child for service in self.services.values()]
+        await asyncio.gather(*(child.stop(_CHILD_SECONDS) for child in children if child is not None))
+
+    async def _listen_everywhere(self, relay: Relay) -> None:
+        self.address = await self._serve(relay.shared(), self._listen, "gateway.listen")
+        for name, service in self.services.items():
+            if service.server.listen is not None:
+                bound = await self._serve(relay.own(service), service.server.listen, f"servers[{name}].listen")
+                self.addresses[name] = bound
+        log.info("gateway listens", extra={"address": self.address.url, **self._own_addresses()})
+
+    def _own_addresses(self) -> dict[str, str]:
+        return {f"server_{name}": address.url for name, address in self.addresses.items()}
+
+    async def _serve(self, server: web.Server, listen: Address, key_path: str) -> Address:
+        runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, listen.host, listen.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise _cannot_listen(self._fleet, listen, key_path, error) from error
+        host, port = runner.addresses[0][:2]
+        return Address(host, port)
+
+    async def _open_control(self) -> None:
+        for name, service in self.services.items():
+            acts = Acts(name, service.vitals, service.gate, service.supervisor, self._control)
+            control = ControlSocket(self._fleet.gateway.control_dir, name, acts.handle, self._control)
+            await control.start()
+            self._stack.push_async_callback(control.stop)
+
+
+async def _started(service: Service) -> None:
+    if service.supervisor.child is None:
+        return
+    try:
+        await service.supervisor.start()
+    except ChildError as error:
+        log.error("server could not be started", extra={"server": service.server.name, "reason": str(error)})  # noqa: TRY400 - the sentence says all
+    except MedicError as error:
+        log.info("server is not started here", extra={"server": service.server.name, "reason": str(error)})
+
+
+def _cannot_listen(fleet: Fleet, listen: Address, key_path: str, error: OSError) -> ConfigError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    problem = Problem(
+        str(fleet.file), 0, key_path, f"cannot listen on {listen}: {reason}", "Stop the program there or change it"
+    )
+    return ConfigError((problem,))

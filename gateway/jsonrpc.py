@@ -1,0 +1,318 @@
+"""What a copy of a body says: the JSON-RPC messages in it. Pure; never raises, whatever the bytes are.
+
+Nothing here is ever sent on: the relay moves the original bytes. JSON is peeked with typed structs that leave
+arguments and results unparsed.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+MAX_TOOLS_IN_ANSWER: Final = 1000
+"""Names read from one tools/list answer; more would only be folded into ``other`` later."""
+
+_MALFORMED = (msgspec.DecodeError, RecursionError, ValueError)  # ValueError covers UnicodeDecodeError
+_Optional = Raw | UnsetType
+_T = TypeVar("_T")
+
+
+class Kind(enum.Enum):
+    """What a JSON-RPC message is."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+
+
+class Era(enum.Enum):
+    """Which of the two protocol generations a message belongs to."""
+
+    LEGACY = "legacy"
+    MODERN = "modern"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        id: canonical JSON of the id, so that ``"1"`` is not ``1``; empty for a notification.
+        method: empty for a response.
+        tool: ``params.name`` of tools/call, else empty. As sent: not yet a label.
+        era: ``_meta`` decides; a response has the era LEGACY for want of evidence.
+        client: canonical JSON of the modern ``clientInfo``, else empty.
+        error_code: of an error response, None for a result.
+        is_error: the result says ``isError: true``.
+        cancels: canonical id that a ``notifications/cancelled`` names, else empty.
+        tools: names listed by a tools/list result.
+        legible: False when part of what matters here could not be told (a clipped or malformed member).
+    """
+
+    kind: Kind
+    id: bytes = b""
+    method: str = ""
+    tool: str = ""
+    era: Era = Era.LEGACY
+    client: bytes = b""
+    error_code: int | None = None
+    is_error: bool = False
+    cancels: bytes = b""
+    tools: tuple[str, ...] = ()
+    legible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The messages of one body, and how many items of it could not be read."""
+
+    messages: tuple[Message, ...] = ()
+    unreadable: int = 0
+
+
+class _Envelope(msgspec.Struct):
+    id: _Optional = UNSET
+    method: _Optional = UNSET
+    params: _Optional = UNSET
+    result: _Optional = UNSET
+    error: _Optional = UNSET
+
+
+class _Params(msgspec.Struct, rename={"meta": "_meta", "request_id": "requestId"}):
+    name: _Optional = UNSET
+    meta: _Optional = UNSET
+    request_id: _Optional = UNSET
+
+
+class _Meta(
+    msgspec.Struct,
+    rename={"version": "io.modelcontextprotocol/protocolVersion", "client": "io.modelcontextprotocol/clientInfo"},
+):
+    version: _Optional = UNSET
+    client: _Optional = UNSET
+
+
+class _Result(msgspec.Struct, rename={"is_error": "isError"}):
+    is_error: _Optional = UNSET
+    tools: _Optional = UNSET
+
+
+class _Error(msgspec.Struct):
+    code: _Optional = UNSET
+
+
+class _Tool(msgspec.Struct):
+    name: str
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+_items = msgspec.json.Decoder(list[Raw])
+_params = msgspec.json.Decoder(_Params)
+_metas = msgspec.json.Decoder(_Meta)
+_results = msgspec.json.Decoder(_Result)
+_errors = msgspec.json.Decoder(_Error)
+_tools = msgspec.json.Decoder(_Tool)
+
+
+def peek(body: bytes) -> Peek:
+    """Read a whole body: one message or a batch array, counted item by item."""
+    stripped = body.lstrip(b" \t\r\n")
+    if not stripped.startswith(b"["):
+        message = _message(stripped)
+        return Peek(unreadable=1) if message is None else Peek((message,))
+    try:
+        items = _items.decode(stripped)
+    except _MALFORMED:
+        return Peek(unreadable=1)
+    read = [_message(bytes(item)) for item in items]
+    messages = tuple(message for message in read if message is not None)
+    return Peek(messages, len(read) - len(messages))
+
+
+def canonical(raw: bytes) -> bytes:
+    """An id's one spelling: ``"\\u0061"`` and ``"a"`` are equal, ``"1"`` and ``1`` are not."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(raw))
+    except (*_MALFORMED, TypeError, OverflowError):
+        return raw.strip()
+
+
+def _message(item: bytes) -> Message | None:
+    try:
+        envelope = _envelopes.decode(item)
+    except _MALFORMED:
+        return None
+    if envelope.method is not UNSET:
+        return _request(envelope, envelope.method)
+    if envelope.result is not UNSET or envelope.error is not UNSET:
+        return _response(envelope)
+    return None
+
+
+def _request(envelope: _Envelope, raw_method: Raw) -> Message | None:
+    method = _text(raw_method)
+    if method is None:
+        return None
+    params = _decoded(_params, envelope.params) or _Params()
+    meta = _decoded(_metas, params.meta) or _Meta()
+    era = Era.LEGACY if meta.version is UNSET else Era.MODERN
+    kind = Kind.NOTIFICATION if envelope.id is UNSET else Kind.REQUEST
+    return Message(
+        kind=kind,
+        id=_id(envelope.id),
+        method=method,
+        tool=(_text(params.name) or "") if method == "tools/call" else "",
+        era=era,
+        client=b"" if meta.client is UNSET else canonical(bytes(meta.client)),
+        cancels=_id(params.request_id) if method == "notifications/cancelled" else b"",
+    )
+
+
+def _response(envelope: _Envelope) -> Message:
+    if envelope.error is not UNSET:
+        error = _decoded(_errors, envelope.error)
+        code = None if error is None else _integer(error.code)
+        return Message(Kind.RESPONSE, id=_id(envelope.id), error_code=0 if code is None else code)
+    result = _decoded(_results, envelope.result) or _Result()
+    is_error = result.is_error is not UNSET and bytes(result.is_error) == b"true"
+    return Message(Kind.RESPONSE, id=_id(envelope.id), is_error=is_error, tools=_tool_names(result.tools))
+
+
+def _tool_names(raw: _Optional) -> tuple[str, ...]:
+    if raw is UNSET:
+        return ()
+    try:
+        items = _items.decode(bytes(raw))[:MAX_TOOLS_IN_ANSWER]
+    except _MALFORMED:
+        return ()
+    found = [_decoded(_tools, item) for item in items]
+    return tuple(tool.name for tool in found if tool is not None)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], raw: _Optional) -> _T | None:
+    if raw is UNSET:
+        return None
+    try:
+        return decoder.decode(bytes(raw))
+    except _MALFORMED:
+        return None
+
+
+def _id(raw: _Optional) -> bytes:
+    return b"" if raw is UNSET else canonical(bytes(raw))
+
+
+def _text(raw: _Optional) -> str | None:
+    try:
+        return None if raw is UNSET else msgspec.json.decode(bytes(raw), type=str)
+    except _MALFORMED:
+        return None
+
+
+def _integer(raw: _Optional) -> int | None:
+    try:
+        return None if raw is UNSET else msgspec.json.decode(bytes(raw), type=int)
+    except _MALFORMED:
+        return None
+
+
+# A body too large to keep: its first and last bytes are searched. Inside a JSON string a quote is always escaped,
+# so a key that follows `{` or `,` and a bare quote is a real key; its depth tells whose.
+
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_MEMBER: Final = re.compile(
+    rb'[{,]\s*"(jsonrpc|id|method|name|isError|result|error|code|_meta'
+    rb'|io\.modelcontextprotocol/protocolVersion)"\s*:\s*'
+    rb'("[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|true|false|null|[{\[])',
+    re.DOTALL,
+)
+_DEPTH: Final = {"method": 1, "id": 1, "result": 1, "error": 1, "name": 2, "isError": 2, "code": 2}
+
+
+def peek_clipped(head: bytes, tail: bytes) -> Peek:
+    """Read a single message of which only the first and the last bytes were kept.
+
+    What can be told is told, with ``legible`` False when the deciding member lay in between. A batch that large is
+    one unreadable item.
+    """
+    if not head.lstrip(b" \t\r\n").startswith(b"{"):
+        return Peek(unreadable=1)
+    members = {**_members_of_tail(tail), **_members_of_head(head)}
+    method = _text(_raw(members.get("method")))
+    if method is not None:
+        return Peek((_clipped_request(members, method),))
+    if "result" in members or "error" in members:
+        return Peek((_clipped_response(members),))
+    return Peek(unreadable=1)
+
+
+def _clipped_request(members: dict[str, bytes], method: str) -> Message:
+    tool = (_text(_raw(members.get("name"))) or "") if method == "tools/call" else ""
+    modern = "io.modelcontextprotocol/protocolVersion" in members
+    return Message(
+        kind=Kind.REQUEST if "id" in members else Kind.NOTIFICATION,
+        id=canonical(members["id"]) if "id" in members else b"",
+        method=method,
+        tool=tool,
+        era=Era.MODERN if modern else Era.LEGACY,
+        legible="id" in members and (method != "tools/call" or bool(tool)),
+    )
+
+
+def _clipped_response(members: dict[str, bytes]) -> Message:
+    identity = canonical(members["id"]) if "id" in members else b""
+    if "error" in members:
+        code = _integer(_raw(members.get("code")))
+        return Message(
+            Kind.RESPONSE,
+            id=identity,
+            error_code=0 if code is None else code,
+            legible=code is not None and bool(identity),
+        )
+    known = members.get("isError")
+    return Message(Kind.RESPONSE, id=identity, is_error=known == b"true", legible=known is not None and bool(identity))
+
+
+def _raw(value: bytes | None) -> _Optional:
+    return UNSET if value is None else Raw(value)
+
+
+def _members_of_head(head: bytes) -> dict[str, bytes]:
+    """Members at their right depth, counted from the body's first byte."""
+    found: dict[str, bytes] = {}
+    depth, position = 0, 0
+    for match in _MEMBER.finditer(head):
+        depth += _net_depth(head, position, match.start() + 1)
+        position = match.start() + 1
+        _keep(found, match, depth)
+    return found
+
+
+def _members_of_tail(tail: bytes) -> dict[str, bytes]:
+    """Members at their right depth, counted back from the body's last byte."""
+    found: dict[str, bytes] = {}
+    for match in _MEMBER.finditer(tail):
+        _keep(found, match, -_net_depth(tail, match.start(2), len(tail)))
+    return found
+
+
+def _keep(found: dict[str, bytes], match: re.Match[bytes], depth: int) -> None:
+    name = match.group(1).decode("ascii")
+    if name.startswith("io.") or _DEPTH.get(name) == depth:
+        found.setdefault(name, match.group(2))
+
+
+def _net_depth(text: bytes, start: int, end: int) -> int:
+    depth = 0
+    for match in _TOKEN.finditer(text, start, end):
+        token = match.group()
+        if token in b"{[":
+            depth += 1
+        elif token in b"}]":
+            depth -= 1
+    return depth

@@ -1,0 +1,55 @@
+"""Label values from a bounded set: whatever a client sends, no series is invented by it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from fleet.telemetry import OTHER, TOOLS_CALL
+
+METHODS: Final = frozenset(
+    {
+        "initialize", "ping", "server/discover",
+        "tools/list", TOOLS_CALL,
+        "prompts/list", "prompts/get",
+        "resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
+        "logging/setLevel", "completion/complete",
+        "tasks/get", "tasks/cancel", "tasks/result", "tasks/list", "tasks/update",
+    }
+)  # fmt: skip
+"""Requests of every revision of the protocol that a client sends. Streams are no operations and stand not here."""
+
+STREAMS: Final = frozenset({"subscriptions/listen"})
+"""Requests that stay open for as long as the client likes: session time, never an operation."""
+
+MAX_TOOLS: Final = 200
+MAX_TOOL_NAME: Final = 128
+
+
+def method_label(method: str) -> str:
+    """The method, or ``other`` for one that the protocol does not know."""
+    return method if method in METHODS else OTHER
+
+
+class ToolNames:
+    """The names that this server's tools/list answers gave, at most MAX_TOOLS."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Add names; what does not fit or is no printable name stays ``other``."""
+        for name in names:
+            if len(self._names) >= MAX_TOOLS:
+                return
+            if 0 < len(name) <= MAX_TOOL_NAME and name.isprintable():
+                self._names.add(name)
+
+    def label(self, name: str) -> str:
+        """The name when the server listed it, ``other`` for an unknown one, empty for none."""
+        if not name:
+            return ""
+        return name if name in self._names else OTHER
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,81 @@
+"""The figures of one server since this gateway started: counted in constant time, read as telemetry. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+from fleet.telemetry import BOUNDS, Operations, Refused
+
+TRANSPORT: Final = "tcp"
+
+
+@dataclass(slots=True)
+class _Tally:
+    count: int = 0
+    sum: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+
+    def observe(self, seconds: float) -> None:
+        self.count += 1
+        self.sum += seconds
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+
+
+class Ledger:
+    """Cumulative counts. Labels given here are already bounded."""
+
+    def __init__(self) -> None:
+        self._operations: dict[tuple[str, str, str], _Tally] = {}
+        self._refused = dict.fromkeys(Refused, 0)
+        self._would_refuse = dict.fromkeys(Refused, 0)
+        self.in_flight = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.unreadable = 0
+        self.restarts = 0
+
+    def operation(self, method: str, tool: str, error_type: str, seconds: float) -> None:
+        """One finished operation."""
+        key = (method, tool, error_type)
+        tally = self._operations.get(key)
+        if tally is None:
+            tally = self._operations[key] = _Tally()
+        tally.observe(seconds)
+
+    def refuse(self, reason: Refused, count: int) -> None:
+        """The gateway itself answered these calls."""
+        self._refused[reason] += count
+
+    def would_refuse(self, reason: Refused, count: int) -> None:
+        """An enforcing gateway would have."""
+        self._would_refuse[reason] += count
+
+    @property
+    def operations(self) -> list[Operations]:
+        """Every histogram, buckets cumulative."""
+        return [
+            Operations(
+                method=method,
+                tool=tool,
+                error_type=error_type,
+                transport=TRANSPORT,
+                count=tally.count,
+                sum=tally.sum,
+                buckets=list(accumulate(tally.buckets[:-1])),
+            )
+            for (method, tool, error_type), tally in self._operations.items()
+        ]
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Refusals by reason, every reason present."""
+        return {reason.value: count for reason, count in self._refused.items()}
+
+    @property
+    def would_be_refused(self) -> Mapping[str, int]:
+        """Refusals that were only measured, by reason."""
+        return {reason.value: count for reason, count in self._would_refuse.items()}

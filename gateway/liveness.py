@@ -1,0 +1,148 @@
+"""The gateway's own requests to a server: is it there, and which tools does it name. Never counted as operations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from fleet.inventory import Server
+from gateway.copies import Clip
+from gateway.sse import Splitter
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS: Final = 5.0
+MODERN: Final = "2026-07-28"
+LEGACY: Final = "2025-11-25"
+USER_AGENT: Final = "mcp-medic-gateway"
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+MAX_PAGES: Final = 20
+
+_CLIENT: Final = {"name": USER_AGENT, "version": "1"}
+_META: Final = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": _CLIENT,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+_FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+
+Params = dict[str, Any]
+
+
+class Liveness:
+    """Asks one server. Never raises for what the server does or does not do."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: Server) -> None:
+        self._session = session
+        self._url = server.url
+
+    async def answers(self) -> bool:
+        """Whether the server answers HTTP at all. An error status is an answer; a proxy's 502 to 504 is none."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                status, _, _ = await self._post(_modern("server/discover", {}), _modern_headers("server/discover"))
+        except _FAILURES:
+            return False
+        return status not in {502, 503, 504}
+
+    async def tool_names(self) -> list[str] | None:
+        """The names of tools/list, asked the modern way and else the legacy way; None when neither answers."""
+        try:
+            async with asyncio.timeout(2 * ANSWER_SECONDS):
+                return await self._modern_names() or await self._legacy_names()
+        except _FAILURES as error:
+            log.info("the tools of a server could not be listed", extra={"url": self._url, "error": str(error)})
+            return None
+
+    async def _modern_names(self) -> list[str] | None:
+        return await self._listed(_modern, _modern_headers("tools/list"))
+
+    async def _legacy_names(self) -> list[str] | None:
+        hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": _CLIENT}
+        status, headers, _ = await self._post(_legacy("initialize", hello), {})
+        if status != 200:
+            return None
+        own = {"MCP-Protocol-Version": LEGACY}
+        session_id = headers.get("Mcp-Session-Id")
+        if session_id:
+            own["Mcp-Session-Id"] = session_id
+        try:
+            await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"}, own)
+            return await self._listed(_legacy, own)
+        finally:
+            if session_id:
+                async with self._session.delete(self._url, headers=own):
+                    pass
+
+    async def _listed(self, request: Any, headers: Mapping[str, str]) -> list[str] | None:
+        names: list[str] = []
+        params: Params = {}
+        for _ in range(MAX_PAGES):
+            _, _, result = await self._post(request("tools/list", params), headers)
+            tools = result.get("tools")
+            if not isinstance(tools, list):
+                return None
+            names += [tool["name"] for tool in tools if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+            cursor = result.get("nextCursor")
+            if not isinstance(cursor, str):
+                break
+            params = {"cursor": cursor}
+        return names
+
+    async def _post(self, message: Params, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], Params]:
+        """Status, headers and the ``result`` object, empty when there is none."""
+        fixed = {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "User-Agent": USER_AGENT,
+        }
+        body = msgspec.json.encode(message)
+        async with self._session.post(
+            self._url, data=body, headers={**fixed, **headers, "Accept-Encoding": "identity"}, allow_redirects=False
+        ) as answer:
+            streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+            read = _first_result_of_stream if streamed else _result_of_body
+            return answer.status, answer.headers, await read(answer)
+
+
+async def _result_of_body(answer: aiohttp.ClientResponse) -> Params:
+    body = Clip(MAX_ANSWER_BYTES)
+    async for chunk in answer.content.iter_any():
+        body.add(chunk)
+    return _result(body) or {}
+
+
+async def _first_result_of_stream(answer: aiohttp.ClientResponse) -> Params:
+    events = Splitter(MAX_ANSWER_BYTES)
+    async for chunk in answer.content.iter_any():
+        for event in events.feed(chunk):
+            found = _result(event.data)
+            if found is not None:
+                return found
+    return {}
+
+
+def _result(body: Clip) -> Params | None:
+    try:
+        message = msgspec.json.decode(body.head)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
+    result = message.get("result") if isinstance(message, dict) else None
+    return result if isinstance(result, dict) else None
+
+
+def _modern(method: str, params: Params) -> Params:
+    return _legacy(method, {**params, "_meta": _META})
+
+
+def _legacy(method: str, params: Params) -> Params:
+    return {"jsonrpc": "2.0", "id": "mcp-medic:1", "method": method, "params": params}
+
+
+def _modern_headers(method: str) -> dict[str, str]:
+    return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}

@@ -1,0 +1,301 @@
+"""What the relay tells of one HTTP exchange, turned into figures. Pure, and never in the way of the traffic.
+
+The relay calls these in order: ``request_chunk``*, ``request_end``, then ``response_head``, ``response_chunk``*,
+``response_end``; or ``failed``, ``client_left``, ``refused`` instead of what did not come. It passes heads and chunks
+and takes no decision about measuring. The later relays (raw protocols, HTTP+SSE) call the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fleet.telemetry import OTHER, Refused
+from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
+from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, Exchange, of_status
+from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
+from gateway.sessions import Key, legacy_key, modern_key
+from gateway.sse import Splitter
+from gateway.vitals import Vitals
+
+log = logging.getLogger(__name__)
+
+SESSION_HEADER: Final = "Mcp-Session-Id"
+MODERN_VERSIONS_FROM: Final = "2026-07-28"
+
+
+class Observation:
+    """One exchange. ``headers`` are the request's, ``peer`` the client's address without its port."""
+
+    def __init__(self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str) -> None:
+        self._vitals = vitals
+        self._method = method
+        self._headers = headers
+        self._peer = peer
+        self._exchange = Exchange(vitals.clock(), vitals.limits)
+        self._session: Key | None = None
+        session_id = headers.get(SESSION_HEADER)
+        if session_id:
+            self._session = legacy_key(session_id)
+        self._entered: Key | None = None
+        self._request: Clip | None = Clip() if method == "POST" else None
+        self._request_decoder = decoder(headers.get("Content-Encoding", ""))
+        self._request_id = b""
+        self._status = 0
+        self._decoder: Decoder = Identity()
+        self._answer: Clip | None = None
+        self._events: Splitter | None = None
+        self._blind = False  # an answer was too large to be told from its ends
+        self._done = False
+
+    # ---- told by the relay
+
+    def request_chunk(self, chunk: bytes) -> None:
+        """Body bytes from the client."""
+        self._safely(self._on_request_chunk, chunk)
+
+    def request_end(self) -> None:
+        """The request's body is complete."""
+        self._safely(self._on_request_end)
+
+    def response_head(self, status: int, headers: Mapping[str, str]) -> None:
+        """The server's final head (not a 1xx)."""
+        self._safely(self._on_response_head, status, headers)
+
+    def response_chunk(self, chunk: bytes) -> None:
+        """Body bytes from the server."""
+        self._safely(self._on_response_chunk, chunk)
+
+    def response_end(self) -> None:
+        """The server's answer is complete."""
+        self._safely(self._on_response_end)
+
+    def failed(self, reason: str) -> None:
+        """The transport failed: no connection, no answer, or an answer that broke off."""
+        self._safely(self._on_failed, reason)
+
+    def client_left(self) -> None:
+        """The client is gone and the upstream is closed: what is outstanding ends here."""
+        self._safely(self._on_client_left)
+
+    def refused(self, reason: Refused) -> None:
+        """The gateway answered by itself: nothing of this exchange is an operation."""
+        self._safely(self._on_refused, reason)
+
+    # ---- asked by the relay
+
+    @property
+    def request_id(self) -> bytes:
+        """The id of the first request as canonical JSON, for an error that answers it; empty without one."""
+        return self._request_id
+
+    @property
+    def outstanding(self) -> int:
+        """Requests without an answer yet."""
+        return self._exchange.outstanding
+
+    @property
+    def outlives_client(self) -> bool:
+        """Whether the upstream is to be read on although the client left.
+
+        A legacy disconnect is no cancel, so the answer is still awaited and measured. Not so when the client may
+        resume the stream: the server must see it closed, or it would send the answer to nobody.
+        """
+        return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
+
+    @property
+    def patience(self) -> float:
+        """Seconds until the server has been silent for longer than its limits."""
+        return max(0.0, self._exchange.deadline() - self._vitals.clock())
+
+    # ---- the request
+
+    def _on_request_chunk(self, chunk: bytes) -> None:
+        self._vitals.ledger.bytes_in += len(chunk)
+        if self._request is not None:
+            for piece in self._request_decoder.decode(chunk):
+                self._request.add(piece)
+
+    def _on_request_end(self) -> None:
+        messages = self._request_messages()
+        self._exchange.ask(messages)
+        if self._headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM:
+            # A body too large to keep may hide its `_meta`; the header says the same of a correct client.
+            self._exchange.era = Era.MODERN
+        self._request_id = next((message.id for message in messages if message.kind is Kind.REQUEST), b"")
+        if self._exchange.era is Era.MODERN:
+            client = next((message.client for message in messages if message.client), b"")
+            self._session = modern_key(self._headers.get("Authorization"), self._peer, client)
+        self._vitals.begin(self._session, self._exchange)
+        for message in messages:
+            if message.cancels:
+                self._vitals.cancel(self._session, message.cancels)
+        if self._session is not None and self._vitals.sessions.knows(self._session):
+            self._enter(self._session)
+
+    def _request_messages(self) -> tuple[Message, ...]:
+        body, self._request = self._request, None
+        if body is None:
+            return ()
+        if not self._request_decoder.legible:
+            self._vitals.ledger.unreadable += 1
+            return ()
+        return self._counted(_peek(body)) if body.total else ()
+
+    # ---- the answer
+
+    def _on_response_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self._status = status
+        self._vitals.standing.answered()
+        self._follow_session(status, headers)
+        self._decoder = decoder(headers.get("Content-Encoding", ""))
+        content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        bound = LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES
+        if content_type == "text/event-stream":
+            self._events = Splitter(bound)
+        elif self._exchange.outstanding:
+            self._answer = Clip(bound)
+
+    def _follow_session(self, status: int, headers: Mapping[str, str]) -> None:
+        sessions, now = self._vitals.sessions, self._vitals.clock()
+        ok = 200 <= status < 300
+        named = headers.get(SESSION_HEADER)
+        if self._session is None and named and ok:
+            self._session = legacy_key(named)
+        if self._session is None:
+            return
+        if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
+            sessions.end(self._session, now)
+            self._entered = None
+        elif self._entered is None and (ok or (self._exchange.era is Era.MODERN and status not in {401, 403})):
+            self._enter(self._session)
+
+    def _on_response_chunk(self, chunk: bytes) -> None:
+        self._vitals.ledger.bytes_out += len(chunk)
+        if self._events is None and self._answer is None:
+            return
+        for piece in self._decoder.decode(chunk):
+            if self._events is not None:
+                self._read_events(self._events, piece)
+            elif self._answer is not None:
+                self._exchange.active(self._vitals.clock())
+                self._answer.add(piece)
+
+    def _read_events(self, events: Splitter, piece: bytes) -> None:
+        for event in events.feed(piece):
+            if event.has_id:
+                self._exchange.resumable = True
+            if event.data.total:
+                self._exchange.active(self._vitals.clock())
+                self._answers(self._counted(self._look(event.data)))
+
+    def _on_response_end(self) -> None:
+        if self._done:
+            return
+        legible = self._decoder.legible
+        if self._answer is not None and legible and self._answer.total:
+            looked = self._look(self._answer)
+            # An error page of a proxy is no JSON-RPC; its status says enough.
+            self._answers(self._counted(looked) if self._status < 400 else looked.messages)
+        if not legible and self._exchange.outstanding:
+            self._vitals.ledger.unreadable += 1
+        if self._may_be_resumed() and self._session is not None:
+            self._vitals.set_adrift(self._session, self._exchange)
+        else:
+            self._end_with(self._error_of_no_answer(legible))
+        self._finish()
+
+    def _may_be_resumed(self) -> bool:
+        return (
+            self._exchange.era is Era.LEGACY
+            and self._events is not None
+            and self._exchange.resumable
+            and self._exchange.outstanding > 0
+        )
+
+    def _error_of_no_answer(self, legible: bool) -> str:
+        if self._status >= 300:
+            return of_status(self._status)
+        if not legible or self._blind:
+            return SUCCESS
+        return CONNECTION if self._events is not None else OTHER
+
+    def _answers(self, messages: tuple[Message, ...]) -> None:
+        for message in messages:
+            if message.kind is Kind.RESPONSE:
+                self._answer_one(message)
+
+    def _answer_one(self, message: Message) -> None:
+        if message.tools and self._exchange.asked(message.id) == "tools/list":
+            self._vitals.tools.learn(message.tools)
+        # A session that is gone is the caller's affair, whatever code the server puts into its 404.
+        lost = self._status == 404 and SESSION_HEADER in self._headers
+        if lost or (message.id in {b"", b"null"} and self._status >= 400):
+            return
+        now = self._vitals.clock()
+        if message.id or message.legible:
+            operation = self._exchange.answer(message, now, self._status)
+        else:
+            operation = self._exchange.answer_only(message, now, self._status)
+        if operation is not None:
+            self._vitals.count([operation])
+        elif self._session is not None and self._method == "GET":
+            self._vitals.answer_adrift(self._session, message)
+
+    # ---- other ends
+
+    def _on_failed(self, reason: str) -> None:
+        self._vitals.transport_failed(reason)
+        self._end_with(CONNECTION)
+        self._finish()
+
+    def _on_client_left(self) -> None:
+        if self._may_be_resumed() and self._session is not None:
+            self._vitals.set_adrift(self._session, self._exchange)
+        else:
+            self._end_with(self._exchange.left(self._vitals.clock()))
+        self._finish()
+
+    def _on_refused(self, reason: Refused) -> None:
+        self._vitals.ledger.refuse(reason, self._exchange.outstanding)
+        self._vitals.ledger.in_flight -= self._exchange.outstanding
+        self._exchange.end(CANCELLED, self._vitals.clock())  # told to nobody: a refusal is never an operation
+        self._finish()
+
+    def _end_with(self, error_type: str) -> None:
+        self._vitals.count(self._exchange.end(error_type, self._vitals.clock()))
+
+    def _finish(self) -> None:
+        self._done = True
+        self._vitals.finish(self._exchange)
+        if self._entered is not None:
+            self._vitals.sessions.leave(self._entered, self._vitals.clock())
+            self._entered = None
+
+    # ---- small things
+
+    def _enter(self, key: Key) -> None:
+        self._entered = key
+        self._vitals.sessions.enter(key, self._vitals.clock())
+
+    def _look(self, body: Clip) -> Peek:
+        looked = _peek(body)
+        self._blind = self._blind or (not body.whole and looked.unreadable > 0)
+        return looked
+
+    def _counted(self, looked: Peek) -> tuple[Message, ...]:
+        illegible = sum(not message.legible for message in looked.messages)
+        self._vitals.ledger.unreadable += looked.unreadable + illegible
+        return looked.messages
+
+    def _safely(self, told: Callable[..., None], *facts: Any) -> None:
+        try:
+            told(*facts)
+        except Exception:  # the boundary between measuring and traffic: a fault here may cost figures only
+            self._vitals.ledger.unreadable += 1
+            log.exception("an exchange could not be measured; the traffic goes on")
+
+
+def _peek(body: Clip) -> Peek:
+    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail)

@@ -1,0 +1,85 @@
+"""One served server: its figures, its gate, its child, and the watch over whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from fleet.inventory import Server
+from fleet.server_config import (
+    DEFAULT_INACTIVITY_SECONDS,
+    DEFAULT_INITIAL_RESPONSE_SECONDS,
+    DEFAULT_SESSION_SECONDS,
+)
+from gateway.exchange import Limits
+from gateway.gate import Gate
+from gateway.liveness import Liveness
+from gateway.supervisor import State, Supervisor
+from gateway.vitals import Vitals
+
+log = logging.getLogger(__name__)
+
+RECHECK_SECONDS: Final = 1.0
+LISTING_ATTEMPTS: Final = 3
+"""How often the tools are asked for after the server became reachable; a server that wants credentials never tells."""
+
+
+class Service:
+    """What the relay, the control socket and the observer share about one server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        config = server.config
+        initial = config.initial_response_seconds if config else DEFAULT_INITIAL_RESPONSE_SECONDS
+        inactivity = config.inactivity_seconds if config else DEFAULT_INACTIVITY_SECONDS
+        session_seconds = config.session_seconds if config else DEFAULT_SESSION_SECONDS
+        self.vitals = Vitals(
+            Limits(initial, inactivity), session_seconds, clock=time.monotonic, wall_clock=time.time
+        )  # fmt: skip
+        self.gate = Gate()
+        self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)
+        self._wake = asyncio.Event()
+        self._listings_left = LISTING_ATTEMPTS
+        self.vitals.on_transport_failure = self._wake.set
+        self.supervisor.on_ready = self._became_reachable
+
+    async def watch(self, liveness: Liveness) -> None:
+        """For ever: find out whether a silent server is back, and which tools a reachable one names."""
+        if self.supervisor.state is State.EXTERNAL:
+            await self._check(liveness)
+        while True:
+            if self._may_be_asked():
+                if not self.vitals.standing.up.value:
+                    await self._check(liveness)
+                elif self._listings_left > 0:
+                    await self._list_tools(liveness)
+            try:
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def _may_be_asked(self) -> bool:
+        return self.supervisor.state in {State.EXTERNAL, State.READY}
+
+    def _became_reachable(self) -> None:
+        self._listings_left = LISTING_ATTEMPTS
+        self._wake.set()
+
+    async def _check(self, liveness: Liveness) -> None:
+        if await liveness.answers():
+            self.vitals.standing.answered()
+            self._became_reachable()
+        elif self._may_be_asked():
+            self.vitals.standing.transport_failed(f"{self.server.url} does not answer")
+
+    async def _list_tools(self, liveness: Liveness) -> None:
+        self._listings_left -= 1
+        names = await liveness.tool_names()
+        if names is not None:
+            self._listings_left = 0
+            self.vitals.tools.learn(names)
+            log.info("tools known", extra={"server": self.server.name, "count": len(self.vitals.tools)})

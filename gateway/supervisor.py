@@ -1,0 +1,203 @@
+"""Starts, stops and restarts one server's child, one act at a time, each restart once for its id."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from fleet.errors import MedicError
+from gateway.child import Child, ChildError
+from gateway.gate import Gate
+from gateway.vitals import Vitals
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS: Final = 5.0
+REMEMBERED_RESTARTS: Final = 64
+_POLL_SECONDS: Final = 0.05
+
+
+class State(enum.StrEnum):
+    """What the child is doing. ``external`` servers are somebody else's processes."""
+
+    EXTERNAL = "external"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    EXITED = "exited"
+    FAILED = "failed"
+
+
+class ActRefusedError(MedicError):
+    """The act is not possible now; the message says why."""
+
+
+@dataclass(slots=True)
+class Restart:
+    """One restart. Times in UNIX seconds; ``outcome`` is None while it is under way."""
+
+    id: str
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As control answers and status show it."""
+        return asdict(self)
+
+
+class Supervisor:
+    """Owns the child's state. The child is given by ``adopt``, because it reports back to ``child_exited``."""
+
+    def __init__(self, name: str, vitals: Vitals, gate: Gate, wall_clock: Callable[[], float]) -> None:
+        self._name = name
+        self._vitals = vitals
+        self._gate = gate
+        self._wall_clock = wall_clock
+        self._restarts: OrderedDict[str, Restart] = OrderedDict()
+        self._ended: dict[str, asyncio.Event] = {}
+        self._acting = asyncio.Lock()
+        self.on_ready: Callable[[], None] = lambda: None
+        self.child: Child | None = None
+        self.state = State.EXTERNAL
+
+    def adopt(self, child: Child) -> None:
+        """This server is ours to start: until it is, calls wait."""
+        self.child = child
+        self.state = State.STARTING
+        self._gate.hold("starting")
+
+    @property
+    def last_restart(self) -> Restart | None:
+        """The restart that was asked for last."""
+        return next(reversed(self._restarts.values()), None)
+
+    async def start(self) -> str:
+        """Start the child if it does not run; a sentence about the outcome.
+
+        Raises:
+            ActRefusedError: there is no child, or another act is under way.
+            ChildError: it did not start.
+        """
+        child = self._idle_child()
+        async with self._acting:
+            if self.state is State.READY:
+                return "already running"
+            await self._start(child)
+            return "started"
+
+    async def stop(self) -> str:
+        """Drain and stop the child on request; calls are refused until it is started again."""
+        child = self._idle_child()
+        async with self._acting:
+            self._gate.shut("stopped on request")
+            self.state = State.STOPPING
+            await self._drain(DRAIN_SECONDS)
+            self._vitals.standing.process_changing()
+            await child.stop()
+            self.state = State.STOPPED
+            self._vitals.standing.process_gone("stopped on request")
+            self._vitals.server_replaced()
+            return "stopped"
+
+    def begin_restart(self, restart_id: str) -> Restart | None:
+        """Register a restart: None when this id is new and ``carry_out`` must follow, else what is known of it.
+
+        Raises:
+            ActRefusedError: there is no child, or another act is under way.
+        """
+        known = self._restarts.get(restart_id)
+        if known is not None:
+            return known
+        self._idle_child()
+        self._restarts[restart_id] = Restart(restart_id, self._wall_clock())
+        self._ended[restart_id] = asyncio.Event()
+        while len(self._restarts) > REMEMBERED_RESTARTS:
+            oldest, _ = self._restarts.popitem(last=False)
+            self._ended.pop(oldest, None)
+        return None
+
+    async def carry_out(self, restart_id: str) -> None:
+        """Do the restart that ``begin_restart`` registered."""
+        restart = self._restarts[restart_id]
+        outcome, detail = "failed", "the gateway stopped meanwhile"
+        try:
+            async with self._acting:
+                detail = await self._restart()
+                outcome = "succeeded"
+        except MedicError as error:
+            detail = str(error)
+        finally:
+            restart.outcome, restart.detail, restart.ended_at = outcome, detail, self._wall_clock()
+            self._ended[restart_id].set()
+            log.info("restart ended", extra={"server": self._name, "id": restart_id, "outcome": outcome})
+
+    async def ended(self, restart_id: str) -> Restart:
+        """Wait for the end of a registered restart."""
+        restart = self._restarts[restart_id]
+        await self._ended[restart_id].wait()
+        return restart
+
+    def child_exited(self, how: str) -> None:
+        """The child ended unasked: calls wait for the restart that somebody will order."""
+        if self.state is not State.READY:
+            return
+        self.state = State.EXITED
+        self._gate.hold(how)
+        self._vitals.standing.process_gone(how)
+        self._vitals.server_replaced()
+
+    async def _restart(self) -> str:
+        child = self._own_child()
+        self._gate.hold("being restarted")
+        self.state = State.STOPPING
+        await self._drain(DRAIN_SECONDS)
+        self._vitals.standing.process_changing()
+        await child.stop()
+        self._vitals.server_replaced()
+        self._vitals.ledger.restarts += 1
+        await self._start(child)
+        return "restarted and ready"
+
+    async def _start(self, child: Child) -> None:
+        self._gate.hold("starting")
+        self.state = State.STARTING
+        try:
+            await child.start()
+        except ChildError as error:
+            self.state = State.FAILED
+            self._gate.hold(f"could not be started: {error}")
+            self._vitals.standing.process_gone(str(error))
+            raise
+        self.state = State.READY
+        self._vitals.standing.process_ready()
+        self._gate.open()
+        self.on_ready()
+
+    async def _drain(self, seconds: float) -> None:
+        """Let calls under way end; streams have no end and are not waited for."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        # Polled: an event would have to be set by the counting, which is pure and knows no loop.
+        while self._vitals.ledger.in_flight > 0 and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _idle_child(self) -> Child:
+        child = self._own_child()
+        last = self.last_restart
+        if self._acting.locked() or (last is not None and last.outcome is None):
+            raise ActRefusedError(f"another act on server {self._name!r} is under way")
+        return child
+
+    def _own_child(self) -> Child:
+        if self.child is None:
+            raise ActRefusedError(
+                f"server {self._name!r} is not the gateway's child; give it a command and restart: {{via: gateway}}"
+            )
+        return self.child

@@ -1,0 +1,132 @@
+"""Everything measured of one server, and its reading as telemetry. Pure: clocks are given, nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
+from fleet.telemetry import Sessions as SessionFigures
+from gateway.exchange import TIMEOUT, Exchange, Limits, Operation
+from gateway.jsonrpc import Message
+from gateway.labels import ToolNames, method_label
+from gateway.ledger import Ledger
+from gateway.sessions import Key, Sessions
+from gateway.standing import Standing
+
+BREAKER: Final = "upstream"
+MAX_ADRIFT: Final = 1000
+"""Calls whose stream was closed for resumption and that nobody resumed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who reports: ``name`` is HOST-PID-STARTED_AT."""
+
+    name: str
+    started_at: float
+
+
+class Vitals:
+    """The mutable figures of one server. Observations write them, the observer reads them."""
+
+    def __init__(
+        self, limits: Limits, session_seconds: float, *, clock: Callable[[], float], wall_clock: Callable[[], float]
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.ledger = Ledger()
+        self.sessions = Sessions(session_seconds)
+        self.tools = ToolNames()
+        self.standing = Standing(wall_clock)
+        self.on_transport_failure: Callable[[], None] = lambda: None
+        self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
+        self._adrift: dict[int, tuple[Key, Exchange]] = {}
+
+    def begin(self, key: Key | None, exchange: Exchange) -> None:
+        """The exchange's requests are known and on their way."""
+        self._exchanges[id(exchange)] = (key, exchange)
+        self.ledger.in_flight += exchange.outstanding
+
+    def finish(self, exchange: Exchange) -> None:
+        """Nothing more will be told of this exchange."""
+        self._exchanges.pop(id(exchange), None)
+
+    def count(self, operations: Sequence[Operation]) -> None:
+        """These requests ended."""
+        for operation in operations:
+            self.ledger.in_flight -= 1
+            self.ledger.operation(
+                method_label(operation.method),
+                self.tools.label(operation.tool),
+                operation.error_type,
+                operation.seconds,
+            )
+
+    def set_adrift(self, key: Key, exchange: Exchange) -> None:
+        """The answer will come on another stream of the same session, if the client resumes it."""
+        while len(self._adrift) >= MAX_ADRIFT:
+            self._give_up(next(iter(self._adrift)))
+        self._adrift[id(exchange)] = (key, exchange)
+
+    def answer_adrift(self, key: Key, message: Message) -> None:
+        """An answer on a resumed stream."""
+        for identity, (owner, exchange) in list(self._adrift.items()):
+            if owner == key and exchange.asked(message.id) is not None:
+                operation = exchange.answer(message, self.clock())
+                if operation is not None:
+                    self.count([operation])
+                if not exchange.outstanding:
+                    del self._adrift[identity]
+                return
+
+    def cancel(self, key: Key | None, request: bytes) -> None:
+        """A client of this session took a request back."""
+        for owner, exchange in (*self._exchanges.values(), *self._adrift.values()):
+            if owner == key and exchange.cancel(request):
+                return
+
+    def transport_failed(self, reason: str) -> None:
+        """An exchange failed in transport."""
+        self.standing.transport_failed(reason)
+        self.on_transport_failure()
+
+    def tick(self) -> None:
+        """What time alone changes; call about once a second."""
+        now = self.clock()
+        self.sessions.expire(now)
+        late = sum(exchange.newly_overdue(now) for _, exchange in self._exchanges.values())
+        self.ledger.would_refuse(Refused.TIMEOUTS, late)
+        for identity, (_, exchange) in list(self._adrift.items()):
+            if now >= exchange.deadline():
+                self._give_up(identity)
+
+    def server_replaced(self) -> None:
+        """The process that held the legacy sessions is gone, and they with it."""
+        self.sessions.end_all("legacy", self.clock())
+
+    def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
+        """The figures now. ``waiting`` calls stand before the gate."""
+        ledger = self.ledger
+        return Telemetry(
+            source=source.name,
+            started_at=source.started_at,
+            final=final,
+            operations=ledger.operations,
+            up=self.standing.up,
+            sessions=SessionFigures(active=self.sessions.active, ended=self.sessions.ended),
+            breakers=[Breaker(name=BREAKER)],
+            queue=Queue(length=waiting),
+            in_flight=ledger.in_flight,
+            bytes=Bytes(in_=ledger.bytes_in, out=ledger.bytes_out),
+            refused=dict(ledger.refused),
+            would_refuse=dict(ledger.would_be_refused),
+            unreadable=ledger.unreadable,
+            restarts=ledger.restarts,
+            processes=list(processes),
+        )
+
+    def _give_up(self, identity: int) -> None:
+        _, exchange = self._adrift.pop(identity)
+        self.count(exchange.end(TIMEOUT, self.clock()))
