@@ -7,10 +7,13 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.app import run
+from exporter.scheduler import READER_THREADS
 from exporter.settings import Settings, parse_address, settings_of
 from fleet import logs
 from fleet.errors import ConfigError, MedicError
@@ -34,12 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{problem}\n")
         return 1
     logs.configure()
+    code = 0
     try:
         asyncio.run(_run(fleet, settings))
     except MedicError as error:
         sys.stderr.write(f"mcp-exporter: {error}\n")
-        return 1
-    return 0
+        code = 1
+    _leave_hanging_reads(code)
+    return code
+
+
+def _leave_hanging_reads(code: int) -> None:
+    """End at once when a read still hangs, such as in a dead network mount: the interpreter would wait for ever."""
+    readers = [thread for thread in threading.enumerate() if thread.name.startswith(READER_THREADS)]
+    deadline = time.monotonic() + 1.0
+    for thread in readers:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in readers):
+        sys.stderr.write("mcp-exporter: a source still hangs and is left behind\n")
+        sys.stderr.flush()
+        os._exit(code)
 
 
 async def _run(fleet: Fleet, settings: Settings) -> None:

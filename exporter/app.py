@@ -42,11 +42,11 @@ async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = 
     sources = tuple(sources)
     stack = AsyncExitStack()
     try:
-        tasks = Tasks("exporter")
-        stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
         snapshot = Snapshot(fleet.servers, [source.name for source in sources])
         scheduler = Scheduler(fleet.servers, sources, snapshot)
         stack.callback(scheduler.close)
+        tasks = Tasks("exporter")
+        stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
         address = await _listen(stack, make_app(snapshot, settings.door, settings.receive_seconds), settings)
         scheduler.start(tasks)
         log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})

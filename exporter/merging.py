@@ -69,10 +69,16 @@ def cpu_of(instance: Iterable[ProcessFacts]) -> dict[ProcessKey, float]:
 
 
 def is_older(known: Totals, pushed: Totals) -> bool:
-    """True when some figure of ``pushed`` lies below what is known of the same source: it was sent earlier."""
-    return any(pushed.counters.get(series, 0) < value for series, value in known.counters.items()) or any(
-        series not in pushed.histograms or pushed.histograms[series].count < counts.count
-        for series, counts in known.histograms.items()
+    """True when some figure of ``pushed`` lies below what is known of the same source: it was sent earlier.
+
+    Only what both name is compared: a sender may stop to name something, such as a breaker that was switched off.
+    """
+    return any(
+        value < known.counters[series] for series, value in pushed.counters.items() if series in known.counters
+    ) or any(
+        counts.count < known.histograms[series].count
+        for series, counts in pushed.histograms.items()
+        if series in known.histograms
     )
 
 

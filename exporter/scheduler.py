@@ -25,6 +25,10 @@ READERS: Final = 8
 """Threads that read sources: apart from those that render, so that a source that hangs never delays a scrape."""
 
 
+READER_THREADS: Final = "source-reader"
+"""How their names begin."""
+
+
 class Scheduler:
     """Fills the snapshot. ``start`` once; ``close`` gives the threads up."""
 
@@ -39,7 +43,7 @@ class Scheduler:
         self._sources = tuple(sources)
         self._snapshot = snapshot
         self._clock = clock
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="source")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=READER_THREADS)
 
     def start(self, tasks: Tasks) -> None:
         """Read each source of each server now and then at its interval."""
@@ -64,12 +68,15 @@ class Scheduler:
             self._snapshot.skip(server.name, source.name)
             return
         read = asyncio.get_running_loop().run_in_executor(self._readers, source.read, server, known, started)
-        done, _ = await asyncio.wait({read}, timeout=source.deadline_seconds)
-        if not done:
-            problem = f"no answer within {source.deadline_seconds:g} s"
-            self._snapshot.fail(server.name, source.name, problem, self._clock() - started)
-        # A thread cannot be cancelled. Its next read waits for it, or hanging reads would pile up.
-        await asyncio.wait({read})
+        try:
+            done, _ = await asyncio.wait({read}, timeout=source.deadline_seconds)
+            if not done:
+                problem = f"no answer within {source.deadline_seconds:g} s"
+                self._snapshot.fail(server.name, source.name, problem, self._clock() - started)
+                # A thread cannot be cancelled. Its next read waits for it, or hanging reads would pile up.
+                await asyncio.wait({read})
+        finally:
+            read.cancel()
         self._settle(source, server, read, self._clock() - started)
 
     def _settle(self, source: Source, server: Server, read: asyncio.Future[Reading], seconds: float) -> None:

@@ -136,4 +136,5 @@ class _Handlers:
 
 
 def _answer(status: int, reason: str) -> web.Response:
-    return web.json_response({"error": reason}, status=status)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return web.json_response({"error": reason}, status=status, headers=headers)

@@ -67,13 +67,14 @@ def find(selector: ProcessSelector) -> psutil.Process:
 
 
 def measure(root: psutil.Process) -> Instance:
-    """``root`` first, then all its child processes; those that end meanwhile are left out."""
+    """``root`` first, then all its child processes; those that ended are left out."""
     if root.status() == psutil.STATUS_ZOMBIE:
         raise SourceError(f"process {root.pid} has ended and waits for its parent (zombie)")
     tree = [_measured(root)]
     for child in root.children(recursive=True):
         try:
-            tree.append(_measured(child))
+            if child.status() != psutil.STATUS_ZOMBIE:
+                tree.append(_measured(child))
         except psutil.NoSuchProcess:
             continue  # it ended between the listing and here
     return tuple(tree)
@@ -137,7 +138,7 @@ def _by_port(port: int) -> psutil.Process:
 
 def _by_command(pattern: str) -> psutil.Process:
     """The oldest process whose command line matches; never this one."""
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.DOTALL)  # an argument may hold newlines
     found: list[psutil.Process] = []
     for process in psutil.process_iter(["cmdline", "create_time"]):
         argv = process.info["cmdline"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final
 
 from exporter import merging, metrics
@@ -61,7 +61,7 @@ def checked(body: bytes) -> Telemetry:
     ended = pushed.sessions.ended
     if ended.buckets and len(ended.buckets) != len(SESSION_BOUNDS):
         raise PermanentError(f"sessions.ended needs {len(SESSION_BOUNDS)} buckets, or none")
-    if any(low > high for low, high in zip(ended.buckets, [*ended.buckets[1:], ended.count], strict=True)):
+    if any(low > high for low, high in pairwise([*ended.buckets, ended.count])):
         raise PermanentError("sessions.ended has buckets that are not cumulative")
     if not pushed.source.isprintable():
         raise PermanentError("telemetry source must be printable text")

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter.facts import ConfigReading, ServerFacts, SourceName
+from exporter.sources import config
+from exporter.sources.source import SourceError
+from fleet.inventory import Server
+from tests.exporter.fleets import codex
+
+TOML = """
+[mcp]
+enable_response_caching = true
+batch_size = 5
+name = "text is no value"
+
+[security.approval_workflows]
+auto_approve_full_access = false
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "codex.toml"
+    file.write_text(TOML)
+    return file
+
+
+@pytest.fixture
+def server(tmp_path: Path, file: Path) -> Server:
+    return codex(tmp_path, f", config_file: {file.name}")
+
+
+def knowing(reading: ConfigReading) -> ServerFacts:
+    return ServerFacts(readings={SourceName.CONFIG: reading})
+
+
+def test_numbers_and_booleans_by_section(server: Server) -> None:
+    assert config.read(server, ServerFacts(), 3.0).values == {
+        ("mcp", "enable_response_caching"): 1.0,
+        ("mcp", "batch_size"): 5.0,
+        ("security.approval_workflows", "auto_approve_full_access"): 0.0,
+    }
+
+
+def test_an_unchanged_file_is_not_read_again(server: Server, file: Path) -> None:
+    first = config.read(server, ServerFacts(), 3.0)
+    marked = replace(first, values={("mark", "mark"): 1.0})
+    again = config.read(server, knowing(marked), 4.0)
+    assert again == replace(marked, measured_at=4.0)
+    os.utime(file, ns=(0, 0))
+    assert config.read(server, knowing(marked), 5.0).values == first.values
+
+
+def test_a_file_replaced_at_once_is_read_again(server: Server, file: Path) -> None:
+    first = config.read(server, ServerFacts(), 3.0)
+    status = file.stat()
+    other = file.with_suffix(".new")
+    other.write_text(TOML.replace("batch_size = 5", "batch_size = 6"))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(file)
+    assert config.read(server, knowing(first), 4.0).values["mcp", "batch_size"] == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[mcp\n", r"codex\.toml:1: is not TOML"),
+        ("[mcp]\nsession_timeout_ms = 'soon'\n", r"codex\.toml:2: mcp\.session_timeout_ms: must be a positive number"),
+        (None, r"codex\.toml: cannot be read: No such file"),
+    ],
+)
+def test_a_bad_file_fails_with_its_place(server: Server, file: Path, content: str | None, message: str) -> None:
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    with pytest.raises(SourceError, match=message):
+        config.read(server, ServerFacts(), 3.0)
+
+
+def test_values_are_bounded(server: Server, file: Path) -> None:
+    file.write_text("[mcp]\n" + "".join(f"key{number} = {number}\n" for number in range(2 * config.MAX_VALUES)))
+    assert len(config.read(server, ServerFacts(), 3.0).values) == config.MAX_VALUES
+
+
+def test_wanted_only_with_a_file(tmp_path: Path, server: Server) -> None:
+    assert config.wanted(server, ServerFacts(), 0.0)
+    assert not config.wanted(codex(tmp_path), ServerFacts(), 0.0)
