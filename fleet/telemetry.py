@@ -7,6 +7,7 @@ live here, because the gateway counts by them and the exporter pre-initialises s
 from __future__ import annotations
 
 import enum
+from itertools import pairwise
 from typing import Annotated, Final
 
 import msgspec
@@ -213,5 +214,5 @@ def _check(telemetry: Telemetry) -> None:
             raise PermanentError(
                 f"operation {entry.method!r} has {len(entry.buckets)} buckets for {len(telemetry.bounds)} bounds"
             )
-        if any(low > high for low, high in zip(entry.buckets, [*entry.buckets[1:], entry.count], strict=True)):
+        if any(low > high for low, high in pairwise([*entry.buckets, entry.count])):
             raise PermanentError(f"operation {entry.method!r} has buckets that are not cumulative")
