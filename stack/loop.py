@@ -85,6 +85,15 @@ class Loop:
         }
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._build()
+        except NotReadyError:
+            # The message points at a log.
+            self.keep = True
+            raise
+        return self
+
+    async def _build(self) -> None:
         async with contextlib.AsyncExitStack() as undo:
             self.folder.mkdir(parents=True)
             undo.callback(self._remove_folders)
@@ -99,7 +108,6 @@ class Loop:
             if "gateway" not in self.options.without:
                 await self._server_listens()
             self._stack = undo.pop_all()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()

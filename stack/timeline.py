@@ -90,8 +90,10 @@ def _of_alert(alert: JsonObject, evaluated: float) -> list[Moment]:
     labels = alert["labels"]
     subject = f"{labels['alertname']} {labels['severity']}"
     began = _unix(alert["activeAt"])
-    value = f"{labels['signal']} {float(alert['value']):.3g}" if "signal" in labels else ""
-    moments = [Moment(began, Step.CROSSED, subject, value)]
+    treatable = "signal" in labels
+    value = f"{labels['signal']} {float(alert['value']):.3g}" if treatable else ""
+    # An alert for people crosses nothing: it waits for other alerts.
+    moments = [Moment(began, Step.CROSSED, subject, value)] if treatable else []
     if alert["state"] == "firing":
         moments.append(Moment(max(evaluated, began), Step.FIRING, subject, value))
     return moments

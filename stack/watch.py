@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fleet.errors import MedicError
 from fleet.signals import BY_NAME, MIN_RULE_OPERATIONS, Signal, SignalName, server_matcher
+from rules.scale import MIN_SCRAPES, scaled_duration
 from stack.loop import SERVER, Loop
 from stack.processes import poll
 from stack.timeline import Moment, moments_of_events, moments_of_rules
@@ -28,7 +29,7 @@ class Watch:
     def window(self, signal: Signal) -> str:
         """The range over which the scaled rules judge a signal."""
         pace = self._loop.options.pace
-        return f"{round(1000 * max(signal.window_seconds / pace.factor, 4 * pace.scrape_seconds))}ms"
+        return scaled_duration(f"{signal.window_seconds}s", pace.factor, MIN_SCRAPES * pace.scrape_seconds)
 
     async def calm(self, within: float = 60.0) -> str:
         """Wait until traffic is measured, found healthy, and no alert is pending; the figures for a person.

@@ -1,0 +1,72 @@
+"""Whole loops for the end-to-end tests: every part real, on free loopback ports, thirty times faster than shipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from stack.derived import Pace
+from stack.loop import SERVER, Loop, LoopOptions
+from stack.watch import Watch
+
+FAST = Pace(factor=30, scrape_seconds=1)
+
+
+class Run:
+    """A running loop, what watches it, and what a test needs of both."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.watch = Watch(loop)
+
+    async def restarts(self) -> float | None:
+        """How often the gateway restarted the server, as Prometheus knows it."""
+        return await self.loop.prometheus.value(f'mcp_server_restarts_total{{server="{SERVER}"}}')
+
+    def webhook_body(self, *signals: tuple[str, str]) -> bytes:
+        """What Alertmanager would send for critical alerts that fire: (alert name, signal)."""
+        alerts: list[dict[str, Any]] = [
+            {
+                "status": "firing",
+                "labels": {"alertname": alert, "server": SERVER, "severity": "critical", "signal": signal},
+                "annotations": {},
+                "startsAt": "2026-11-18T11:06:40Z",
+                "endsAt": "0001-01-01T00:00:00Z",
+                "generatorURL": "",
+                "fingerprint": f"{number:016x}",
+            }
+            for number, (alert, signal) in enumerate(signals)
+        ]
+        envelope = {
+            "version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "remediator",
+            "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "", "alerts": alerts,
+        }  # fmt: skip
+        return json.dumps(envelope).encode()
+
+
+@asynccontextmanager
+async def run_of(options: LoopOptions, traffic: bool) -> AsyncIterator[Run]:
+    async with Loop(options) as loop:
+        if traffic:
+            await loop.start_traffic()
+        yield Run(loop)
+    assert loop.processes.strays() == []
+    assert not loop.folder.exists()
+
+
+Starter = Callable[..., Awaitable[Run]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Starter]:
+    """Start a loop with traffic for one test: ``await start(mode=..., without=..., limits=..., traffic=False)``."""
+    async with AsyncExitStack() as stack:
+
+        async def started(*, traffic: bool = True, **options: Any) -> Run:
+            return await stack.enter_async_context(run_of(LoopOptions(label="e2e", pace=FAST, **options), traffic))
+
+        yield started

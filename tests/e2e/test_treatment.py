@@ -1,0 +1,142 @@
+"""The closed loop on real parts: faults that only a treatment ends, and what happens when a part fails meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleet.signals import BY_NAME, SignalName
+from stack.processes import poll
+from stack.watch import matching
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.prometheus,
+    pytest.mark.alertmanager,
+    pytest.mark.mcp_server,
+    pytest.mark.timeout(240),
+]
+Start = Callable[..., "Awaitable[Any]"]
+
+
+async def test_slow_and_crash_are_healed_by_a_restart_each(start: Start) -> None:
+    run = await start()
+    for number, (fault, signal) in enumerate([("slow", SignalName.RESPONSE_TIME), ("crash", SignalName.DOWN)], start=1):
+        await run.watch.calm()
+        run.loop.switch_on(fault)
+        closed = await poll_until_closed(run, number)
+        assert [event["reason"] for event in closed] == ["healed"] * number
+        events = await run.watch.events()
+        assert len(matching(events, "act_intended", action="restart")) == number
+        healed = matching(events, "verdict_given", action="restart", verdict="healed")[-1]
+        assert signal in {judgement["signal"] for judgement in healed["judgements"]}
+        assert all(judgement["evidence"] > 0 for judgement in healed["judgements"])
+        assert not await run.watch.is_ill(BY_NAME[signal])
+        assert await run.restarts() == number
+
+
+async def poll_until_closed(run: Any, count: int) -> list[Any]:
+    """The ``closed`` entries once there are ``count`` of them."""
+    found: list[Any] = []
+
+    async def closed() -> bool:
+        events = await run.watch.events()
+        found[:] = matching(events, "closed")
+        return len(found) >= count
+
+    await run.watch.until(f"{count} incidents closed", closed, 100, lambda: str(found))
+    return found
+
+
+async def test_left_alone_the_fault_stays_and_people_are_called(start: Start) -> None:
+    run = await start(mode="suggest")
+    await run.watch.calm()
+    run.loop.switch_on("errors")
+
+    async def untreated() -> bool:
+        return bool(await run.loop.prometheus.firing("McpUntreated", "example"))
+
+    await run.watch.until("McpUntreated firing", untreated, 90, lambda: "not firing")
+    assert await run.watch.is_ill(BY_NAME[SignalName.ERROR_RATIO])
+    events = await run.watch.events()
+    assert matching(events, "act_denied", action="restart", reason="suggest")
+    assert matching(events, "act_intended", action="restart") == []
+    assert await run.restarts() == 0
+
+
+async def test_a_receiver_killed_amid_a_restart_does_not_restart_twice(start: Start) -> None:
+    run = await start()
+    await run.watch.calm()
+    run.loop.switch_on("errors")
+
+    async def intended() -> bool:
+        return matching(await run.watch.events(), "act_intended", action="restart") != []
+
+    assert await poll(intended, 60, every=0.02)
+    await run.loop.kill("receiver")
+    # Whatever the gateway does with the restart that it was asked for, it has done it when the server is new.
+    await run.loop.start("receiver")
+    ended = await run.watch.until_event("act_ended", 60, action="restart")
+    await poll_until_closed(run, 1)
+    events = await run.watch.events()
+    (intent,) = matching(events, "act_intended", action="restart")
+    assert (ended["act"], ended["outcome"]) == (intent["act"], "succeeded")
+    assert [event["reason"] for event in matching(events, "closed")] == ["healed"]
+    assert await run.restarts() == 1
+
+
+async def test_without_prometheus_nothing_is_called_healed(start: Start) -> None:
+    run = await start(limits={"verdict_timeout_seconds": 8})
+    await run.watch.calm()
+    run.loop.switch_on("errors")
+
+    async def intended() -> bool:
+        return matching(await run.watch.events(), "act_intended", action="restart") != []
+
+    assert await poll(intended, 60, every=0.02)
+    await run.loop.stop("prometheus")
+
+    async def people_called() -> bool:
+        return matching(await run.watch.events(), "escalated") != []
+
+    await run.watch.until("people called", people_called, 60, lambda: "")
+    events = await run.watch.events()
+    verdicts = {event["verdict"] for event in matching(events, "verdict_given")}
+    assert verdicts == {"inconclusive"}
+    assert matching(events, "closed") == []
+    (incident,) = await run.loop.receiver.incidents()
+    assert incident["healed_at"] is None
+
+
+async def test_three_alerts_at_once_restart_once_and_a_repeated_body_does_nothing(start: Start) -> None:
+    # Without Prometheus' own alerts in between: what is posted here is all that the receiver hears.
+    run = await start(without=frozenset({"alertmanager"}))
+    await run.watch.calm()
+    body = run.webhook_body(
+        ("McpErrorRatioHigh", "error_ratio"), ("McpResponseTimeHigh", "response_time"), ("McpServerDown", "down")
+    )
+    first, second = await asyncio.gather(run.loop.receiver.post_alerts(body), run.loop.receiver.post_alerts(body))
+    assert (first.status, second.status) == (200, 200)
+    await run.watch.until_event("act_ended", 60, action="restart")
+    await run.watch.until_event("verdict_given", 60, action="restart", verdict="healed")
+    third = await run.loop.receiver.post_alerts(body)
+    assert third.status == 200
+    # Longer than a cooldown (4 s at this pace): a second restart would be allowed to come by then.
+    until = time.monotonic() + 6
+
+    async def long_enough() -> bool:
+        return time.monotonic() >= until
+
+    assert await poll(long_enough, 10)
+    events = await run.watch.events()
+    assert len(matching(events, "act_intended", action="restart")) == 1
+    assert len(matching(events, "delivered")) == 1
+    assert len(await run.loop.receiver.incidents()) == 1
+    assert await run.restarts() == 1
