@@ -1,4 +1,4 @@
-"""What the journal holds: the only state of the receiver. Incidents are a fold over these (``receiver.incident``).
+"""What the journal holds: the only state of the receiver. Incidents are a fold over these (``receiver.book``).
 
 An event is written before its effect is relied upon: a delivery before its 2xx, an intent before its act, an
 outcome after it. Times inside events are UNIX seconds.
@@ -32,6 +32,22 @@ class Verdict(enum.StrEnum):
     NOT_HEALED = "not_healed"
     WORSE = "worse"
     INCONCLUSIVE = "inconclusive"
+
+
+class Inconclusive(enum.StrEnum):
+    """``Judgement.reason``: why a measurement says nothing, or nothing yet.
+
+    UNCONFIRMED: it found the signal ill for the first time; the next measurement confirms it or not.
+    """
+
+    ERROR = "error"
+    NO_DATA = "no_data"
+    TOO_LITTLE_EVIDENCE = "too_little_evidence"
+    WINDOW_TOO_SHORT = "window_too_short"
+    ONLY_REFUSALS = "only_refusals"
+    OWN_TREATMENT = "own_treatment"
+    NO_LEVEL = "no_level"
+    UNCONFIRMED = "unconfirmed"
 
 
 class Denied(enum.StrEnum):
@@ -130,7 +146,8 @@ class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """One signal's measurement: ``value`` against ``threshold`` over ``window_seconds`` since the act ended.
 
-    ``evidence`` is the number of operations or scrapes that it rests on. ``reason`` says why it is inconclusive.
+    ``evidence`` is the number of operations or scrapes that it rests on. ``reason`` says why it is inconclusive (an
+    ``Inconclusive``, "" when it is not), ``detail`` what went wrong in words.
     """
 
     signal: str
@@ -141,6 +158,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     window_seconds: float = 0.0
     query: str = ""
     reason: str = ""
+    detail: str = ""
 
 
 class VerdictGiven(msgspec.Struct, frozen=True, kw_only=True, tag="verdict_given"):

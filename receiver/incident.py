@@ -1,33 +1,23 @@
-"""Incidents are a fold over the journal: ``Book.apply`` of every entry in order. Pure, deterministic, total.
-
-One incident per server. It opens with the first firing alert (known signal, severity warning or critical) of a
-configured server without an open incident; later alerts of the server join it. No event sequence makes the fold
-fail: what does not fit (an act of an unknown incident, an outcome without an intent) changes no incident.
-"""
+"""What an incident is: frozen values. ``receiver.book`` folds them from the journal. Pure."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from fleet.lifecycle.outcome import Outcome
-from fleet.signals import BY_NAME, Severity, SignalName
+from fleet.signals import Severity, SignalName
 from receiver.events import (
     TREATMENTS,
     ActId,
     Alert,
     Closing,
     Denied,
-    Entry,
     EscalationReason,
     IncidentId,
     Verdict,
 )
-
-RECENT_CLOSED: Final = 200
-"""Closed incidents that are remembered, newest first; older ones are in the journal only."""
 
 
 class IncidentState(enum.StrEnum):
@@ -69,7 +59,9 @@ class SignalState:
     @property
     def severity(self) -> Severity | None:
         """The highest severity that fires, None when nothing does."""
-        raise NotImplementedError
+        if any(alert.severity == Severity.CRITICAL for alert in self.firing.values()):
+            return Severity.CRITICAL
+        return Severity.WARNING if self.firing else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,81 +135,41 @@ class Incident:
     @property
     def state(self) -> IncidentState:
         """Where it stands."""
-        raise NotImplementedError
+        if self.closed_at is not None:
+            return IncidentState.CLOSED
+        if self.escalated_at is not None:
+            return IncidentState.ESCALATED
+        if self.unfinished is not None:
+            return IncidentState.ACTING
+        observed = self.observed
+        if observed is not None and observed.verdict in {None, Verdict.HEALED}:
+            return IncidentState.OBSERVING
+        return IncidentState.WAITING
 
     @property
     def firing(self) -> tuple[SignalState, ...]:
         """The signals that fire now, in the order of treatment."""
-        raise NotImplementedError
+        return tuple(signal for signal in self.signals.values() if signal.firing)
 
     @property
     def quiet_since(self) -> float | None:
         """Since when nothing fires, None while something does."""
-        raise NotImplementedError
+        if self.firing:
+            return None
+        return max((signal.last_change_at for signal in self.signals.values()), default=self.opened_at)
 
     @property
     def unfinished(self) -> ActRecord | None:
         """The newest act without an outcome."""
-        raise NotImplementedError
+        return next((act for act in reversed(self.acts) if act.outcome is None), None)
 
     @property
     def last_treatment(self) -> ActRecord | None:
-        """The newest treatment that was not found undone."""
-        raise NotImplementedError
+        """The newest treatment, except those that were found not to have taken place."""
+        return next((act for act in reversed(self.acts) if act.is_treatment and act.outcome != Outcome.NOT_DONE), None)
 
-
-@dataclass(frozen=True, slots=True)
-class Treatment:
-    """One treatment as budgets count it; those that were found not done are not in the ledger."""
-
-    server: str
-    act: ActId
-    intended_at: float
-    ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What the guards need to know of the fleet.
-
-    ``treatments``: the newest of each server, oldest first. ``under_treatment``: servers whose treatment is under
-    way or has no final verdict yet.
-    """
-
-    treatments: tuple[Treatment, ...] = ()
-    under_treatment: frozenset[str] = frozenset()
-
-
-class Book:
-    """Every open incident, the recent closed ones, and the ledger, folded from the journal.
-
-    ``configured`` are the names of the servers that may have incidents. Changed in place by ``apply`` only; what it
-    hands out is frozen, so a reader never sees a change.
-    """
-
-    def __init__(self, configured: Collection[str], signals: Collection[str] = tuple(BY_NAME)) -> None:
-        raise NotImplementedError
-
-    def apply(self, entry: Entry) -> tuple[str, ...]:
-        """Fold one entry; the servers whose incident it opened or changed (wake their workers). Never raises."""
-        raise NotImplementedError
-
-    def open_incident(self, server: str) -> Incident | None:
-        """The open incident of a server."""
-        raise NotImplementedError
-
-    def find(self, incident: str) -> Incident | None:
-        """The incident of that id, open or recently closed."""
-        raise NotImplementedError
-
-    def incidents(self) -> list[Incident]:
-        """Open and recently closed ones, newest first."""
-        raise NotImplementedError
-
-    def firing_alerts(self) -> list[Alert]:
-        """The alerts that the fold takes to be firing: ``receiver.alerts.differences`` compares them."""
-        raise NotImplementedError
-
-    def ledger(self) -> Ledger:
-        """A snapshot for the guards."""
-        raise NotImplementedError
+    @property
+    def observed(self) -> ActRecord | None:
+        """The last treatment when it is one that a verdict belongs to."""
+        last = self.last_treatment
+        return last if last is not None and last.needs_verdict else None

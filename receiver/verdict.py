@@ -5,14 +5,24 @@ Missing data is never health: an error, an empty answer, NaN, too little traffic
 
 from __future__ import annotations
 
-import enum
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from string import Template
 from typing import Final
 
-from fleet.signals import Severity, Signal
+from fleet.signals import Direction, Severity, Signal, SignalName, server_matcher
 from fleet.thresholds import Thresholds
-from receiver.events import Judgement, Verdict
+from receiver.events import Inconclusive, Judgement, Verdict
+
+_WORST: Final = (Verdict.WORSE, Verdict.NOT_HEALED, Verdict.INCONCLUSIVE, Verdict.HEALED)
+_REFUSALS_ALLOWED: Final = frozenset({SignalName.DOWN})
+"""Signals that do not need served calls to be judged: whether a server is up can be seen while nobody gets in."""
+
+_REFUSED: Final = Template('sum by (server) (increase(mcp_server_refused_total{server!=""$matchers}[$range]))')
+_SERVED: Final = Template(
+    'sum by (server) (increase(mcp_server_operation_duration_seconds_count{server!=""$matchers}[$range]))'
+)
 
 MIN_SCRAPES: Final = 4
 """A window shorter than this many scrapes says nothing."""
@@ -22,19 +32,6 @@ WORSE_FACTOR: Final = 1.5
 
 CONFIRMATIONS: Final = 2
 """Conclusive ill measurements in a row before an act counts as not healed."""
-
-
-class Inconclusive(enum.StrEnum):
-    """``Judgement.reason``: why a measurement says nothing (yet)."""
-
-    ERROR = "error"
-    NO_DATA = "no_data"
-    TOO_LITTLE_EVIDENCE = "too_little_evidence"
-    WINDOW_TOO_SHORT = "window_too_short"
-    ONLY_REFUSALS = "only_refusals"
-    OWN_TREATMENT = "own_treatment"
-    NO_LEVEL = "no_level"
-    UNCONFIRMED = "unconfirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,10 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The answers. None is an empty answer; ``error`` is why Prometheus could not be asked, "" when it could."""
+    """The answers. None is an empty answer; ``error`` is why Prometheus could not be asked, "" when it could.
+
+    ``query`` is the value's query, kept for people.
+    """
 
     window_seconds: float
     value: float | None = None
@@ -61,11 +61,22 @@ class Measurement:
     only_refusals: bool = False
     suppressed: bool = False
     error: str = ""
+    query: str = ""
 
 
 def queries(signal: Signal, server: str, window_seconds: float) -> Queries:
     """The queries over the last ``window_seconds`` (whole seconds, rounded down). ``server`` is a configured name."""
-    raise NotImplementedError
+    duration, matchers = f"{max(1, int(window_seconds))}s", server_matcher(server)
+    refused, served = (
+        _REFUSED.substitute(range=duration, matchers=matchers),
+        _SERVED.substitute(range=duration, matchers=matchers),
+    )
+    return Queries(
+        value=signal.value(duration, matchers),
+        evidence=signal.evidence_count(duration, matchers),
+        only_refusals="" if signal.name in _REFUSALS_ALLOWED else f"({refused} > 0) unless on (server) ({served} > 0)",
+        suppression=signal.suppression(duration, matchers),
+    )
 
 
 def judge(
@@ -86,11 +97,80 @@ def judge(
     ``before`` is the value before it (``Incident.before``), ``ill_before`` the consecutive ill measurements so far
     (``ActRecord.ill``). ``min_operations`` applies to signals that rest on traffic.
     """
-    raise NotImplementedError
+    level = _level(signal, opened_with, thresholds)
+    needed = float(min_operations) if signal.rests_on_traffic else float(MIN_SCRAPES)
+    value = measurement.value
+    doubt = _doubt(signal, level, measurement, action=action, needed=needed, scrape_seconds=scrape_seconds)
+    if doubt is None and value is not None and level is not None:
+        ill = signal.direction.beyond(value, level) and not measurement.suppressed
+        verdict, doubt = _conclude(signal, value, level, before, ill_before) if ill else (Verdict.HEALED, None)
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    return Judgement(
+        signal=signal.name,
+        verdict=verdict,
+        value=value,
+        threshold=level,
+        evidence=measurement.evidence,
+        window_seconds=measurement.window_seconds,
+        query=measurement.query,
+        reason="" if doubt is None else doubt,
+        detail=measurement.error,
+    )
 
 
 def overall(judgements: Iterable[Judgement]) -> Verdict:
     """The worst of them: worse, not_healed, inconclusive, healed. A signal that the treatment itself distorts is left
     out where another can speak; none at all is inconclusive.
     """
-    raise NotImplementedError
+    every = list(judgements)
+    speaking = [judgement for judgement in every if judgement.reason != Inconclusive.OWN_TREATMENT]
+    return min((judgement.verdict for judgement in speaking or every), key=_WORST.index, default=Verdict.INCONCLUSIVE)
+
+
+def _level(signal: Signal, opened_with: Severity, thresholds: Thresholds) -> float | None:
+    """The level that opened the incident; where only one of the two is set, that one."""
+    if signal.threshold is None:
+        return signal.fixed_critical
+    levels = thresholds.get(signal.threshold, {})
+    return levels.get(opened_with, next(iter(levels.values()), None))
+
+
+def _doubt(
+    signal: Signal,
+    level: float | None,
+    measurement: Measurement,
+    *,
+    action: str,
+    needed: float,
+    scrape_seconds: float,
+) -> Inconclusive | None:
+    """Why the measurement says nothing, None when it does."""
+    value, evidence = measurement.value, measurement.evidence
+    doubts = (
+        (Inconclusive.ERROR, bool(measurement.error)),
+        (Inconclusive.OWN_TREATMENT, action in signal.distorted_by),
+        (Inconclusive.NO_LEVEL, level is None),
+        (Inconclusive.WINDOW_TOO_SHORT, not measurement.window_seconds >= MIN_SCRAPES * scrape_seconds),
+        (Inconclusive.ONLY_REFUSALS, measurement.only_refusals and signal.name not in _REFUSALS_ALLOWED),
+        (Inconclusive.NO_DATA, value is None or not math.isfinite(value)),
+        (Inconclusive.TOO_LITTLE_EVIDENCE, evidence is None or not evidence >= needed),
+    )
+    return next((reason for reason, holds in doubts if holds), None)
+
+
+def _conclude(
+    signal: Signal, value: float, level: float, before: float | None, ill_before: int
+) -> tuple[Verdict, Inconclusive | None]:
+    """The verdict on an ill value."""
+    if before is not None and signal.direction.beyond(before, level) and _is_worse(signal.direction, value, before):
+        return Verdict.WORSE, None
+    if ill_before + 1 < CONFIRMATIONS:
+        return Verdict.INCONCLUSIVE, Inconclusive.UNCONFIRMED
+    return Verdict.NOT_HEALED, None
+
+
+def _is_worse(direction: Direction, value: float, before: float) -> bool:
+    if direction is Direction.HIGH:
+        return value > before and value >= before * WORSE_FACTOR
+    return value < before and value <= before / WORSE_FACTOR
