@@ -113,8 +113,8 @@ class SqliteJournal:
             raise JournalCorrupt(f"{self._file} is the database of another program; name another receiver.journal")
         if version > SCHEMA_VERSION:
             raise JournalCorrupt(
-                f"the journal {self._file} was written by a newer version (schema {version}, known is {SCHEMA_VERSION});"
-                " update mcp-medic"
+                f"the journal {self._file} was written by a newer version (schema {version}, known is"
+                f" {SCHEMA_VERSION}); update mcp-medic"
             )
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
