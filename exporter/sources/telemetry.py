@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Final
 
 from exporter import merging, metrics
@@ -26,8 +25,8 @@ from fleet.errors import PermanentError
 from fleet.inventory import Server
 from fleet.telemetry import BOUNDS, SESSION_BOUNDS, BreakerState, Histogram, Operations, Telemetry
 
-MAX_FIGURE: Final = 2.0**53
-"""The largest figure that a float still counts exactly; more is a mistake of the sender."""
+MAX_AMOUNT: Final = 2.0**53
+"""The largest number of seconds or USD that is believed; sums of more could run out of what a float holds."""
 
 
 def wanted(_server: Server, known: ServerFacts, _now: float) -> bool:
@@ -65,9 +64,11 @@ def checked(body: bytes) -> Telemetry:
         raise PermanentError("sessions.ended has buckets that are not cumulative")
     if not pushed.source.isprintable():
         raise PermanentError("telemetry source must be printable text")
-    for name, figure in _figures(pushed):
-        if not 0 <= figure <= MAX_FIGURE or not math.isfinite(figure):
-            raise PermanentError(f"{name} is {figure!r:.40}; it must lie between 0 and 2**53")
+    if any(process.pid == 0 for process in pushed.processes):
+        raise PermanentError("processes name the pid 0, which is no server")
+    for name, amount in _amounts(pushed):
+        if amount > MAX_AMOUNT:
+            raise PermanentError(f"{name} is {amount:g}; more than 2**53 is a mistake")
     return pushed
 
 
@@ -81,45 +82,13 @@ def understood(pushed: Telemetry, admitted: Admitted) -> Push:
     )  # fmt: skip
 
 
-def _figures(pushed: Telemetry) -> Iterator[tuple[str, float]]:
-    """Every figure of the body with the name to call it by."""
-    sessions, cache, queue = pushed.sessions, pushed.cache, pushed.queue
-    yield from {
-        "started_at": pushed.started_at,
-        "up.value": pushed.up.value,
-        "sessions.active": sessions.active,
-        "sessions.limit": sessions.limit or 0,
-        "sessions.ended.count": sessions.ended.count,
-        "sessions.ended.sum": sessions.ended.sum,
-        "sessions.ended.buckets": min(sessions.ended.buckets, default=0),
-        "cache.requests": cache.requests,
-        "cache.hits": cache.hits,
-        "cache.entries": cache.entries,
-        "cache.evictions": cache.evictions,
-        "queue.length": queue.length,
-        "queue.limit": queue.limit or 0,
-        "in_flight": pushed.in_flight,
-        "bytes.in": pushed.bytes.in_,
-        "bytes.out": pushed.bytes.out,
-        "stray_output": pushed.stray_output,
-        "unreadable": pushed.unreadable,
-        "restarts": pushed.restarts,
-    }.items()
-    yield from chain(
-        (("operations.count", entry.count) for entry in pushed.operations),
-        (("operations.sum", entry.sum) for entry in pushed.operations),
-        (("refused", count) for count in pushed.refused.values()),
-        (("would_refuse", count) for count in pushed.would_refuse.values()),
-        (("breakers.opened", breaker.opened) for breaker in pushed.breakers),
-        (("cost.usd", cost.usd) for cost in pushed.cost),
-    )
-    for process in pushed.processes:
-        # Below 1 stand no processes; 0 is how the store names all that are gone.
-        yield "processes.pid", process.pid - 1
-        yield "processes.start_time", process.start_time
-        yield "processes.resident_memory_bytes", process.resident_memory_bytes
-        yield "processes.cpu_seconds", process.cpu_seconds
-        yield "processes.open_fds", process.open_fds
+def _amounts(pushed: Telemetry) -> Iterator[tuple[str, float]]:
+    """Every fraction of the body with the name to call it by; counts are bounded by their type."""
+    yield "sessions.ended.sum", pushed.sessions.ended.sum
+    yield from (("operations.sum", entry.sum) for entry in pushed.operations)
+    yield from (("cost.usd", cost.usd) for cost in pushed.cost)
+    yield from (("processes.cpu_seconds", process.cpu_seconds) for process in pushed.processes)
+    yield from (("processes.start_time", process.start_time) for process in pushed.processes)
 
 
 def _totals(pushed: Telemetry, labels: Labels) -> Totals:
@@ -178,7 +147,7 @@ def _gauges(pushed: Telemetry, labels: Labels) -> Gauges:
         name = labels.breaker(breaker.name)
         breakers[name] = merging.worse(breakers.get(name, BreakerState.CLOSED), breaker.state)
     return Gauges(
-        up=min(1, pushed.up.value),
+        up=pushed.up.value,
         sessions=pushed.sessions.active,
         sessions_limit=pushed.sessions.limit,
         cache_entries=pushed.cache.entries,

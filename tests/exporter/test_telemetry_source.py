@@ -100,7 +100,7 @@ def test_ended_sessions() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "started_at", "up.value", "sessions.active", "sessions.limit", "sessions.ended.count", "sessions.ended.sum",
+        "up.value", "sessions.active", "sessions.limit", "sessions.ended.count", "sessions.ended.sum",
         "cache.requests", "cache.hits", "cache.entries", "cache.evictions", "queue.length", "queue.limit",
         "in_flight", "bytes.in", "bytes.out", "refused.sessions", "would_refuse.sessions", "stray_output",
         "unreadable", "restarts", "cost.0.usd", "operations.0.sum", "operations.0.count", "processes.0.pid",
@@ -121,7 +121,7 @@ def test_no_bounds_at_all_are_refused() -> None:
 
 
 def test_process_zero_is_refused() -> None:
-    with pytest.raises(PermanentError, match=r"^processes\.pid is -1"):
+    with pytest.raises(PermanentError, match=r"^processes name the pid 0"):
         telemetry.checked(with_figure("processes.0.pid", 0))
 
 
@@ -156,9 +156,9 @@ def test_any_bytes_are_understood_or_refused_with_a_short_reason(given_: bytes) 
 
 def test_gauges_and_counters() -> None:
     push = telemetry.understood(
-        body(up=Up(value=7), in_flight=2, bytes=Bytes(in_=5, out=6), cost=[Cost(model="m", usd=0.5)]), Admitted()
+        body(up=Up(value=0), in_flight=2, bytes=Bytes(in_=5, out=6), cost=[Cost(model="m", usd=0.5)]), Admitted()
     )
-    assert push.gauges.up == 1
+    assert push.gauges.up == 0
     assert push.gauges.in_flight == 2
     assert push.totals.counters[metrics.BYTES.series("in")] == 5
     assert push.totals.counters[metrics.BYTES.series("out")] == 6
