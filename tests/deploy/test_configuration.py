@@ -1,0 +1,188 @@
+"""deploy/ and docker-compose.yml: accepted by the tools they are for, and consistent with each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fleet.inventory import Mode
+from fleet.loading import load_fleet
+from rules.generate import rule_file
+from stack.tools import find
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEPLOY = PROJECT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+Document = dict[str, Any]
+
+
+def read(file: Path) -> Document:
+    document: Document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return document
+
+
+def run(*argv: str | Path) -> str:
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_promtool_accepts_the_prometheus_configuration_and_finds_the_rules() -> None:
+    assert "1 rule files found" in run(find("promtool"), "check", "config", DEPLOY / "prometheus.yml")
+
+
+def test_the_jobs_that_rules_speak_of_are_scraped() -> None:
+    groups: list[Document] = rule_file()["groups"]  # type: ignore[assignment]
+    expressions = [rule["expr"] for group in groups for rule in group["rules"]]
+    named = {job for expression in expressions for job in re.findall(r'job="([^"]+)"', expression)}
+    scraped = {scrape["job_name"] for scrape in read(DEPLOY / "prometheus.yml")["scrape_configs"]}
+    assert named
+    assert named | {"alertmanager", "prometheus"} == scraped
+
+
+def test_amtool_accepts_the_alertmanager_configuration() -> None:
+    assert "SUCCESS" in run(find("amtool"), "check-config", DEPLOY / "alertmanager.yml")
+
+
+ROUTES = {
+    ("McpErrorRatioHigh", "critical", "server=a", "signal=error_ratio"): "remediator",
+    ("McpErrorRatioHigh", "warning", "server=a", "signal=error_ratio"): "remediator",
+    ("McpServerDown", "critical", "server=a", "signal=down"): "remediator",
+    # Not one that the receiver could treat: people see it rather than nobody.
+    ("McpErrorRatioHigh", "critical", "signal=error_ratio"): "people",
+    ("McpLowLoad", "info", "server=a", "signal=low_load"): "people",
+    ("McpUntreated", "critical", "server=a", "untreated_signal=down"): "people",
+    ("McpRemediationExhausted", "critical", "server=a"): "people",
+    ("McpReceiverDown", "critical", "job=mcp-receiver", "instance=r:1"): "people",
+    ("McpExporterDown", "warning", "job=mcp-exporter", "instance=e:1"): "people",
+    ("McpNotificationsFailing", "critical", "instance=am:1"): "people",
+    ("McpWatchdog", "info"): "watchdog",
+    ("SomeOtherAlert", "critical"): "people",
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"), ROUTES.items(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value
+)
+def test_routes(labels: tuple[str, ...], receiver: str) -> None:
+    alert, severity, *more = labels
+    configuration = f"--config.file={DEPLOY / 'alertmanager.yml'}"
+    run(
+        find("amtool"), "config", "routes", "test", configuration, f"--verify.receivers={receiver}",
+        f"alertname={alert}", f"severity={severity}", *more,
+    )  # fmt: skip
+
+
+def shipped_alerts() -> list[Document]:
+    groups: list[Document] = rule_file()["groups"]  # type: ignore[assignment]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+@pytest.mark.parametrize("rule", shipped_alerts(), ids=lambda rule: rule["alert"])
+def test_a_shipped_alert_is_treated_when_it_has_a_signal_and_else_told_to_people(rule: Document) -> None:
+    labels = {"alertname": rule["alert"], "server": "a", "severity": "warning", **rule["labels"]}
+    expected = "remediator" if "signal" in labels else "watchdog" if rule["alert"] == "McpWatchdog" else "people"
+    configuration = f"--config.file={DEPLOY / 'alertmanager.yml'}"
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    run(find("amtool"), "config", "routes", "test", configuration, f"--verify.receivers={expected}", *pairs)
+
+
+def test_the_webhook_is_the_receivers_and_authenticated(tmp_path: Path) -> None:
+    document = read(DEPLOY / "alertmanager.yml")
+    (webhook,) = [hook for entry in document["receivers"] for hook in entry.get("webhook_configs", [])]
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "receiver.token").write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
+    shutil.copy(DEPLOY / "fleet.yml", tmp_path)
+    fleet = load_fleet(tmp_path / "fleet.yml", {})
+    assert webhook["url"] == f"{fleet.receiver.listen.url}/api/v1/alerts"
+    assert webhook["send_resolved"] is True
+    assert webhook["http_config"]["authorization"]["type"] == "Bearer"
+    assert webhook["http_config"]["follow_redirects"] is False
+    token = webhook["http_config"]["authorization"]["credentials_file"]
+    assert [tmp_path / token] == [*fleet.receiver.bearer_token_files]
+
+
+def test_the_shipped_fleet_begins_without_acting_and_has_the_addresses_that_prometheus_knows(tmp_path: Path) -> None:
+    fleet = load_fleet(DEPLOY / "fleet.yml", {})
+    assert {server.mode for server in fleet.servers.values()} == {Mode.SUGGEST}
+    targets = {
+        scrape["job_name"]: scrape["static_configs"][0]["targets"]
+        for scrape in read(DEPLOY / "prometheus.yml")["scrape_configs"]
+    }
+    assert targets["mcp-exporter"] == [str(fleet.exporter.listen)]
+    assert targets["mcp-receiver"] == [str(fleet.receiver.listen)]
+    assert [f"http://{target}" for target in targets["prometheus"]] == [fleet.prometheus_url]
+    assert [f"http://{target}" for target in targets["alertmanager"]] == [fleet.alertmanager_url]
+
+
+def test_compose_mounts_what_exists_and_pins_its_images() -> None:
+    compose = read(PROJECT / "docker-compose.yml")
+    services = compose["services"]
+    assert set(services) == {"gateway", "exporter", "receiver", "prometheus", "alertmanager", "grafana"}
+    for name, service in services.items():
+        image, _, tag = service["image"].rpartition(":")
+        assert image, name
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag), name
+        assert service["network_mode"] == "host", name
+        for volume in service["volumes"]:
+            source, target, *_ = volume.split(":")
+            assert target.startswith("/"), volume
+            if source.startswith("."):
+                assert (PROJECT / source).exists(), volume
+            else:
+                assert source in compose["volumes"], volume
+        for secret in service.get("secrets", []):
+            assert secret["source"] in compose["secrets"], name
+
+
+def test_no_program_of_the_compose_file_listens_for_others() -> None:
+    services = read(PROJECT / "docker-compose.yml")["services"]
+    assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
+    assert {"--web.listen-address=127.0.0.1:9093", "--cluster.listen-address="} <= set(
+        services["alertmanager"]["command"]
+    )
+    assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+    fleet = load_fleet(DEPLOY / "fleet.yml", {})
+    for address in (fleet.gateway.listen, fleet.exporter.listen, fleet.receiver.listen):
+        assert address.host == "127.0.0.1"
+
+
+def test_the_image_copies_every_package_of_the_distribution_and_nothing_that_is_missing() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    copied = [
+        line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY") and "--from" not in line
+    ]
+    sources = {source for line in copied for source in line}
+    pyproject = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    packages = re.search(r"packages = \[(.*?)\]", pyproject, re.DOTALL)
+    assert packages is not None
+    wanted = {name.partition(".")[0] for name in re.findall(r'"([a-z.]+)"', packages.group(1))}
+    assert wanted <= sources
+    assert not [source for source in sources if not (PROJECT / source).exists()]
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{source}" for source in sources} <= set(ignored)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
+    # It looks for the program, which is not installed there; everything else is as shipped.
+    text = re.sub(r"ExecStart=\S+", f"ExecStart={shutil.which('true')}", unit.read_text(encoding="utf-8"))
+    copy = tmp_path / unit.name
+    copy.write_text(text, encoding="utf-8")
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+def test_each_unit_starts_a_program_of_the_distribution() -> None:
+    scripts = re.findall(r"^(mcp-\w+) = ", (PROJECT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    started = {re.search(r"ExecStart=\S+/(\S+)", unit.read_text(encoding="utf-8")).group(1) for unit in UNITS}  # type: ignore[union-attr]
+    assert started == set(scripts) - {"mcp-medic"}
