@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,10 +28,10 @@ from fleet.telemetry import (
     Telemetry,
     encode,
 )
+from stack.tools import present
 from tests.exporter.fleets import CODEX, body, operations, parsed, process, value, write_fleet
 
-ROOT = Path(__file__).parents[2]
-PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(ROOT / ".tools" / "bin"))
+PROMTOOL = present("promtool")
 NAME = st.text(max_size=140) | st.sampled_from(['"', "\\", "\n", 'a"b\\n{}', "é検索", "# EOF", "le"])
 
 
