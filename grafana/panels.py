@@ -155,12 +155,19 @@ def _panel_json(panel: Panel, number: int, grid: Json) -> Json:
         "datasource": DATA_SOURCE,
         "gridPos": grid,
         "fieldConfig": {"defaults": defaults, "overrides": _overrides(panel)},
-        "options": _OPTIONS[panel.kind],
+        "options": _options(panel),
         "targets": [_target(panel, query, ref) for ref, query in zip(ascii_uppercase, panel.queries, strict=False)],
     }
     if panel.kind == "table":
         body["transformations"] = [{"id": "organize", "options": {"excludeByName": _HIDDEN_COLUMNS}}]
     return body
+
+
+def _options(panel: Panel) -> Json:
+    options = _OPTIONS[panel.kind]
+    if panel.kind == "stat" and panel.steps:
+        return {**options, "colorMode": "background"}
+    return options
 
 
 def _target(panel: Panel, query: Query, ref: str) -> Json:
@@ -194,6 +201,8 @@ def _look(query: Query) -> list[Json]:
             {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 8]}},
             {"id": "custom.lineWidth", "value": 1},
             {"id": "custom.fillOpacity", "value": 0},
+            # Two lines for each server: the colour says which level, the tooltip whose.
+            {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
         ]
     return look
 
@@ -283,7 +292,7 @@ _CUSTOM: Final[dict[str, Json]] = {
 _OPTIONS: Final[dict[str, Json]] = {
     "timeseries": {"legend": _LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}},
     "stat": {
-        "colorMode": "background",
+        "colorMode": "value",
         "graphMode": "none",
         "justifyMode": "center",
         "textMode": "value",
