@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from fleet.telemetry import BOUNDS
+from rules.alerts import RUNBOOKS
 from rules.generate import RULES_FILE
 from stack.tools import find
 
@@ -136,3 +137,13 @@ def samples(expression: str, at: str, expected: Mapping[str, float]) -> dict[str
     """One expression test: ``expected`` maps a series without a name, ``{server="a"}``, to its value."""
     found = [{"labels": labels, "value": value} for labels, value in expected.items()]
     return {"expr": expression, "eval_time": at, "exp_samples": found}
+
+
+def told(alert: str, at: str, labels: Mapping[str, str], summary: str, description: str) -> dict[str, object]:
+    """One alert test: ``alert`` fires once, with exactly these labels and texts."""
+    annotations = {"summary": summary, "description": description, "runbook_url": f"{RUNBOOKS}/{alert}.md"}
+    return {
+        "alertname": alert,
+        "eval_time": at,
+        "exp_alerts": [{"exp_labels": dict(labels), "exp_annotations": annotations}],
+    }

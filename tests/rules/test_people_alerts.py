@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rules.people import people_rules
-from tests.rules.judging import Series, counter, gauge, judge, lookups, samples
+from tests.rules.judging import Series, counter, gauge, judge, lookups, samples, told
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,61 @@ def test_people_are_called_exactly_when_they_should_be(case: Case, tmp_path: Pat
         for at, firing in case.firing.items()
     ]
     judge(tmp_path, case.series, {"promql_expr_test": expected})
+
+
+TEXTS = {
+    "McpUntreated": (
+        gauge("mcp_server_up", (20, 0)),
+        {"server": "a", "severity": "critical", "untreated_signal": "down"},
+        "MCP server a stays ill: down",
+        (
+            "A critical down alert of a has been firing for more than 10 minutes. Automation did not heal it, whatever it "
+            "reports of itself."
+        ),
+    ),
+    "McpRemediationExhausted": (
+        escalated((20, 1)),
+        {"server": "a", "severity": "critical"},
+        "Automation gave up on MCP server a",
+        (
+            "The receiver escalated the incident of a: its ladder is used up, or a guard refuses to go on. Nothing more "
+            "will be tried until a person acts."
+        ),
+    ),
+    "McpReceiverDown": (
+        gauge("up", (20, 0), labels=RECEIVER),
+        {"instance": "r:1", "job": "mcp-receiver", "severity": "critical"},
+        "The mcp-medic receiver is down",
+        "Prometheus cannot scrape the receiver r:1 (job mcp-receiver). Alerts fire, but nothing treats them.",
+    ),
+    "McpExporterDown": (
+        gauge("up", (20, 0), labels=EXPORTER),
+        {"job": "mcp-exporter", "severity": "critical"},
+        "No mcp-medic exporter can be scraped",
+        "Prometheus reaches no target of job mcp-exporter: all MCP servers are unobserved.",
+    ),
+    "McpNotificationsFailing": (
+        failures((20, 1)),
+        {"instance": "am:1", "severity": "critical"},
+        "Alertmanager am:1 cannot deliver to webhooks",
+        (
+            "Alertmanager am:1 failed to deliver webhooks 20 times in 5 minutes, and has been failing for longer: "
+            "the receiver does not learn what to treat."
+        ),
+    ),
+    "McpWatchdog": (
+        {},
+        {"severity": "info"},
+        "Alerting works",
+        "This alert always fires. When it stops arriving, Prometheus or Alertmanager is down.",
+    ),
+}
+
+
+@pytest.mark.parametrize("alert", TEXTS)
+def test_what_people_are_told(alert: str, tmp_path: Path) -> None:
+    series, labels, summary, description = TEXTS[alert]
+    judge(tmp_path, series, {"alert_rule_test": [told(alert, "15m", labels, summary, description)]})
 
 
 def test_a_healthy_stack_fires_the_watchdog_and_nothing_else(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_expressions(expression: str, expected: str) -> None:
 def test_tokens_always_join_to_the_text_again_and_scaling_never_fails(text: str) -> None:
     assert "".join(token.text for token in tokens(text)) == text
     scaled_expression(text, 15, 1)
+    list(metric_names(text))
+
+
+def test_metric_names_are_neither_labels_nor_strings() -> None:
+    expression = (
+        'sum by (mcp_label) (rate(mcp_a_total{mcp_label="mcp_b"}[5m])) / on (mcp_label) group_left (mcp_label) mcp:c '
+        '> label_replace(up, "mcp_d", "", "", "") and ALERTS # mcp_e'
+    )
+    assert [*metric_names(expression)] == ["mcp_a_total", "mcp:c", "up", "ALERTS"]
 
 
 @given(st.integers(min_value=0, max_value=10**13))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.signals import BY_ALERT
-from tests.rules.judging import Phase, Series, counter, gauge, judge, lookups, samples, thresholds, traffic
+from tests.rules.judging import Phase, Series, counter, gauge, judge, lookups, samples, thresholds, told, traffic
 
 BOTH = ("critical", "warning")
 WARNING = ("warning",)
@@ -292,26 +292,63 @@ def test_every_signal_has_a_case_that_fires_at_each_level_and_one_that_does_not(
         assert seen >= ({CRITICAL, NONE} if signal.threshold is None else {BOTH, WARNING, NONE}), alert
 
 
-def test_the_alerts_value_is_the_signals_and_its_texts_say_both_numbers(tmp_path: Path) -> None:
-    judge(
-        tmp_path,
+TEXTS = {
+    "McpErrorRatioHigh": (
         {**RATIO, **traffic(failing(3, 100))},
-        {
-            "alert_rule_test": [
-                {
-                    "eval_time": "10m",
-                    "alertname": "McpErrorRatioHigh",
-                    "exp_alerts": [
-                        {
-                            "exp_labels": {"server": "a", "severity": "warning", "signal": "error_ratio"},
-                            "exp_annotations": {
-                                "summary": "MCP server a: error ratio too high",
-                                "description": "Error ratio of a: 3%; warning at 2% or more.",
-                                "runbook_url": "https://github.com/mcp-medic/mcp-medic/blob/main/docs/runbooks/McpErrorRatioHigh.md",
-                            },
-                        }
-                    ],
-                }
-            ]
-        },
+        "error ratio too high",
+        "Error ratio of a: 3%; warning at 2% or more.",
+    ),
+    "McpResponseTimeHigh": (
+        {**SLOW, **traffic(Phase(15, {3: 92, 5: 8}))},
+        "response time (p95) too high",
+        "Response time (p95) of a: 3.75s; warning at 3s or more.",
+    ),
+    "McpCacheHitRatioLow": (
+        {**HITS, **lookups((30, 100, 45))},
+        "cache hit ratio too low",
+        "Cache hit ratio of a: 45%; warning at 60% or less.",
+    ),
+    "McpSessionsHigh": (
+        {**CAP, **gauge("mcp_server_sessions", (30, 13))},
+        "sessions too high",
+        "Sessions of a: 13; warning at 12 or more.",
+    ),
+    "McpMemoryHigh": (
+        {**RSS, **gauge("mcp_server_resident_memory_max_bytes", (30, 450e6))},
+        "memory (largest instance) too high",
+        "Memory (largest instance) of a: 450MB; warning at 400MB or more.",
+    ),
+}
+
+
+@pytest.mark.parametrize("alert", TEXTS)
+def test_the_alerts_value_is_the_signals_and_its_texts_say_both_numbers(alert: str, tmp_path: Path) -> None:
+    series, summary, description = TEXTS[alert]
+    labels = {"server": "a", "severity": "warning", "signal": str(BY_ALERT[alert].name)}
+    expected = told(alert, "14m", labels, f"MCP server a: {summary}", description)
+    judge(tmp_path, series, {"alert_rule_test": [expected]})
+
+
+def test_what_a_down_server_is_told_as(tmp_path: Path) -> None:
+    expected = told(
+        "McpServerDown",
+        "5m",
+        {"server": "a", "severity": "critical", "signal": "down"},
+        "MCP server a is down",
+        "A probe, an exchange or supervision proved a broken, and it has not been seen well for 1m since.",
     )
+    judge(tmp_path, gauge("mcp_server_up", (10, 0)), {"alert_rule_test": [expected]})
+
+
+def test_a_label_of_a_server_cannot_become_a_part_of_the_query_in_its_text(tmp_path: Path) -> None:
+    name = 'x"} or vector(1) #'
+    labels = {"server": name, "severity": "warning", "signal": "sessions"}
+    expected = told(
+        "McpSessionsHigh",
+        "5m",
+        labels,
+        f"MCP server {name}: sessions too high",
+        f"Sessions of {name}: 13; warning at 12 or more.",
+    )
+    series = gauge("mcp_server_sessions", (10, 13), labels='server="x\\"} or vector(1) #"')
+    judge(tmp_path, series, {"alert_rule_test": [expected]})
