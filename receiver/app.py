@@ -19,6 +19,7 @@ from fleet.errors import PermanentError
 from fleet.inventory import Address
 from fleet.tasks import Tasks
 from receiver.actions.table import ACTIONS
+from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.engine import Engine
 from receiver.book import Book

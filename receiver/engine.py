@@ -131,23 +131,27 @@ class Engine:
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
+        if self._chronicle.book.open_incident(server.name) is None:
+            return None
+        scrape_seconds = await self._prometheus.scrape_seconds(server.name)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
                 return None
-            step = self._next_step(incident, server)
+            step = self._next_step(incident, server, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
             intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
         return await self._take(step, incident, server, intent)
 
-    def _next_step(self, incident: Incident, server: Server) -> Step:
+    def _next_step(self, incident: Incident, server: Server, scrape_seconds: float) -> Step:
         return next_step(
             incident,
             server,
             self._settings.fleet.receiver,
             self._chronicle.book.ledger(),
             self._now(),
-            scrape_seconds=self._prometheus.known_scrape_seconds(server.name),
+            scrape_seconds=scrape_seconds,
+            lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
 
     async def _take(self, step: Step, incident: Incident, server: Server, intent: ActIntended | None) -> float | None:
@@ -262,7 +266,7 @@ class Engine:
         fires = await verify.alert_fires(self._prometheus, server.name)
         found = confirmed(incident, judged, fires, self._settings.fleet.receiver.limits, self._now())
         if found is None:
-            return max(1.0, self._prometheus.known_scrape_seconds(server.name))
+            return max(1.0, await self._prometheus.scrape_seconds(server.name))
         if isinstance(found, VerdictGiven):
             await self._give(incident, found)
         else:
@@ -273,8 +277,8 @@ class Engine:
         self, incident: Incident, server: Server, act: ActRecord | None, since: float
     ) -> list[Judgement]:
         now = self._now()
-        # Telemetry of the last moments before an act's end reaches Prometheus after it; only what is later counts.
-        window = now - since - (0.0 if act is None else self._settings.timing.telemetry_lag_seconds)
+        # Telemetry of the last moments before ``since`` reaches Prometheus after it; only what is later counts.
+        window = now - since - self._settings.timing.telemetry_lag_seconds
         limits = self._settings.fleet.receiver.limits
         return await verify.judgements(
             self._prometheus, incident, server, act, window_seconds=window, limits=limits, at=now

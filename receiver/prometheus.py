@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -25,6 +26,7 @@ QUERY_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 USUAL_SCRAPE_SECONDS: Final = 15.0
 _LEARNED_FOR_SECONDS: Final = 300.0
+_UNKNOWN_FOR_SECONDS: Final = 10.0
 _SEEN_RANGE: Final = "5m"
 
 
@@ -81,39 +83,35 @@ class Prometheus:
         query = f'ALERTS{{alertstate="firing",signal!="",severity=~"warning|critical",server="{server}"}}'
         return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
 
-    def known_scrape_seconds(self, server: str) -> float:
-        """What ``scrape_seconds`` last learned of ``server``, or the usual value."""
-        learned = self._intervals.get(server)
-        return learned[0] if learned is not None else USUAL_SCRAPE_SECONDS
-
     async def scrape_seconds(self, server: str) -> float:
         """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.
 
         The samples are asked, not the configuration: they are right whoever scrapes, by whatever job, and a server
-        that reports by OpenTelemetry is covered too.
+        that reports by OpenTelemetry is covered too. Learned anew now and then, so it seldom costs a question.
         """
-        learned = self._intervals.get(server)
-        if learned is not None and self._now() - learned[1] < _LEARNED_FOR_SECONDS:
-            return learned[0]
+        known, until = self._intervals.get(server, (USUAL_SCRAPE_SECONDS, -math.inf))
+        if self._now() < until:
+            return known
+        learned = await self._learned_interval(server)
+        kept = _LEARNED_FOR_SECONDS if learned is not None else _UNKNOWN_FOR_SECONDS
+        self._intervals[server] = (known if learned is None else learned, self._now() + kept)
+        return self._intervals[server][0]
+
+    async def _learned_interval(self, server: str) -> float | None:
         # A range selector cannot be joined by "or", so the second name is asked only when the first is absent.
         for metric in ("mcp_server_up", "mcp_server_operation_duration_seconds_count"):
-            seconds = await self._interval_of(f'{metric}{{server="{server}"}}[{_SEEN_RANGE}]')
-            if seconds is not None:
-                self._intervals[server] = (seconds, self._now())
-                break
-        return self.known_scrape_seconds(server)
-
-    async def _interval_of(self, selector: str) -> float | None:
-        try:
-            result = await self._query(selector, None)
-            gaps = [
-                float(later[0]) - float(earlier[0])
-                for series in result
-                for earlier, later in zip(series["values"], series["values"][1:], strict=False)
-            ]
-        except (UnreachableError, PermanentError, KeyError, TypeError, ValueError, IndexError):
-            return None
-        return max(0.05, round(statistics.median(gaps), 3)) if gaps else None
+            try:
+                result = await self._query(f'{metric}{{server="{server}"}}[{_SEEN_RANGE}]', None)
+                gaps = [
+                    float(later[0]) - float(earlier[0])
+                    for series in result
+                    for earlier, later in pairwise(series["values"])
+                ]
+            except (UnreachableError, PermanentError, KeyError, TypeError, ValueError, IndexError):
+                return None
+            if gaps:
+                return max(0.05, round(statistics.median(gaps), 3))
+        return None
 
     async def _query(self, query: str, at: float | None) -> list[Any]:
         form = {"query": query, "time": f"{self._now() if at is None else at:.3f}", "timeout": f"{QUERY_SECONDS:g}s"}

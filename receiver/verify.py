@@ -68,8 +68,8 @@ async def measure(prometheus: Prometheus, signal: Signal, server: str, window_se
             prometheus.vector(asked.suppression, at) if asked.suppression else _nothing(),
         )
     except MedicError as error:
-        return Measurement(window_seconds, error=str(error))
-    return Measurement(window_seconds, value, evidence, bool(refused), bool(suppressed))
+        return Measurement(window_seconds, error=str(error), query=asked.value)
+    return Measurement(window_seconds, value, evidence, bool(refused), bool(suppressed), query=asked.value)
 
 
 async def alert_fires(prometheus: Prometheus, server: str) -> bool | None:

@@ -1,0 +1,176 @@
+"""Small real peers of the receiver: a Prometheus, an Alertmanager and a gateway's control socket, as far as it asks.
+
+They speak the real protocols over real sockets; what they answer is set by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from fleet.signals import SIGNALS, SignalName, server_matcher
+
+_RANGE = re.compile(r"\[[^\]]+\]")
+
+
+@dataclass
+class Vitals:
+    """What Prometheus would measure of one server."""
+
+    values: dict[SignalName, float | None] = field(
+        default_factory=lambda: {
+            SignalName.DOWN: 1.0,
+            SignalName.ERROR_RATIO: 0.0,
+            SignalName.MEMORY: 1e8,
+            SignalName.RESPONSE_TIME: 0.1,
+            SignalName.SESSIONS: 1.0,
+            SignalName.CACHE_HIT_RATIO: 0.9,
+        }
+    )
+    evidence: float | None = 1000.0
+    only_refusals: bool = False
+    firing: set[str] = field(default_factory=set)
+
+
+@dataclass
+class PrometheusPeer:
+    """``vitals`` by server; ``broken`` makes every query fail with 503; ``scrape_seconds`` is what it scrapes at."""
+
+    vitals: dict[str, Vitals] = field(default_factory=dict)
+    broken: bool = False
+    scrape_seconds: float = 0.05
+    queries: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def query(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        query = str(form["query"])
+        self.queries.append(query)
+        if self.broken:
+            return web.json_response({"status": "error", "errorType": "unavailable", "error": "stopping"}, status=503)
+        kind, result = self._answer(query)
+        return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
+
+    def _answer(self, query: str) -> tuple[str, list[dict[str, Any]]]:
+        now = time.time()
+        for server, vitals in self.vitals.items():
+            matchers = server_matcher(server)
+            if f'server="{server}"' not in query:
+                continue
+            if query.startswith("ALERTS{"):
+                found = [{"metric": {"alertname": name}, "value": [now, "1"]} for name in sorted(vitals.firing)]
+                return "vector", found
+            if query.startswith(f'mcp_server_up{{server="{server}"}}['):
+                times = [now - step * self.scrape_seconds for step in range(20, 0, -1)]
+                return "matrix", [{"metric": {}, "values": [[at, "1"] for at in times]}]
+            shape = _RANGE.sub("[R]", query)
+            for signal in SIGNALS:
+                if shape == signal.value("R", matchers):
+                    return "vector", _sample(server, vitals.values.get(signal.name))
+                if shape == signal.evidence_count("R", matchers):
+                    return "vector", _sample(server, vitals.evidence)
+            if query.startswith("(sum by (server) (increase(mcp_server_refused_total"):
+                return "vector", _sample(server, 7.0 if vitals.only_refusals else None)
+        return "vector", []
+
+
+def _sample(server: str, value: float | None) -> list[dict[str, Any]]:
+    return [] if value is None else [{"metric": {"server": server}, "value": [time.time(), str(value)]}]
+
+
+@dataclass
+class AlertmanagerPeer:
+    """``active`` is what GET /api/v2/alerts answers; ``asked`` counts the readings."""
+
+    active: list[dict[str, Any]] = field(default_factory=list)
+    asked: int = 0
+    status: int = 200
+    url: str = ""
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        assert request.query == {"active": "true", "silenced": "false", "inhibited": "false"}
+        return web.json_response(self.active, status=self.status)
+
+    def activate(self, server: str, alertname: str, signal: str, severity: str = "critical") -> None:
+        labels = {"alertname": alertname, "server": server, "signal": signal, "severity": severity}
+        self.active.append(
+            {
+                "labels": labels,
+                "annotations": {},
+                "fingerprint": f"{alertname}-{server}-{severity}",
+                "startsAt": "2026-11-22T10:00:00.000Z",
+                "endsAt": "2026-11-22T10:05:00.000Z",
+                "updatedAt": "2026-11-22T10:00:00.000Z",
+                "status": {"state": "active", "silencedBy": [], "inhibitedBy": []},
+                "receivers": [{"name": "remediator"}],
+            }
+        )
+
+
+@dataclass
+class GatewayPeer:
+    """A gateway's control socket: each restart id is carried out once, ``release`` lets it end.
+
+    ``heals`` is called when a restart has ended.
+    """
+
+    server: str
+    socket: Path
+    restarts: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    outcome: str = "succeeded"
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    cured: list[Any] = field(default_factory=list)
+    last: dict[str, Any] | None = None
+    _work: asyncio.Task[None] | None = None
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return web.json_response({"server": self.server, "up": True, "last_restart": self.last})
+
+    async def restart(self, request: web.Request) -> web.Response:
+        assert request.headers["Content-Type"] == "application/json"
+        identity = (await request.json())["id"]
+        self.asked.append(identity)
+        if self.last is None or self.last["id"] != identity:
+            self.restarts.append(identity)
+            self.last = {"id": identity, "started_at": time.time(), "ended_at": None, "outcome": None, "detail": ""}
+            # A real gateway finishes a restart even when the one who asked for it has gone.
+            self._work = asyncio.get_running_loop().create_task(self._carry_out(self.last))
+            self.began.set()
+        assert self._work is not None
+        await asyncio.shield(self._work)
+        return web.json_response(self.last)
+
+    async def _carry_out(self, restart: dict[str, Any]) -> None:
+        await self.release.wait()
+        restart |= {"ended_at": time.time(), "outcome": self.outcome, "detail": "restarted"}
+        for cure in self.cured:
+            cure()
+
+    async def close(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._work
+
+
+async def serve(app: web.Application, stack: contextlib.AsyncExitStack, socket: Path | None = None) -> str:
+    """Serve ``app`` on a free loopback port (or ``socket``) until the stack closes; its URL."""
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    if socket is not None:
+        await web.UnixSite(runner, str(socket)).start()
+        return ""
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"

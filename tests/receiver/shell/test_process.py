@@ -1,0 +1,207 @@
+"""The program itself: its command line, its messages, its end, and kill -9 in the middle of a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from fleet.inventory import Address
+from fleet.signals import SignalName
+from tests.receiver.shell.world import DEADLINE, Client, World, alert, until, until_true, webhook
+
+ERRORS = SignalName.ERROR_RATIO
+PROJECT = Path(__file__).parents[3]
+
+
+async def run(*arguments: str, environ: dict[str, str] | None = None, cwd: Path = PROJECT) -> tuple[int, str]:
+    """Run the command to its end: exit code and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "receiver", *arguments,
+        stderr=asyncio.subprocess.PIPE, cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **(environ or {})},
+    )  # fmt: skip
+    try:
+        _, errors = await asyncio.wait_for(process.communicate(), DEADLINE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert process.returncode is not None
+    text = errors.decode()
+    assert "Traceback" not in text
+    return process.returncode, text
+
+
+class Program:
+    """A running ``mcp-receiver``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: Address, log: Path) -> None:
+        self.process = process
+        self.address = address
+        self.log = log
+
+    async def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), DEADLINE)
+
+
+@contextlib.asynccontextmanager
+async def program(world: World, session: aiohttp.ClientSession) -> AsyncIterator[tuple[Program, Client]]:
+    log = world.folder / "receiver.log"
+    with log.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "receiver", "--config", str(world.fleet_file), stderr=file, cwd=PROJECT
+        )  # fmt: skip
+
+    async def listening() -> Address | None:
+        found = re.search(r"msg=listening address=127\.0\.0\.1:(\d+)", log.read_text())
+        assert process.returncode is None, log.read_text()
+        return Address("127.0.0.1", int(found[1])) if found else None
+
+    try:
+        address = await until(listening)
+        yield Program(process, address, log), Client(session, address)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_killed_between_intent_and_outcome_it_verifies_and_restarts_no_second_time(
+    world: World, session: aiohttp.ClientSession
+) -> None:
+    world.fall_ill("alpha", ERRORS)
+    gateway = world.gateways["alpha"]
+    gateway.release.clear()
+    async with program(world, session) as (first, client):
+        await client.post(webhook(alert("alpha", ERRORS)))
+        await asyncio.wait_for(gateway.began.wait(), DEADLINE)
+        assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    async with program(world, session) as (_, client):
+        (incident,) = await client.incidents()
+        assert incident["state"] == "acting"
+        gateway.release.set()
+        await until_true(lambda: not world.prometheus.vitals["alpha"].firing)
+        await client.post(webhook(alert("alpha", ERRORS, firing=False)))
+        incident = await client.until_state("closed")
+        assert incident["closed_reason"] == "healed"
+        assert [act["outcome"] for act in incident["acts"]] == ["succeeded", "succeeded"]
+    assert len(gateway.restarts) == 1
+    assert len(gateway.asked) == 1
+
+
+async def test_killed_before_the_gateway_heard_of_it_it_verifies_first(
+    world: World, session: aiohttp.ClientSession
+) -> None:
+    """The intent is there and the gateway knows of no such restart: only then may it be tried again, once."""
+    world.fall_ill("alpha", ERRORS)
+    gateway = world.gateways["alpha"]
+    gateway.release.clear()
+    async with program(world, session) as (first, client):
+        await client.post(webhook(alert("alpha", ERRORS)))
+        await asyncio.wait_for(gateway.began.wait(), DEADLINE)
+        await first.end(signal.SIGKILL)
+    gateway.last, gateway.restarts = None, []  # as if the request had never arrived
+    gateway.release.set()
+    async with program(world, session) as (_, client):
+        await until_true(lambda: len(gateway.restarts) == 1)
+        (incident,) = await client.incidents()
+        assert [act["outcome"] for act in incident["acts"][:2]] == ["succeeded", "not_done"]
+        assert len({act["act"] for act in incident["acts"]}) == 3
+
+
+async def test_sigterm_ends_it_with_0_and_leaves_nothing(world: World, session: aiohttp.ClientSession) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        async with program(world, session) as (running, client):
+            assert await client.get("/-/healthy", token=None) == (200, "healthy\n")
+            assert await running.end(number) == 0
+            assert "Traceback" not in running.log.read_text()
+
+
+async def test_it_stays_below_70_mb(world: World, session: aiohttp.ClientSession) -> None:
+    async with program(world, session) as (running, client):
+        body = [webhook(alert("beta", ERRORS, severity="warning", name=f"A{number}")) for number in range(500)]
+        for one in body:
+            await client.post(one)
+        await client.metric("mcp_remediation_journal_available")
+        assert psutil.Process(running.process.pid).memory_info().rss < 70e6
+
+
+async def test_a_second_receiver_on_the_same_journal_is_refused(world: World, session: aiohttp.ClientSession) -> None:
+    async with program(world, session):
+        code, text = await run("--config", str(world.folder / "fleet.yml"))
+        assert code == 1
+        assert "journal.db" in text
+
+
+async def test_a_damaged_journal_is_a_message(world: World) -> None:
+    (world.folder / "journal.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    code, text = await run("--config", str(world.fleet_file))
+    assert code == 1
+    assert "journal.db" in text
+
+
+async def test_a_port_that_is_taken_is_a_message(world: World) -> None:
+    taken = world.prometheus.url.removeprefix("http://")
+    code, text = await run("--config", str(world.fleet_file), "--listen", taken)
+    assert code == 1
+    assert f"mcp-receiver: cannot listen on {taken}: " in text.splitlines()[-1]
+
+
+async def test_every_mistake_of_the_file_has_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text("receiver:\n  listen: 127.0.0.1:9848\n  journal: redis\n  mood: automatic\n")
+    code, text = await run("--config", str(file))
+    assert code == 1
+    assert len(text.splitlines()) == 2
+    assert f"{file}:3: receiver.journal: " in text
+    assert f"{file}:4: receiver.mood: " in text
+
+
+async def test_a_missing_file_is_named_also_when_the_environment_names_it(tmp_path: Path) -> None:
+    for arguments, environ in (
+        (["--config", str(tmp_path / "none.yml")], {}),
+        ([], {"MCP_MEDIC_CONFIG": str(tmp_path / "none.yml")}),
+    ):
+        code, text = await run(*arguments, environ=environ, cwd=tmp_path)
+        assert code == 1
+        assert "none.yml" in text
+
+
+async def test_a_missing_token_file_names_the_key_and_not_a_token(world: World) -> None:
+    file = world.fleet_file
+    (world.folder / "token").unlink()
+    code, text = await run("--config", str(file))
+    assert code == 1
+    assert "receiver.authentication.bearer_token_files[0]: cannot be read" in text
+
+
+async def test_off_loopback_a_token_is_needed(world: World) -> None:
+    world.tokens = False
+    code, text = await run("--config", str(world.fleet_file), "--listen", "0.0.0.0:0")
+    assert code == 1
+    assert "receiver.authentication.bearer_token_files: is empty: --listen 0.0.0.0:0 is not loopback" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--web.config.file", "x.yml"], "--web.config.file is not supported by this version"),
+        (["--listen", "9848"], "'9848' is not HOST:PORT, such as 127.0.0.1:9848"),
+        (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
+        (["--unknown"], "unrecognized arguments: --unknown"),
+    ],
+)
+async def test_wrong_use_is_exit_2(arguments: list[str], message: str) -> None:
+    code, text = await run(*arguments)
+    assert code == 2
+    assert message in text
