@@ -124,8 +124,8 @@ _PEOPLE: Final = (
         hold_seconds=300,
         summary="Alertmanager {{ $labels.instance }} cannot deliver to webhooks",
         description=(
-            "Alertmanager {{ $labels.instance }} failed to deliver webhooks {{ $value | humanize }} times in 5 minutes, "
-            "and has been failing for longer: the receiver does not learn what to treat."
+            "Alertmanager {{ $labels.instance }} failed to deliver webhooks {{ $value | humanize }} times in 5 "
+            "minutes, and has been failing for longer: the receiver does not learn what to treat."
         ),
     ),
     PeopleAlert(

@@ -132,8 +132,8 @@ TEXTS = {
         {"server": "a", "severity": "critical", "untreated_signal": "down"},
         "MCP server a stays ill: down",
         (
-            "A critical down alert of a has been firing for more than 10 minutes. Automation did not heal it, whatever it "
-            "reports of itself."
+            "A critical down alert of a has been firing for more than 10 minutes. Automation did not heal it, whatever "
+            "it reports of itself."
         ),
     ),
     "McpRemediationExhausted": (
@@ -141,8 +141,8 @@ TEXTS = {
         {"server": "a", "severity": "critical"},
         "Automation gave up on MCP server a",
         (
-            "The receiver escalated the incident of a: its ladder is used up, or a guard refuses to go on. Nothing more "
-            "will be tried until a person acts."
+            "The receiver escalated the incident of a: its ladder is used up, or a guard refuses to go on. Nothing "
+            "more will be tried until a person acts."
         ),
     ),
     "McpReceiverDown": (
