@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NewType
 from urllib.parse import urlsplit
 
-from fleet.server_config import ServerConfig
+from fleet.server_config import ServerConfig, Tuning
+from fleet.server_settings import Setting, SettingValue, as_toml
 from fleet.thresholds import Thresholds
 
 ServerName = NewType("ServerName", str)
@@ -36,6 +37,7 @@ class Transport(enum.StrEnum):
     """How clients reach a server."""
 
     HTTP = "http"
+    STDIO = "stdio"
 
 
 class Mode(enum.StrEnum):
@@ -49,6 +51,52 @@ class RestartVia(enum.StrEnum):
     """Who can restart the server."""
 
     GATEWAY = "gateway"
+    PIDFILE = "pidfile"
+    COMMAND = "command"
+
+
+class Enforced(enum.StrEnum):
+    """Limits of the TOML that the gateway enforces only where ``enforce`` names them; elsewhere it counts."""
+
+    SESSIONS = "sessions"
+    TIMEOUTS = "timeouts"
+    RETRIES = "retries"
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """``restart`` of a server. ``argv`` belongs to ``command``: what is run, without a shell, to restart it."""
+
+    via: RestartVia
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """``probe`` of a server: what the exporter asks it by itself, and how often.
+
+    ``tool`` is a read-only tool whose failure means down. ``spawn`` allows starting a stdio child only to probe it.
+    """
+
+    interval_seconds: float = 15.0
+    tool: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    spawn: bool = False
+
+
+class LogFormat(enum.StrEnum):
+    """How a log file's lines are read."""
+
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """One log file. ``fields`` names the JSON keys of ``duration_ms``, ``tool`` and ``error``."""
+
+    path: Path
+    format: LogFormat
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +114,8 @@ class Server:
 
     ``command`` is argv, run without a shell in ``working_directory`` with ``env`` on top of the gateway's
     environment. ``thresholds`` is complete: every key, from whichever source was the highest.
-    ``restart`` is None when nobody may restart the server.
+    ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
+    ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
     """
 
     name: ServerName
@@ -78,9 +127,18 @@ class Server:
     working_directory: Path
     config: ServerConfig | None
     process: ProcessSelector | None
-    restart: RestartVia | None
+    restart: Restart | None
     mode: Mode
     thresholds: Thresholds
+    enforce: frozenset[Enforced] = frozenset()
+    cache_tools: frozenset[str] = frozenset()
+    probe: ProbeSettings | None = None
+    logs: tuple[LogSource, ...] = ()
+
+    @property
+    def tuning(self) -> Tuning:
+        """What the server's TOML says, the defaults without one."""
+        return Tuning() if self.config is None else self.config.tuning
 
     @property
     def origin(self) -> str:
@@ -99,11 +157,12 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
-    """``exporter`` in fleet.yml. ``url`` is how gateways and Prometheus reach it."""
+    """``exporter`` in fleet.yml. ``url`` is how gateways and Prometheus reach it; ``state_file`` keeps totals."""
 
     listen: Address
     url: str
     telemetry_token_file: Path | None
+    state_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +181,7 @@ class Limits:
         cooldown_seconds: between two actions on one server (120: a server needs time to show what an act did).
         actions: per-server budget (5 an hour: more restarts than that help nobody).
         fleet_actions: budget over all servers (10 in 10 minutes: beyond that the cause is elsewhere).
+        recovery_actions: per-server budget of staged recovery, apart, or undo would always be refused (6 an hour).
         concurrent_treatments: servers under treatment at once (2).
         verdict_delay_seconds: wait after an act before the first verdict (30: two scrapes).
         verdict_timeout_seconds: how long a verdict may stay inconclusive (600).
@@ -132,6 +192,7 @@ class Limits:
     cooldown_seconds: float = 120.0
     actions: ActionLimit = ActionLimit(5, 3600.0)
     fleet_actions: ActionLimit = ActionLimit(10, 600.0)
+    recovery_actions: ActionLimit = ActionLimit(6, 3600.0)
     concurrent_treatments: int = 2
     verdict_delay_seconds: float = 30.0
     verdict_timeout_seconds: float = 600.0
@@ -139,8 +200,25 @@ class Limits:
     healthy_seconds: float = 300.0
 
 
-Ladder = tuple[str, ...]
-"""The rungs of one signal by action name, gentlest first."""
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One rung of a ladder: an action, with what it is to do where the action needs to be told.
+
+    ``changes`` belongs to ``set_config`` (settings and their new values), ``profile`` to ``apply_profile``.
+    """
+
+    action: str
+    changes: tuple[tuple[Setting, SettingValue], ...] = ()
+    profile: str = ""
+
+    def __str__(self) -> str:
+        """The rung's name in the journal: ``restart``, ``apply_profile high_load``, ``set_config mcp.x=false``."""
+        told = [f"{setting}={as_toml(value)}" for setting, value in self.changes]
+        return " ".join([self.action, *told, *([self.profile] if self.profile else [])])
+
+
+Ladder = tuple[Rung, ...]
+"""The rungs of one signal, gentlest first."""
 
 
 @dataclass(frozen=True, slots=True)

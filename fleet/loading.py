@@ -78,23 +78,17 @@ def _gateway(section: Section, home: Path) -> GatewaySettings:
 
 
 def _exporter(section: Section, home: Path) -> ExporterSettings:
-    listen = Address("127.0.0.1", 9847)
+    listen, state_file = Address("127.0.0.1", 9847), home / "run" / "exporter.state"
     inner = _inner(section, "exporter")
     if inner is None:
-        return ExporterSettings(listen, listen.url, None)
+        return ExporterSettings(listen, listen.url, None, state_file)
     listen = inner.read("listen", address, listen)
     own_url = inner.read("url", url, listen.url)
     token_file = inner.read("telemetry_token_file", lambda value: value.path_value(), None)
     inner.later("web_config_file", "TLS and basic authentication by --web.config.file")
-    _state_file(inner, home / "run" / "exporter.state")
+    state_file = inner.read("state_file", lambda value: value.path_value(), state_file)
     inner.finish()
-    return ExporterSettings(listen, own_url, token_file)
-
-
-def _state_file(section: Section, default: Path) -> None:
-    value = section.take("state_file")
-    if value is not None and value.path_value() not in {None, default}:
-        value.fail("is not supported by this version: totals kept over a restart", "Remove state_file until it is")
+    return ExporterSettings(listen, own_url, token_file, state_file)
 
 
 def _receiver(section: Section, home: Path) -> ReceiverSection:

@@ -17,16 +17,10 @@ from typing import Final, TypeVar
 import yaml
 
 from fleet.errors import SECRET, ConfigError, Problem
+from fleet.scalars import FALSE, INTEGER, NULL, TRUE, VARIABLE, is_typed, number_of, printable
 
 T = TypeVar("T")
 
-_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
-_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE: Final = frozenset({"true", "True", "TRUE"})
-_FALSE: Final = frozenset({"false", "False", "FALSE"})
-# Bounded, because Python refuses to convert thousands of digits.
-_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,40}|0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _MAX_DEPTH: Final = 32
 _MAX_VALUE_TEXT: Final = 80
 
@@ -41,8 +35,8 @@ class Document:
 
     def report(self, line: int, key_path: str, message: str, remedy: str, value: str | None = None) -> None:
         """Keep one problem; a person gets them all at once."""
-        shown = None if value is None else _printable(value)
-        self.problems.append(Problem(str(self.file), line, _printable(key_path), message, remedy, shown))
+        shown = None if value is None else printable(value)
+        self.problems.append(Problem(str(self.file), line, printable(key_path), message, remedy, shown))
 
     def fail_if_any(self) -> None:
         """Raise ConfigError with every problem found, in file order."""
@@ -81,7 +75,7 @@ class Value:
 
     def is_null(self) -> bool:
         """True for an absent or null value."""
-        return isinstance(self.node, yaml.ScalarNode) and not self._quoted() and self.node.value in _NULL
+        return isinstance(self.node, yaml.ScalarNode) and not self._quoted() and self.node.value in NULL
 
     def is_empty(self) -> bool:
         """True for null, false, empty text (after the environment), and empty lists and mappings."""
@@ -95,7 +89,7 @@ class Value:
             expanded = self._expanded()
             if expanded is None:
                 return None
-            if expanded and (self._quoted() or not _is_typed(expanded)) and _printable(expanded) == expanded:
+            if expanded and (self._quoted() or not is_typed(expanded)) and printable(expanded) == expanded:
                 return expanded
         self._wrong("must be text", "Write a text, in quotes if it looks like a number")
         return None
@@ -104,7 +98,7 @@ class Value:
         """Any scalar as the text that was written; it may be empty."""
         if isinstance(self.node, yaml.ScalarNode):
             expanded = self._expanded()
-            if expanded is None or _printable(expanded) == expanded:
+            if expanded is None or printable(expanded) == expanded:
                 return expanded
         self._wrong("must be text", "Write a text")
         return None
@@ -119,14 +113,14 @@ class Value:
     def boolean(self) -> bool | None:
         """True or false, unquoted."""
         plain = self._plain()
-        if plain in _TRUE or plain in _FALSE:
-            return plain in _TRUE
+        if plain in TRUE or plain in FALSE:
+            return plain in TRUE
         self._wrong("must be true or false", "Write true or false without quotes")
         return None
 
     def number(self, minimum: float = 0.0, maximum: float = math.inf, above: bool = False) -> float | None:
         """A finite number in [minimum, maximum], or above ``minimum`` when ``above``."""
-        number = _number(self._plain())
+        number = number_of(self._plain())
         if number is None:
             self._wrong("must be a number", "Write a number such as 5, 0.05 or 400e6 without quotes")
             return None
@@ -140,7 +134,7 @@ class Value:
     def integer(self, minimum: int = 0, maximum: int = 2**53) -> int | None:
         """A whole number in [minimum, maximum]."""
         plain = self._plain()
-        if plain is None or not _INTEGER.fullmatch(plain):
+        if plain is None or not INTEGER.fullmatch(plain):
             self._wrong("must be a whole number", "Write a whole number such as 5 without quotes")
             return None
         number = int(plain, 0) if plain[:2] in {"0o", "0x"} else int(plain)
@@ -185,6 +179,24 @@ class Value:
         """Every item of the list as ``read`` returns it, without the wrong ones."""
         return tuple(found for found in map(read, self.items()) if found is not None)
 
+    def plain_mapping(self) -> Mapping[str, object]:
+        """A mapping of JSON's kinds of values, as it would be sent to a tool."""
+        return {key: entry.plain() for key, entry in self.section().entries()}
+
+    def plain(self) -> object:
+        """The value as JSON has it: null, boolean, number, text, list or object."""
+        if isinstance(self.node, yaml.SequenceNode):
+            return [item.plain() for item in self.items()]
+        if isinstance(self.node, yaml.MappingNode):
+            return self.plain_mapping()
+        text = self._plain()
+        if self.is_null() or text is None:
+            return None if self.is_null() else self._expanded()
+        if text in TRUE or text in FALSE:
+            return text in TRUE
+        number = number_of(text)
+        return text if number is None else int(number) if INTEGER.fullmatch(text) else number
+
     def section(self, secret: bool = False) -> Section:
         """The mapping; reports a problem and is empty when it is none."""
         return Section(self, secret or self._secret)
@@ -214,7 +226,7 @@ class Value:
                 missing.append(name)
             return value or ""
 
-        text = _VARIABLE.sub(fill, str(self.node.value))
+        text = VARIABLE.sub(fill, str(self.node.value))
         for name in missing:
             message, remedy = f"environment variable {name} is not set", f"Set {name} or write ${{{name}:-default}}"
             if not any(problem.message == message and problem.line == self.line for problem in self.document.problems):
@@ -380,19 +392,3 @@ def _children(node: yaml.Node) -> Iterable[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [child for pair in node.value for child in pair if isinstance(child, yaml.Node)]
     return []
-
-
-def _printable(text: str) -> str:
-    """The text with half surrogate pairs, which YAML's escapes can make and no encoder takes, shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _is_typed(text: str) -> bool:
-    return text in _NULL | _TRUE | _FALSE or _number(text) is not None
-
-
-def _number(text: str | None) -> float | None:
-    if text is None or not (_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text)):
-        return None
-    number = float(int(text, 0)) if text[:2] in {"0o", "0x"} else float(text)
-    return number if math.isfinite(number) else None

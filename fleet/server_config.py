@@ -1,4 +1,4 @@
-"""A server's own TOML file: the steering wheel. Reading only, so far.
+"""A server's own TOML file: the steering wheel. Reading; ``fleet.config_change`` writes.
 
 The gateway follows its ``[mcp]`` and ``[performance]``, the thresholds its ``[monitoring]``. Sections and keys
 that nobody here knows are the server's own business and pass unread.
@@ -12,38 +12,65 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from fleet.errors import ConfigError, Problem
 
 Table = Mapping[str, Any]
+N = TypeVar("N", int, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What ``[mcp]`` and ``[performance]`` say, durations in seconds; None where a limit is not set.
+
+    Attributes:
+        enable_response_caching: answer from the cache what may be cached.
+        cache_ttl_seconds: longest age of a cached tool result; an upper bound of the server's own ``ttlMs``.
+        enable_request_batching: let identical cacheable calls in flight share one.
+        batch_size: callers that share one call at most.
+        batch_timeout_seconds: how old a call may be that another joins.
+        max_concurrent_sessions: cap on sessions.
+        max_processes: cap on the children of a stdio server.
+        session_seconds: a session or modern client unseen for longer than this has ended.
+        initial_response_seconds: longest wait for the first byte of an answer.
+        inactivity_seconds: longest silence inside an answer.
+        connection_pool_size: calls in flight at most.
+        max_retries: further attempts of an idempotent read.
+        retry_delay_seconds: pause before each of them.
+        enable_circuit_breaker: whether a breaker is configured.
+        circuit_breaker_threshold: consecutive failures that open it.
+        circuit_breaker_seconds: how long it stays open before one trial.
+    """
+
+    enable_response_caching: bool = False
+    cache_ttl_seconds: float = 300.0
+    enable_request_batching: bool = False
+    batch_size: int = 5
+    batch_timeout_seconds: float = 1.0
+    max_concurrent_sessions: int | None = None
+    max_processes: int | None = None
+    session_seconds: float = 600.0
+    initial_response_seconds: float = 45.0
+    inactivity_seconds: float = 30.0
+    connection_pool_size: int | None = None
+    max_retries: int = 0
+    retry_delay_seconds: float = 1.0
+    enable_circuit_breaker: bool = False
+    circuit_breaker_threshold: int = 5
+    circuit_breaker_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What was read from ``file``; durations in seconds.
-
-    Attributes:
-        values: the whole parsed file.
-        monitoring: the numbers of ``[monitoring]``, for ``thresholds.own_levels``.
-        initial_response_seconds: longest wait for the first byte of an answer.
-        inactivity_seconds: longest silence inside an answer.
-        session_seconds: a session or modern client unseen for longer than this has ended.
-        enable_circuit_breaker: whether a breaker is configured.
+    """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` for
+    ``fleet.thresholds.own_levels``, and ``tuning``.
     """
 
     file: Path
     values: Table = field(repr=False)
     monitoring: Mapping[str, float]
-    initial_response_seconds: float
-    inactivity_seconds: float
-    session_seconds: float
-    enable_circuit_breaker: bool
-
-
-DEFAULT_INITIAL_RESPONSE_SECONDS = 45.0
-DEFAULT_INACTIVITY_SECONDS = 30.0
-DEFAULT_SESSION_SECONDS = 600.0
+    tuning: Tuning
 
 
 def read_server_config(file: Path) -> ServerConfig:
@@ -59,20 +86,38 @@ def read_server_config(file: Path) -> ServerConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((_broken(file, error),)) from error
     reader = _Reader(file, text, values)
-    config = ServerConfig(
-        file=file,
-        values=values,
-        monitoring=reader.numbers("monitoring"),
-        initial_response_seconds=reader.milliseconds(
-            "performance", "initial_response_timeout", DEFAULT_INITIAL_RESPONSE_SECONDS
-        ),
-        inactivity_seconds=reader.milliseconds("performance", "inactivity_timeout", DEFAULT_INACTIVITY_SECONDS),
-        session_seconds=reader.milliseconds("mcp", "session_timeout_ms", DEFAULT_SESSION_SECONDS),
-        enable_circuit_breaker=reader.flag("performance", "enable_circuit_breaker"),
-    )
+    config = ServerConfig(file, values, reader.numbers("monitoring"), _tuning(reader))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return config
+
+
+def _tuning(reader: _Reader) -> Tuning:
+    default = Tuning()
+    return Tuning(
+        enable_response_caching=reader.flag("mcp", "enable_response_caching"),
+        cache_ttl_seconds=reader.milliseconds("mcp", "cache_ttl_ms", default.cache_ttl_seconds),
+        enable_request_batching=reader.flag("mcp", "enable_request_batching"),
+        batch_size=reader.count("mcp", "batch_size", default.batch_size),
+        batch_timeout_seconds=reader.milliseconds("mcp", "batch_timeout_ms", default.batch_timeout_seconds),
+        max_concurrent_sessions=reader.count("mcp", "max_concurrent_sessions", None),
+        max_processes=reader.count("performance", "max_processes", None),
+        session_seconds=reader.milliseconds("mcp", "session_timeout_ms", default.session_seconds),
+        initial_response_seconds=reader.milliseconds(
+            "performance", "initial_response_timeout", default.initial_response_seconds
+        ),
+        inactivity_seconds=reader.milliseconds("performance", "inactivity_timeout", default.inactivity_seconds),
+        connection_pool_size=reader.count("performance", "connection_pool_size", None),
+        max_retries=reader.count("performance", "max_retries", default.max_retries, minimum=0),
+        retry_delay_seconds=reader.milliseconds("performance", "retry_delay_ms", default.retry_delay_seconds),
+        enable_circuit_breaker=reader.flag("performance", "enable_circuit_breaker"),
+        circuit_breaker_threshold=reader.count(
+            "performance", "circuit_breaker_threshold", default.circuit_breaker_threshold
+        ),
+        circuit_breaker_seconds=reader.milliseconds(
+            "performance", "circuit_breaker_timeout_ms", default.circuit_breaker_seconds
+        ),
+    )
 
 
 def flattened(values: Table) -> dict[tuple[str, str], float]:
@@ -154,6 +199,16 @@ class _Reader:
             self._fail(section, key, "must be a positive number of milliseconds", value, "Write such as 30000")
             return default
         return float(value) / 1000.0
+
+    def count(self, section: str, key: str, default: N, minimum: int = 1) -> int | N:
+        """A whole number of at least ``minimum``, ``default`` when absent."""
+        value = self._section(section).get(key)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= 1_000_000:
+            self._fail(section, key, f"must be a whole number from {minimum} to 1000000", value, "Write such as 10")
+            return default
+        return value
 
     def flag(self, section: str, key: str) -> bool:
         """A boolean, False when absent."""

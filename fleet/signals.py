@@ -22,6 +22,7 @@ class SignalName(enum.StrEnum):
     """The label ``signal``, in the order in which a merged ladder treats them."""
 
     DOWN = "down"
+    CIRCUIT_BREAKER = "circuit_breaker"
     ERROR_RATIO = "error_ratio"
     MEMORY = "memory"
     RESPONSE_TIME = "response_time"
@@ -136,6 +137,21 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         # One failed scrape is remembered for the whole window, so a hold as long as that would fire for it.
         hold_seconds=90,
         keep_firing_seconds=0,
+    ),
+    Signal(
+        name=SignalName.CIRCUIT_BREAKER,
+        alert="McpCircuitBreakerOpen",
+        title="Circuit breaker open",
+        unit="bool",
+        direction=Direction.HIGH,
+        expression='max by (server) (max_over_time(mcp_server_circuit_breaker_state{state="open"$matchers}[$range]))',
+        evidence=_SCRAPES.format(metric="mcp_server_circuit_breaker_state"),
+        rests_on_traffic=False,
+        threshold=None,
+        fixed_critical=1.0,
+        window_seconds=60,
+        # Longer than it stays open before its first trial: half-open gets its chance.
+        hold_seconds=90,
     ),
     Signal(
         name=SignalName.ERROR_RATIO,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fleet.inventory import ActionLimit, Address, Ladder, Limits, Mode, ReceiverSettings
+from fleet import server_settings
+from fleet.inventory import Address, Ladder, Limits, Mode, ReceiverSettings, Rung
+from fleet.profiles import PROFILES
 from fleet.sections.values import action_limit, address, mode, url
 from fleet.signals import SignalName
 
@@ -14,25 +16,54 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.parsing import Section, Value
+    from fleet.server_settings import Setting, SettingValue
 
-ACTIONS: Final = frozenset({"evidence", "restart", "escalate"})
+ACTIONS: Final = frozenset(
+    {"evidence", "reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "escalate"}
+)
 """Actions that a ladder may name."""
 
-LATER_ACTIONS: Final = frozenset(
-    {"reset_cache", "set_config", "apply_profile", "end_sessions", "start", "stop", "restore", "debug_mode", "recover"}
+LATER_ACTIONS: Final = frozenset({"start", "stop", "restore", "debug_mode", "recover"})
+LATER_SIGNALS: Final = frozenset({"queue", "cost", "low_load", "availability", "security"})
+
+_EVIDENCE, _RESET_CACHE, _RESTART, _ESCALATE = (
+    Rung("evidence"),
+    Rung("reset_cache"),
+    Rung("restart"),
+    Rung("escalate"),
 )
-LATER_SIGNALS: Final = frozenset({"circuit_breaker", "queue", "cost", "low_load", "availability", "security"})
+_HIGH_LOAD, _EMERGENCY = Rung("apply_profile", profile="high_load"), Rung("apply_profile", profile="emergency")
+
+
+def _set(name: str, value: SettingValue) -> Rung:
+    return Rung("set_config", changes=((server_settings.KNOWN[name][0], value),))
+
 
 DEFAULT_LADDERS: Final[Mapping[str, Ladder]] = {
-    SignalName.DOWN: ("evidence", "restart", "escalate"),
-    SignalName.ERROR_RATIO: ("evidence", "restart", "escalate"),
-    SignalName.MEMORY: ("evidence", "restart", "escalate"),
-    SignalName.RESPONSE_TIME: ("evidence", "restart", "escalate"),
-    SignalName.SESSIONS: ("evidence", "restart", "escalate"),
-    # A restart empties a cache, it cannot mend a hit ratio; and nobody is called at night for one.
-    SignalName.CACHE_HIT_RATIO: ("evidence",),
+    SignalName.DOWN: (_EVIDENCE, _RESTART, _ESCALATE),
+    SignalName.CIRCUIT_BREAKER: (_EVIDENCE, _RESTART, _ESCALATE),
+    SignalName.ERROR_RATIO: (_EVIDENCE, _RESTART, _EMERGENCY, _ESCALATE),
+    SignalName.MEMORY: (
+        _EVIDENCE,
+        _set("mcp.cache_ttl_ms", 60_000),
+        _set("performance.max_processes", 6),
+        _RESTART,
+        _ESCALATE,
+    ),
+    SignalName.RESPONSE_TIME: (
+        _EVIDENCE,
+        _RESET_CACHE,
+        _set("mcp.enable_response_caching", False),
+        _HIGH_LOAD,
+        _RESTART,
+        _EMERGENCY,
+        _ESCALATE,
+    ),
+    SignalName.SESSIONS: (_EVIDENCE, _HIGH_LOAD, Rung("end_sessions"), _RESTART, _ESCALATE),
+    # Nobody is called at night for a hit ratio.
+    SignalName.CACHE_HIT_RATIO: (_EVIDENCE, _set("mcp.cache_ttl_ms", 600_000)),
 }
-"""The guide's procedures as far as their actions are built."""
+"""The guide's procedures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +125,7 @@ def _limits(value: Value) -> Limits:
         cooldown_seconds=seconds("cooldown_seconds", default.cooldown_seconds),
         actions=section.read("actions", action_limit, default.actions),
         fleet_actions=section.read("fleet_actions", action_limit, default.fleet_actions),
+        recovery_actions=section.read("recovery_actions", action_limit, default.recovery_actions),
         concurrent_treatments=section.read(
             "concurrent_treatments", lambda v: v.integer(1, 1000), default.concurrent_treatments
         ),
@@ -102,15 +134,8 @@ def _limits(value: Value) -> Limits:
         min_operations=section.read("min_operations", lambda v: v.integer(1, 1_000_000), default.min_operations),
         healthy_seconds=seconds("healthy_seconds", default.healthy_seconds, zero=False),
     )
-    _recovery_actions(section)
     section.finish()
     return limits
-
-
-def _recovery_actions(section: Section) -> None:
-    value = section.take("recovery_actions")
-    if value is not None and action_limit(value) not in {None, ActionLimit(6, 3600.0)}:
-        value.fail("is not supported by this version: staged recovery", "Remove recovery_actions until it is")
 
 
 def _ladders(value: Value) -> Mapping[str, Ladder]:
@@ -127,7 +152,7 @@ def _ladders(value: Value) -> Mapping[str, Ladder]:
     return ladders
 
 
-def _rung(value: Value) -> str | None:
+def _rung(value: Value) -> Rung | None:
     name = value.single_key() or value.text()
     if name is None:
         return None
@@ -137,14 +162,54 @@ def _rung(value: Value) -> str | None:
     if name not in ACTIONS:
         value.fail("unknown action", f"Known actions: {', '.join(sorted(ACTIONS))}")
         return None
-    return name
+    told = value.section().take(name) if value.single_key() else None
+    if name == "set_config":
+        return _set_config(value, told)
+    if name == "apply_profile":
+        return _apply_profile(value, told)
+    if told is not None:
+        told.fail(f"{name} takes no settings", f"Write {name}")
+    return Rung(name)
+
+
+def _set_config(value: Value, told: Value | None) -> Rung | None:
+    if told is None:
+        value.fail("does not say what to set", "Write {set_config: {mcp.enable_response_caching: false}}")
+        return None
+    changes: list[tuple[Setting, SettingValue]] = []
+    for name, entry in told.section().entries():
+        if name not in server_settings.KNOWN:
+            entry.fail("is no setting that a rung may change", f"Known: {', '.join(sorted(server_settings.KNOWN))}")
+            continue
+        setting, kind = server_settings.KNOWN[name]
+        found = entry.boolean() if kind is bool else entry.integer(0, 1_000_000_000)
+        if found is not None:
+            changes.append((setting, found))
+    return Rung("set_config", changes=tuple(changes)) if changes else None
+
+
+def _apply_profile(value: Value, told: Value | None) -> Rung | None:
+    if told is None:
+        value.fail("does not say which profile", "Write {apply_profile: high_load}")
+        return None
+    name = told.choice(PROFILES)
+    return None if name is None else Rung("apply_profile", profile=name)
 
 
 def _check_ladder(value: Value, rungs: Ladder) -> None:
-    if "escalate" in rungs[:-1]:
+    if _ESCALATE in rungs[:-1]:
         value.fail("escalate must be the last rung: nothing comes after people were called", "Move escalate to the end")
-    repeated = sorted({rung for rung in rungs if rungs.count(rung) > 1})
+    repeated = sorted({str(rung) for index, rung in enumerate(rungs) if _repeats(rungs, index)})
     if repeated:
         value.fail(
             f"names {', '.join(repeated)} twice without a configuration change in between", "Name each action once"
         )
+
+
+def _repeats(rungs: Ladder, index: int) -> bool:
+    """Whether the rung stood before, and nothing that changes the configuration stands between the two."""
+    before = rungs[:index]
+    if rungs[index] not in before:
+        return False
+    last = max(at for at, rung in enumerate(before) if rung == rungs[index])
+    return not any(rung.action in {"set_config", "apply_profile"} for rung in rungs[last + 1 : index])

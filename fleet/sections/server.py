@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from fleet import thresholds
 from fleet.errors import ConfigError
-from fleet.inventory import Mode, ProcessSelector, RestartVia, Server, ServerName, Transport
+from fleet.inventory import (
+    Enforced,
+    LogFormat,
+    LogSource,
+    Mode,
+    ProbeSettings,
+    ProcessSelector,
+    Restart,
+    RestartVia,
+    Server,
+    ServerName,
+    Transport,
+)
 from fleet.sections.values import address, mode, url
 from fleet.server_config import ServerConfig, read_server_config
 from fleet.signals import Severity
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
     from fleet.thresholds import Levels, Thresholds
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_LATER_VIA: Final = ("pidfile", "command", "systemd", "supervisor", "pm2", "docker", "kubernetes")
+_LATER_VIA: Final = ("systemd", "supervisor", "pm2", "docker", "kubernetes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +46,8 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     """Read one server; problems are kept in its document. None when it has no usable name or URL."""
     section = value.section()
     name = section.require("name", _name, "Give the server a name such as codex")
-    transport = section.require("transport", _transport, "Write transport: http")
-    target = section.require("url", url, "Write the server's MCP endpoint, such as http://127.0.0.1:3001/mcp")
+    transport = section.require("transport", _transport, "Write transport: http or transport: stdio")
+    target = section.read("url", url, "")
     listen = section.read("listen", address, None)
     command: tuple[str, ...] = section.read("command", _argv, ())
     env: Mapping[str, str] = section.read("env", _env, {})
@@ -45,15 +57,37 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     restart = section.read("restart", _restart, None)
     own_mode = section.read("mode", mode, defaults.mode)
     own: Thresholds = section.read("thresholds", read_thresholds, {})
+    enforce: frozenset[Enforced] = section.read("enforce", _enforce, frozenset())
+    cache_tools: frozenset[str] = section.read("cache", _cache_tools, frozenset())
+    probe = section.read("probe", _probe, None)
+    logs: tuple[LogSource, ...] = section.read("logs", lambda v: v.each(_log), ())
     _later(section)
     section.finish()
-    _check_command(value, command, restart)
-    if name is None or transport is None or target is None:
+    if transport is Transport.STDIO:
+        restart = restart or Restart(RestartVia.GATEWAY)
+    _check_transport(value, transport, target, command, restart)
+    _check_restart(value, transport, command, process, restart)
+    if name is None or transport is None or (transport is Transport.HTTP and not target):
         return None
     levels = _merged(value, own, config, defaults.thresholds)
     return Server(
-        name, transport, target, listen, command, env, directory, config, process, restart, own_mode, levels
-    )  # fmt: skip
+        name=name,
+        transport=transport,
+        url=target,
+        listen=listen,
+        command=command,
+        env=env,
+        working_directory=directory,
+        config=config,
+        process=process,
+        restart=restart,
+        mode=own_mode,
+        thresholds=levels,
+        enforce=enforce,
+        cache_tools=cache_tools,
+        probe=probe,
+        logs=logs,
+    )
 
 
 def read_thresholds(value: Value) -> Thresholds:
@@ -107,10 +141,7 @@ def _name(value: Value) -> ServerName | None:
 
 
 def _transport(value: Value) -> Transport | None:
-    text = value.choice({"http", "stdio"})
-    if text == "stdio":
-        value.fail("is not supported by this version: stdio servers", "Use a server that speaks Streamable HTTP")
-        return None
+    text = value.choice(Transport)
     return None if text is None else Transport(text)
 
 
@@ -161,27 +192,110 @@ def _regex(value: Value) -> str | None:
     return text
 
 
-def _restart(value: Value) -> RestartVia | None:
+def _restart(value: Value) -> Restart | None:
     section = value.section()
     via = section.require("via", lambda v: v.choice({*RestartVia, *_LATER_VIA}), "Write via: gateway")
     section.later("on_exit", "restarts by the gateway itself")
+    argv: tuple[str, ...] = section.read("argv", _argv, ())
     if via in _LATER_VIA:
-        for key in ("argv", "unit", "socket", "program", "name", "container", "deployment", "namespace"):
+        for key in ("unit", "socket", "program", "name", "container", "deployment", "namespace"):
             section.take(key)
-        value.fail(f"is not supported by this version: restart via {via}", "Use {via: gateway} with a command")
+        value.fail(f"is not supported by this version: restart via {via}", "Use via gateway, pidfile or command")
         via = None
     section.finish()
-    return None if via is None else RestartVia(via)
+    if via == RestartVia.COMMAND and not argv:
+        value.fail("does not say what to run", "Write {via: command, argv: [systemctl, restart, codex]}")
+        return None
+    return None if via is None else Restart(RestartVia(via), argv)
 
 
-def _check_command(value: Value, command: tuple[str, ...], restart: RestartVia | None) -> None:
-    if restart is RestartVia.GATEWAY and not command:
-        value.document.report(
-            value.line, f"{value.path}.command", "is missing: restart via gateway starts the server by it",
+def _enforce(value: Value) -> frozenset[Enforced]:
+    names = value.each(lambda item: item.choice(Enforced))
+    return frozenset(Enforced(name) for name in names)
+
+
+def _cache_tools(value: Value) -> frozenset[str]:
+    section = value.section()
+    section.later("redis_pattern", "cache entries counted in Redis")
+    tools: tuple[str, ...] = section.read("tools", lambda v: v.each(lambda item: item.text()), ())
+    section.finish()
+    return frozenset(tools)
+
+
+def _probe(value: Value) -> ProbeSettings:
+    section, default = value.section(), ProbeSettings()
+    interval = section.read("interval_seconds", lambda v: v.number(0.1, 86400), default.interval_seconds)
+    tool = section.read("tool", lambda v: v.text(), None)
+    arguments: Mapping[str, object] = section.read("arguments", lambda v: v.plain_mapping(), {})
+    spawn = section.read("spawn", lambda v: v.boolean(), default.spawn)
+    section.finish()
+    return ProbeSettings(interval, tool, arguments, spawn)
+
+
+def _log(value: Value) -> LogSource | None:
+    section = value.section()
+    path = section.require("path", lambda v: v.path_value(), "Name the log file")
+    text = section.read("format", lambda v: v.choice(LogFormat), LogFormat.JSON.value)
+    fields: Mapping[str, str] = section.read("fields", _log_fields, {})
+    section.finish()
+    return None if path is None else LogSource(path, LogFormat(text), fields)
+
+
+def _log_fields(value: Value) -> Mapping[str, str]:
+    section = value.section()
+    found = {
+        name: text
+        for name in ("duration_ms", "tool", "error")
+        if (text := section.read(name, lambda v: v.text(), None))
+    }
+    section.finish()
+    return found
+
+
+def _check_transport(
+    value: Value, transport: Transport | None, target: str, command: tuple[str, ...], restart: Restart | None
+) -> None:
+    report = value.document.report
+    if transport is Transport.HTTP and not target:
+        report(
+            value.line, f"{value.path}.url", "is missing", "Write the server's MCP endpoint, such as"
+            " http://127.0.0.1:3001/mcp",
+        )  # fmt: skip
+    if transport is Transport.STDIO and not command:
+        report(
+            value.line, f"{value.path}.command", "is missing: a stdio server is started by it",
             "Write how to start the server, such as [node, server.js]",
         )  # fmt: skip
+    if transport is Transport.STDIO and target:
+        report(value.line, f"{value.path}.url", "a stdio server has no address", "Remove url", target)
+    if transport is Transport.STDIO and restart is not None and restart.via is not RestartVia.GATEWAY:
+        report(
+            value.line, f"{value.path}.restart", "only the gateway that holds a stdio server can restart it",
+            "Write restart: {via: gateway}, or remove restart", restart.via,
+        )  # fmt: skip
+
+
+def _check_restart(
+    value: Value,
+    transport: Transport | None,
+    command: tuple[str, ...],
+    process: ProcessSelector | None,
+    restart: Restart | None,
+) -> None:
+    report = value.document.report
+    via = None if restart is None else restart.via
+    if via in {RestartVia.GATEWAY, RestartVia.PIDFILE} and not command and transport is Transport.HTTP:
+        report(
+            value.line, f"{value.path}.command", f"is missing: restart via {via} starts the server by it",
+            "Write how to start the server, such as [node, server.js]",
+        )  # fmt: skip
+    if via is RestartVia.PIDFILE and (process is None or process.pid_file is None):
+        report(
+            value.line, f"{value.path}.process.pid_file", "is missing: restart via pidfile stops the process it names",
+            "Write process: {pid_file: run/server.pid}",
+        )  # fmt: skip
     if command and restart is None:
-        value.document.report(
+        report(
             value.line, f"{value.path}.restart", "is missing: nobody would run the command",
             "Write restart: {via: gateway}, or remove command",
         )  # fmt: skip
@@ -190,11 +304,7 @@ def _check_command(value: Value, command: tuple[str, ...], restart: RestartVia |
 def _later(section: Section) -> None:
     section.later("host", "several receivers")
     section.later("auth_file", "the check of the auth file")
-    section.later("enforce", "enforcing caps, timeouts and retries")
-    section.later("logs", "the log source")
     section.later("audit_log", "the audit log")
     section.later("tool_metrics", "metrics from a tool's result")
     section.later_settings("sessions", "sessions counted in Redis")
-    section.later_settings("cache", "the response cache")
-    section.later_settings("probe", "active probes", {"interval_seconds": "15"})
     section.later_settings("deploy", "deployment in phases", {"first_response_seconds": "5"})

@@ -1,0 +1,55 @@
+"""Settings of a server's TOML by name: which ones are ours to change, their types and which way is a downshift.
+
+Pure. ``fleet.profiles`` names values for them, ``fleet.config_change`` writes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+SettingValue = bool | int
+"""What our settings hold: flags and whole numbers (milliseconds, counts)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Setting:
+    """One key of the TOML: ``mcp.cache_ttl_ms``."""
+
+    section: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.section}.{self.key}"
+
+
+def _all(section: str, kind: type[SettingValue], *keys: str) -> dict[str, tuple[Setting, type[SettingValue]]]:
+    return {f"{section}.{key}": (Setting(section, key), kind) for key in keys}
+
+
+KNOWN: Final = MappingProxyType(
+    _all("mcp", bool, "enable_response_caching", "enable_request_batching")
+    | _all(
+        "mcp", int, "cache_ttl_ms", "max_concurrent_sessions", "session_timeout_ms", "batch_size", "batch_timeout_ms"
+    )
+    | _all("performance", bool, "enable_circuit_breaker")
+    | _all(
+        "performance",
+        int,
+        "max_processes",
+        "initial_response_timeout",
+        "inactivity_timeout",
+        "connection_pool_size",
+        "max_retries",
+        "retry_delay_ms",
+        "circuit_breaker_threshold",
+        "circuit_breaker_timeout_ms",
+    )
+)
+"""Dotted name to the setting and the type of its value: everything that a rung may change."""
+
+
+def as_toml(value: SettingValue) -> str:
+    """The value as TOML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
