@@ -52,5 +52,5 @@ def _of_server(server: Server) -> Iterator[Note]:
         )
     if server.restart is None:
         yield Note(f"{path}.restart", "is not set: the receiver can escalate, but not restart this server")
-    if server.process is not None and server.restart is RestartVia.GATEWAY:
+    if server.process is not None and server.restart is not None and server.restart.via is RestartVia.GATEWAY:
         yield Note(f"{path}.process", "is ignored: the gateway starts this server and reports its processes itself")

@@ -119,7 +119,7 @@ class Gateway:
     def _adopt(self, service: Service) -> None:
         """Give a server that is ours to start its child."""
         server = service.server
-        if server.command and server.restart is RestartVia.GATEWAY:
+        if server.command and server.restart is not None and server.restart.via is RestartVia.GATEWAY:
             exited = service.supervisor.child_exited
             service.supervisor.adopt(Child(server, self._environ, self._guard, self._children, exited))
 

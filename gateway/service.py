@@ -8,11 +8,6 @@ import time
 from typing import Final
 
 from fleet.inventory import Server
-from fleet.server_config import (
-    DEFAULT_INACTIVITY_SECONDS,
-    DEFAULT_INITIAL_RESPONSE_SECONDS,
-    DEFAULT_SESSION_SECONDS,
-)
 from gateway.exchange import Limits
 from gateway.gate import Gate
 from gateway.liveness import Liveness
@@ -31,13 +26,9 @@ class Service:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        config = server.config
-        initial = config.initial_response_seconds if config else DEFAULT_INITIAL_RESPONSE_SECONDS
-        inactivity = config.inactivity_seconds if config else DEFAULT_INACTIVITY_SECONDS
-        session_seconds = config.session_seconds if config else DEFAULT_SESSION_SECONDS
-        self.vitals = Vitals(
-            Limits(initial, inactivity), session_seconds, clock=time.monotonic, wall_clock=time.time
-        )  # fmt: skip
+        tuning = server.tuning
+        limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
+        self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
         self.gate = Gate()
         self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)
         self._wake = asyncio.Event()

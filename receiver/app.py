@@ -22,7 +22,6 @@ from receiver.actions.table import ACTIONS
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.engine import Engine
-from receiver.book import Book
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
 from receiver.metrics import Metrics

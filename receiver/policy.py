@@ -261,8 +261,9 @@ class _Case:
     def _climb(self) -> Step:
         """The next rung of the merged ladder, or why there is none now."""
         asking = self._asking()
-        for action in merged_ladder(asking, self.settings.ladders):
-            named = tuple(signal for signal in asking if action in self._ladder(signal))
+        for rung in merged_ladder(asking, self.settings.ladders):
+            named = tuple(signal for signal in asking if rung in self._ladder(signal))
+            action = rung.action
             if action == "escalate":
                 if any(signal.severity == Severity.CRITICAL for signal in named):
                     return self._call_people()
@@ -321,9 +322,13 @@ class _Case:
 
 
 def merged_ladder(signals: Sequence[SignalState], ladders: Mapping[str, Ladder]) -> Ladder:
-    """The rungs of all these signals, each once: cheapest first, then in the order of the signals."""
-    rungs = dict.fromkeys(rung for signal in signals for rung in ladders.get(signal.name, ()))
-    return tuple(sorted(rungs, key=lambda rung: _RANK.get(rung, len(_RANK))))
+    """The rungs of all these signals, each once: cheapest first, then in the order of the signals.
+
+    A rung whose action is not built yet is passed over.
+    """
+    named = (rung for signal in signals for rung in ladders.get(signal.name, ()))
+    rungs = dict.fromkeys(rung for rung in named if rung.action in _RANK)
+    return tuple(sorted(rungs, key=lambda rung: _RANK[rung.action]))
 
 
 def _names(signals: Sequence[SignalState]) -> tuple[str, ...]:

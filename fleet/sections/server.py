@@ -65,6 +65,11 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     section.finish()
     if transport is Transport.STDIO:
         restart = restart or Restart(RestartVia.GATEWAY)
+    if transport is Transport.HTTP and not target and not section.line_of("url"):
+        value.document.report(
+            value.line, f"{value.path}.url", "is missing", "Write the server's MCP endpoint, such as"
+            " http://127.0.0.1:3001/mcp",
+        )  # fmt: skip
     _check_transport(value, transport, target, command, restart)
     _check_restart(value, transport, command, process, restart)
     if name is None or transport is None or (transport is Transport.HTTP and not target):
@@ -256,11 +261,6 @@ def _check_transport(
     value: Value, transport: Transport | None, target: str, command: tuple[str, ...], restart: Restart | None
 ) -> None:
     report = value.document.report
-    if transport is Transport.HTTP and not target:
-        report(
-            value.line, f"{value.path}.url", "is missing", "Write the server's MCP endpoint, such as"
-            " http://127.0.0.1:3001/mcp",
-        )  # fmt: skip
     if transport is Transport.STDIO and not command:
         report(
             value.line, f"{value.path}.command", "is missing: a stdio server is started by it",

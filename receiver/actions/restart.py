@@ -29,7 +29,7 @@ async def verify(context: ActContext) -> ActResult:
 
 
 def _method(context: ActContext) -> RestartMethod | None:
-    return None if context.server.restart is None else METHODS[context.server.restart]
+    return None if context.server.restart is None else METHODS[context.server.restart.via]
 
 
 def _no_method(context: ActContext) -> ActResult:

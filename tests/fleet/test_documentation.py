@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from fleet import thresholds
-from fleet.inventory import Limits
-from fleet.sections.receiver import LATER_ACTIONS
+from fleet.inventory import Limits, Rung
+from fleet.profiles import PROFILES
+from fleet.sections.receiver import DEFAULT_LADDERS, LATER_ACTIONS
+from fleet.server_settings import KNOWN, as_toml
 from fleet.signals import Severity
 
 PROJECT = Path(__file__).parents[2]
@@ -23,6 +25,29 @@ def test_every_key_that_is_read_is_documented() -> None:
     assert undocumented == set()
 
 
+def test_the_default_ladders_are_the_documented_ones() -> None:
+    for name, ladder in DEFAULT_LADDERS.items():
+        assert f"| `{name}` | `[{', '.join(_written(rung) for rung in ladder)}]` |" in TEXT
+
+
+def test_profiles_and_settings_are_the_documented_ones() -> None:
+    for profile in PROFILES.values():
+        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{profile.name}` |"))
+        assert re.findall(r"`(\S+) = (\S+)`", row) == [
+            (str(setting), as_toml(value)) for setting, value in profile.changes.items()
+        ]
+        assert row.endswith("restart |") == profile.restarts
+    listed = TEXT.partition("Settings that a rung may change: ")[2].partition(".\n")[0]
+    assert re.findall(r"`([^`]+)`", listed) == sorted(KNOWN)
+
+
+def _written(rung: Rung) -> str:
+    if rung.action == "set_config":
+        changes = ", ".join(f"{setting}: {as_toml(value)}" for setting, value in rung.changes)
+        return f"{{set_config: {{{changes}}}}}"
+    return f"{{apply_profile: {rung.profile}}}" if rung.profile else rung.action
+
+
 def test_the_limits_defaults_are_the_documented_ones() -> None:
     limits = Limits()
     for name in ("cooldown", "verdict_delay", "verdict_timeout", "healthy"):
@@ -31,8 +56,9 @@ def test_the_limits_defaults_are_the_documented_ones() -> None:
 
 
 def test_the_table_is_the_documented_one() -> None:
+    table = TEXT.partition("## Thresholds")[2]
     for key, levels in thresholds.TABLE.items():
-        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{key}`"))
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{key}`"))
         cells = [float(cell) for cell in row.split("|")[2:4]]
         assert cells == [levels[Severity.WARNING], levels[Severity.CRITICAL]]
 

@@ -54,13 +54,13 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[[Handler], Awaitable[P
 
 async def restart(server: Server, folder: Path) -> tuple[Outcome, str]:
     assert server.restart is not None
-    result = await METHODS[server.restart].restart(server, folder, "act-1")
+    result = await METHODS[server.restart.via].restart(server, folder, "act-1")
     return result.outcome, result.detail
 
 
 async def verify(server: Server, folder: Path, act: str) -> Outcome:
     assert server.restart is not None
-    return (await METHODS[server.restart].verify(server, folder, act)).outcome
+    return (await METHODS[server.restart.via].verify(server, folder, act)).outcome
 
 
 async def test_the_id_is_sent_and_the_outcome_read(

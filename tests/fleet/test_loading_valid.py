@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from fleet.inventory import Address, Fleet, Mode, RestartVia
+from fleet.inventory import (
+    Address,
+    Enforced,
+    Fleet,
+    LogFormat,
+    LogSource,
+    Mode,
+    ProbeSettings,
+    Restart,
+    RestartVia,
+    Transport,
+)
 from fleet.loading import load_fleet
+from fleet.server_config import Tuning
 from fleet.signals import Severity, SignalName
 
 MINIMAL = """
@@ -34,6 +46,8 @@ def test_an_empty_file_is_a_fleet_without_servers(tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     fleet = load(tmp_path, MINIMAL)
     limits = fleet.receiver.limits
+    assert (limits.recovery_actions.count, limits.recovery_actions.per_seconds) == (6, 3600)
+    assert fleet.exporter.state_file == tmp_path / "run" / "exporter.state"
     assert (limits.cooldown_seconds, limits.actions.count, limits.actions.per_seconds) == (120, 5, 3600)
     assert (limits.fleet_actions.count, limits.fleet_actions.per_seconds) == (10, 600)
     assert (limits.verdict_delay_seconds, limits.verdict_timeout_seconds) == (30, 600)
@@ -53,11 +67,8 @@ servers:
     transport: http
     url: http://127.0.0.1:3001/mcp
     host: null
-    enforce: []
-    logs: []
     sessions: {redis_pattern: null}
-    cache: {redis_pattern: null, tools: []}
-    probe: {interval_seconds: 15, tool: null, arguments: {}, spawn: false}
+    cache: {redis_pattern: null}
     tool_metrics: []
     audit_log: null
     deploy: {build: [], test: [], checks: [], first_response_seconds: 5}
@@ -86,11 +97,61 @@ servers:
     assert server.command == ("node", "server.js", "3001")
     assert server.env == {"NODE_ENV": "production", "RETRIES": "5", "TOKEN": "hunter2", "EMPTY": ""}
     assert server.working_directory == Path("/home/x/app")
-    assert server.restart is RestartVia.GATEWAY
+    assert server.restart == Restart(RestartVia.GATEWAY)
     assert server.process is not None
     assert server.process.pid_file == tmp_path / "run" / "codex.pid"
     assert server.mode is Mode.SUGGEST
     assert server.origin == "http://127.0.0.1:3001"
+
+
+def test_what_the_gateway_and_the_exporter_are_told_of_a_server(tmp_path: Path) -> None:
+    text = (
+        MINIMAL
+        + """
+    enforce: [timeouts, sessions]
+    cache: {tools: [search, echo]}
+    probe: {interval_seconds: 2.5, tool: search, arguments: {query: mcp, limit: 3, deep: {x: [1.5, true, null, "7"]}}}
+    logs: [{path: run/app.log, fields: {duration_ms: took, error: err}}]
+    restart: {via: command, argv: [systemctl, restart, codex]}
+"""
+    )
+    server = load(tmp_path, text).servers["codex"]  # type: ignore[index]
+    assert server.enforce == {Enforced.TIMEOUTS, Enforced.SESSIONS}
+    assert server.cache_tools == {"search", "echo"}
+    arguments = {"query": "mcp", "limit": 3, "deep": {"x": [1.5, True, None, "7"]}}
+    assert server.probe == ProbeSettings(2.5, "search", arguments, spawn=False)
+    assert server.logs == (
+        LogSource(tmp_path / "run" / "app.log", LogFormat.JSON, {"duration_ms": "took", "error": "err"}),
+    )
+    assert server.restart == Restart(RestartVia.COMMAND, ("systemctl", "restart", "codex"))
+
+
+def test_a_stdio_server_needs_a_command_only(tmp_path: Path) -> None:
+    fleet = load(tmp_path, "servers: [{name: a, transport: stdio, command: [node, server.js]}]")
+    server = fleet.servers["a"]  # type: ignore[index]
+    assert (server.transport, server.url, server.restart) == (Transport.STDIO, "", Restart(RestartVia.GATEWAY))
+    assert server.enforce == frozenset()
+    assert server.tuning == Tuning()
+
+
+def test_rungs_are_told_what_to_do(tmp_path: Path) -> None:
+    ladder = "[{set_config: {mcp.cache_ttl_ms: 1000, mcp.enable_response_caching: false}}, {apply_profile: emergency}]"
+    rungs = load(tmp_path, f"receiver: {{ladders: {{memory: {ladder}}}}}").receiver.ladders["memory"]
+    assert [str(rung) for rung in rungs] == [
+        "set_config mcp.cache_ttl_ms=1000 mcp.enable_response_caching=false",
+        "apply_profile emergency",
+    ]
+
+
+def test_the_servers_own_tuning_in_seconds(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text(
+        "[mcp]\ncache_ttl_ms = 60000\nenable_response_caching = true\nmax_concurrent_sessions = 3\n"
+        "[performance]\nmax_retries = 0\ncircuit_breaker_timeout_ms = 1500\n"
+    )
+    tuning = load(tmp_path, MINIMAL + "    config_file: server.toml\n").servers["codex"].tuning  # type: ignore[index]
+    assert tuning == Tuning(
+        enable_response_caching=True, cache_ttl_seconds=60.0, max_concurrent_sessions=3, circuit_breaker_seconds=1.5
+    )
 
 
 def test_a_secret_is_not_in_the_representation(tmp_path: Path) -> None:
