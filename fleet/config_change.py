@@ -1,0 +1,260 @@
+"""A server's own TOML file changed and set back: locked, checked, kept, replaced at once.
+
+Writing blocks (a lock, fsync): programs with a loop call it in a thread. What stands around a value is never touched;
+``fleet.toml_text`` says how.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from fleet.errors import ConfigError, PermanentError, TemporaryError
+from fleet.server_config import read_server_config
+from fleet.server_settings import Setting, SettingValue, as_toml
+from fleet.toml_text import Raw, raw_value, same_value, with_value
+
+LOCK_SECONDS: Final = 5.0
+"""Longest wait for another program that changes the same file; a change takes milliseconds."""
+
+_POLL_SECONDS: Final = 0.02
+_STAMP: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+Raws = dict[Setting, Raw | None]
+"""Settings and the raw TOML text of their values, None for a setting that is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of the settings that were asked about.
+
+    ``diff`` is a unified diff without context (a neighbouring line may hold a secret), empty when nothing changed.
+    ``backup`` is the replaced file, None when nothing was written.
+    """
+
+    before: Raws
+    after: Raws
+    diff: str
+    backup: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """``kept_by_a_person``: settings that no longer stood as expected and were left alone, with what stands there."""
+
+    change: Change
+    kept_by_a_person: Raws
+
+
+def read_raw(file: Path, settings: frozenset[Setting]) -> Raws:
+    """How these settings stand in ``file`` now.
+
+    Raises:
+        MedicError: the file cannot be read or is not TOML.
+    """
+    text, _ = _read(file)
+    return {setting: raw_value(text, setting) for setting in sorted(settings)}
+
+
+def change(file: Path, changes: Mapping[Setting, SettingValue | Raw | None], *, stamp: str) -> Change:
+    """Set each setting to its value (a text is raw TOML, None removes the key).
+
+    A value that stands already is left as it is written. ``stamp`` names the backup: the id of the act.
+
+    Raises:
+        ConfigError: the file is broken, or would be with these values; nothing was written.
+        PermanentError: the file writes a setting in a way that cannot be edited, or its folder cannot be written.
+        TemporaryError: another program holds the lock, or the file was changed in the same moment.
+    """
+
+    def decide(text: str) -> Raws:
+        return {setting: _wanted(raw_value(text, setting), value) for setting, value in changes.items()}
+
+    return _rewrite(file, decide, stamp)
+
+
+def revert(
+    file: Path, expected: Mapping[Setting, Raw | None], to: Mapping[Setting, Raw | None], *, stamp: str
+) -> Reverted:
+    """Set each setting of ``to`` back where its raw text is still what ``expected`` says.
+
+    After ``done = change(...)``, ``revert(file, done.after, done.before, ...)`` makes the file byte-identical to its
+    start, except for what others changed meanwhile. A setting that stands at its old value already is no edit.
+
+    Raises:
+        as ``change``.
+    """
+    kept: Raws = {}
+
+    def decide(text: str) -> Raws:
+        wanted: Raws = {}
+        kept.clear()
+        for setting, old in to.items():
+            now = raw_value(text, setting)
+            if now == expected.get(setting):
+                wanted[setting] = old
+            else:
+                wanted[setting] = now
+                if now != old:
+                    kept[setting] = now
+        return wanted
+
+    done = _rewrite(file, decide, stamp)
+    return Reverted(done, dict(kept))
+
+
+def _wanted(now: Raw | None, value: SettingValue | Raw | None) -> Raw | None:
+    if value is None or isinstance(value, str):
+        return value
+    raw = as_toml(value)
+    return now if same_value(now, raw) else raw
+
+
+def _rewrite(file: Path, decide: Callable[[str], Raws], stamp: str) -> Change:
+    if not _STAMP.fullmatch(stamp):
+        raise PermanentError(f"{stamp!r} cannot name a backup: letters, digits, dot, _ and - only")
+    target = file.resolve()  # a link stays a link
+    try:
+        with _locked(target):
+            return _rewrite_locked(target, decide, stamp)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise PermanentError(
+            f"{target} cannot be changed: {what}. Check the permissions of the file and its folder"
+        ) from error
+
+
+def _rewrite_locked(file: Path, decide: Callable[[str], Raws], stamp: str) -> Change:
+    text, status = _read(file)
+    wanted = decide(text)
+    before = {setting: raw_value(text, setting) for setting in wanted}
+    new = text
+    for setting, raw in wanted.items():
+        new = with_value(new, setting, raw)
+    if new == text:
+        return Change(before, before, "", None)
+    backup = _replace(file, text, new, status, stamp)
+    return Change(before, wanted, _diff(file, text, new), backup)
+
+
+def _read(file: Path) -> tuple[str, os.stat_result]:
+    """The checked text, line ends as they are, and the status of just this content."""
+    with contextlib.suppress(OSError):  # read_server_config says why better
+        status = file.stat()
+        data = file.read_bytes()
+        read_server_config(file)
+        if _identity(file.stat()) != _identity(status):
+            raise TemporaryError(f"{file} was changed in the same moment; try again")
+        return data.decode("utf-8"), status
+    read_server_config(file)
+    raise TemporaryError(f"{file} was missing for a moment; try again")
+
+
+def _replace(file: Path, text: str, new: str, status: os.stat_result, stamp: str) -> Path:
+    temporary = _written(file.parent, f".{file.name}.", new, status)
+    try:
+        _check(temporary, file)
+        backup = _keep(file, text, status, stamp)
+        if _identity(file.stat()) != _identity(status):
+            backup.unlink()
+            raise TemporaryError(f"{file} was changed in the same moment; nothing was written")
+        temporary.replace(file)
+        _sync_folder(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return backup
+
+
+def _check(temporary: Path, file: Path) -> None:
+    try:
+        read_server_config(temporary)
+    except ConfigError as error:
+        problems = tuple(replace(problem, file=str(file)) for problem in error.problems)
+        raise ConfigError(problems) from error
+
+
+def _keep(file: Path, text: str, status: os.stat_result, stamp: str) -> Path:
+    """The replaced text under ``FILE.backups/STAMP.toml``; an earlier backup of that stamp is never overwritten."""
+    folder = file.with_name(f"{file.name}.backups")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    kept = _written(folder, ".", text, status)
+    try:
+        for number in range(1, 1000):
+            backup = folder / (f"{stamp}.toml" if number == 1 else f"{stamp}.{number}.toml")
+            with contextlib.suppress(FileExistsError):
+                os.link(kept, backup)
+                _sync_folder(folder)
+                return backup
+    finally:
+        kept.unlink()
+    raise PermanentError(f"{folder} holds too many backups of {stamp}")
+
+
+def _written(folder: Path, prefix: str, text: str, status: os.stat_result) -> Path:
+    """A new file in ``folder``, on the disk, with the mode and, where that is allowed, the owner of ``status``."""
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode("utf-8"))
+            with contextlib.suppress(PermissionError):
+                os.fchown(stream.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold ``FILE.lock``. It stays behind: who removes a lock file takes it from under one who waits for it."""
+    lock = file.with_name(f"{file.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        end = time.monotonic() + LOCK_SECONDS
+        while not _try_lock(descriptor):
+            if time.monotonic() > end:
+                raise TemporaryError(f"{lock} is held by another program for more than {LOCK_SECONDS:g} s")
+            time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _diff(file: Path, old: str, new: str) -> str:
+    name = file.name
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), name, name, n=0, lineterm="")
+    return "".join(f"{line}\n" for line in lines)
