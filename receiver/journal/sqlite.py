@@ -178,4 +178,5 @@ def _lock(file: Path) -> int:
 
 
 def _damaged(file: Path, why: str) -> str:
-    return f"the journal {file} is damaged: {why}; keep a copy, then move it away to start with an empty one"
+    reason = " ".join(why.split())  # SQLite's own report has several lines
+    return f"the journal {file} is damaged: {reason}; keep a copy, then move it away to start with an empty one"
