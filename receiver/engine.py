@@ -86,11 +86,14 @@ class Engine:
         self._none_acting.set()
         self._stopping = False
 
-    def start(self, tasks: Tasks) -> None:
-        """Start a worker for each server; an act that a crash cut off is verified first."""
+    def start(self, tasks: Tasks, after: asyncio.Event) -> None:
+        """Start a worker for each server; none takes a step before ``after`` is set.
+
+        ``after`` is the first reading of Alertmanager: what the journal believed before a stop may have ended since.
+        """
         self._chronicle.subscribe(self._wake)
         for server in self._servers.values():
-            tasks.start(f"treat-{server.name}", self._work(server))
+            tasks.start(f"treat-{server.name}", self._work(server, after))
 
     async def finish_acts(self, within: float) -> None:
         """Begin no further act and wait at most ``within`` seconds for those under way.
@@ -109,7 +112,8 @@ class Engine:
             if name in self._wakes:
                 self._wakes[name].set()
 
-    async def _work(self, server: Server) -> None:
+    async def _work(self, server: Server, after: asyncio.Event) -> None:
+        await after.wait()
         timing, wake = self._settings.timing, self._wakes[server.name]
         backoff = timing.retry_seconds
         while True:

@@ -87,17 +87,21 @@ def _sample(server: str, value: float | None) -> list[dict[str, Any]]:
 
 @dataclass
 class AlertmanagerPeer:
-    """``active`` is what GET /api/v2/alerts answers; ``asked`` counts the readings."""
+    """``active`` is what GET /api/v2/alerts answers; ``asked`` counts the readings, ``hold`` delays them."""
 
     active: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     status: int = 200
+    hold: asyncio.Event | None = None
     url: str = ""
 
     async def alerts(self, request: web.Request) -> web.Response:
         self.asked += 1
         assert request.query == {"active": "true", "silenced": "false", "inhibited": "false"}
-        return web.json_response(self.active, status=self.status)
+        answer = list(self.active)
+        if self.hold is not None:
+            await self.hold.wait()
+        return web.json_response(answer, status=self.status)
 
     def activate(self, server: str, alertname: str, signal: str, severity: str = "critical") -> None:
         labels = {"alertname": alertname, "server": server, "signal": signal, "severity": severity}
@@ -155,6 +159,11 @@ class GatewayPeer:
         restart |= {"ended_at": time.time(), "outcome": self.outcome, "detail": "restarted"}
         for cure in self.cured:
             cure()
+
+    async def forget(self) -> None:
+        """As if no request had ever arrived."""
+        await self.close()
+        self.last, self.restarts, self._work = None, [], None
 
     async def close(self) -> None:
         if self._work is not None:

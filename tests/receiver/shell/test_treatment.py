@@ -157,7 +157,7 @@ async def test_suggest_mode_says_what_it_would_do_and_does_nothing(world: World,
 
 
 async def test_a_warning_is_evidence_and_no_restart(world: World, start: Start) -> None:
-    world.fall_ill("alpha", ERRORS)
+    world.fall_ill("alpha", ERRORS, severity="warning")
     async with start() as client:
         await client.post(webhook(alert("alpha", ERRORS, severity="warning")))
 
@@ -212,7 +212,6 @@ async def test_two_servers_never_share_the_last_place_of_the_fleets_budget(world
 
 
 async def test_alertmanager_opens_an_incident_at_the_start(world: World, start: Start) -> None:
-    world.alertmanager.activate("alpha", "McpErrorRatioHigh", ERRORS)
     world.fall_ill("alpha", ERRORS)
     async with start() as client:
         await until_true(lambda: bool(world.gateways["alpha"].restarts))

@@ -92,16 +92,19 @@ class World:
     def settings(self, timing: Timing = QUICK) -> Settings:
         return with_timing(read_settings(self.fleet_file, {}), timing)
 
-    def fall_ill(self, server: str, *signals: SignalName) -> None:
-        """Bad values from now on, until a restart of the server has ended."""
+    def fall_ill(self, server: str, *signals: SignalName, severity: str = "critical") -> None:
+        """Bad values and an active alert from now on, until a restart of the server has ended."""
         vitals = self.prometheus.vitals[server]
         for signal in signals:
+            self.alertmanager.activate(server, f"Mcp_{signal}", signal, severity)
             vitals.values[signal] = 0.0 if signal in {SignalName.DOWN, SignalName.CACHE_HIT_RATIO} else 1e9
             vitals.firing.add(signal)
         self.gateways[server].cured.append(lambda: self.recover(server))
 
     def recover(self, server: str) -> None:
         self.prometheus.vitals[server] = Vitals()
+        others = [one for one in self.alertmanager.active if one["labels"]["server"] != server]
+        self.alertmanager.active = others
 
 
 def new_world(folder: Path, prometheus: PrometheusPeer, alertmanager: AlertmanagerPeer) -> World:
