@@ -166,7 +166,7 @@ class Demonstration:
 async def demonstrate(fault: str, mode: str, screen: Screen) -> int:
     """Run the whole demonstration in a loop of its own; the exit status."""
     loop = Loop(LoopOptions(label="demo", mode=mode))
-    screen.say(f"starting the loop: {mode} mode, fault {fault}")
+    screen.say(f"starting the loop: {mode} mode, fault {fault}; configuration and logs in {loop.folder}")
     async with loop:
         await loop.start_traffic()
         try:
