@@ -298,4 +298,4 @@ class Observation:
 
 
 def _peek(body: Clip) -> Peek:
-    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail)
+    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail, body.marks)
