@@ -99,6 +99,8 @@ class Demonstration:
         finished = self._untreated if self._loop.options.mode == "suggest" else self._closed
 
         async def over() -> bool:
+            for program in self._loop.processes.ended:
+                raise NotShownError(f"{program.name} ended unasked with status {program.process.returncode}")
             self._show(self._timeline.take(await self._watch.moments(self._timeline.fault_at - _CLOCK_SECONDS)))
             return finished()
 

@@ -111,6 +111,11 @@ class Processes:
         """The programs by name, also those that ended."""
         return self._programs
 
+    @property
+    def ended(self) -> list[Program]:
+        """Those that do not run any more."""
+        return [program for program in self._programs.values() if not program.running]
+
     async def start(
         self, name: str, argv: Sequence[str | Path], folder: Path, env: Mapping[str, str] | None = None
     ) -> Program:
