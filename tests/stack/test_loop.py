@@ -9,6 +9,7 @@ import pytest
 
 from fleet.loading import load_fleet
 from stack import loop as loop_module
+from stack import tools
 from stack.loop import PARTS, Loop, LoopOptions
 from stack.processes import NotReadyError
 
@@ -21,19 +22,23 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 async def test_the_folder_is_there_while_it_runs_and_gone_afterwards(run_folder: Path) -> None:
     async with Loop(NO_PARTS) as loop:
         assert loop.folder.parent == run_folder
         fleet = load_fleet(loop.fleet_file, {})
         assert fleet.receiver.bearer_token_files[0].read_text(encoding="utf-8") == loop.token
         assert stat.S_IMODE((loop.folder / "token").stat().st_mode) == 0o600
-    assert list(run_folder.iterdir()) == []
+    assert left_in(run_folder) == []
 
 
 async def test_a_kept_folder_stays(run_folder: Path) -> None:
     async with Loop(NO_PARTS) as loop:
         loop.keep = True
-    assert list(run_folder.iterdir()) == [loop.folder]
+    assert left_in(run_folder) == [loop.folder]
 
 
 async def test_in_a_deep_clone_the_control_sockets_path_still_fits(
@@ -58,7 +63,7 @@ async def test_a_fault_is_switched_on_by_one_whole_file(run_folder: Path) -> Non
 async def test_a_part_that_cannot_start_is_named_and_its_log_stays(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module.tools, "find", lambda name: run_folder / name)
+    monkeypatch.setattr(tools, "find", lambda name: run_folder / name)
     (run_folder / "prometheus").write_text("#!/bin/sh\necho 'no disk left'\nexit 7\n", encoding="utf-8")
     (run_folder / "prometheus").chmod(0o755)
     loop = Loop(LoopOptions(label="folder", without=frozenset(PARTS) - {"prometheus"}))
