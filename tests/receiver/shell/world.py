@@ -56,12 +56,14 @@ class World:
     limits: dict[str, Any] = field(default_factory=lambda: dict(LIMITS))
     mode: str = "automatic"
     tokens: bool = True
+    listen: str = "127.0.0.1:0"
+    timing: Timing = QUICK
 
     @property
     def fleet_file(self) -> Path:
         """Written anew from what the world says now."""
         receiver: dict[str, Any] = {
-            "listen": "127.0.0.1:0",
+            "listen": self.listen,
             "journal": "sqlite:journal.db",
             "mode": self.mode,
             "limits": self.limits,
@@ -89,8 +91,8 @@ class World:
         file.write_text(json.dumps(document))  # JSON is YAML
         return file
 
-    def settings(self, timing: Timing = QUICK) -> Settings:
-        return with_timing(read_settings(self.fleet_file, {}), timing)
+    def settings(self) -> Settings:
+        return with_timing(read_settings(self.fleet_file, {}), self.timing)
 
     def fall_ill(self, server: str, *signals: SignalName, severity: str = "critical") -> None:
         """Bad values and an active alert from now on, until a restart of the server has ended."""
