@@ -275,6 +275,24 @@ def test_ill_measurements_are_counted_and_inconclusive_ones_do_not_end_the_count
     assert (act.ill, act.inconclusive_since, act.verdict) == ({}, None, Verdict.HEALED)
 
 
+def test_a_measurement_that_calls_itself_final_and_inconclusive_is_not_final() -> None:
+    act = opened(folded(a_delivery(an_alert()), intended(), ended(), verdict(Verdict.INCONCLUSIVE))).acts[0]
+    assert (act.verdict, act.inconclusive_since) == (None, START + 4)
+
+
+def test_the_time_of_healing_is_the_first_and_a_relapse_takes_it_back() -> None:
+    start: list[Event] = [a_delivery(an_alert()), intended(), ended(), verdict(Verdict.HEALED)]
+    assert opened(folded(*start, verdict(Verdict.HEALED))).healed_at == START + 4
+    assert opened(folded(*start, verdict(Verdict.NOT_HEALED))).healed_at is None
+
+
+def test_the_last_treatment_is_one_that_took_place() -> None:
+    start: list[Event] = [a_delivery(an_alert()), intended("a"), ended("a")]
+    incident = opened(folded(*start, intended("b"), ended("b", outcome="not_done"), intended("c", "evidence")))
+    assert incident.last_treatment is not None
+    assert incident.last_treatment.act == "a"
+
+
 def test_evidence_remembers_the_values_before_treatment() -> None:
     evidence = ended(action="evidence")
     signals = {"error_ratio": 0.5, "memory": None, "sessions": "Prometheus did not answer", "down": float("nan")}
@@ -308,6 +326,8 @@ def test_a_server_is_under_treatment_until_its_verdict() -> None:
     assert folded(*start, ended(), unsure).ledger().under_treatment == {"codex"}
     assert folded(*start, ended(), verdict(Verdict.HEALED)).ledger().under_treatment == frozenset()
     assert folded(*start, ended(outcome="failed")).ledger().under_treatment == frozenset()
+    called = Escalated(incident=IncidentId("codex-1"), server="codex", reason=EscalationReason.INCONCLUSIVE)
+    assert folded(*start, ended(), unsure, called).ledger().under_treatment == frozenset()
 
 
 def test_closed_incidents_are_bounded_and_the_newest_come_first() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from fleet.inventory import ActionLimit, Limits, Mode
 from receiver.events import VerdictGiven
 from receiver.incident import IncidentState
-from tests.receiver.core.simulated import Simulation, a_server, an_alert, settings
+from tests.receiver.core.simulated import LAG, SCRAPE, Simulation, a_server, an_alert, settings
 
 SIGNALS = ["down", "error_ratio", "memory", "response_time", "sessions"]
 
@@ -284,13 +285,78 @@ def test_a_cold_cache_after_the_restart_is_left_out_of_the_verdict() -> None:
 
 
 def test_the_cache_acts_only_when_no_other_signal_is_open() -> None:
-    ladders = {"cache_hit_ratio": ("escalate",)}
-    world = Simulation(servers=(a_server(mode=Mode.SUGGEST),), settings=settings(ladders=ladders))
+    ladders = {"memory": ("evidence",), "cache_hit_ratio": ("escalate",)}
+    world = Simulation(settings=settings(ladders=ladders))
     world.deliver(an_alert("memory"), an_alert("cache_hit_ratio"))
     world.run(1000)
-    assert world.story() == ["evidence", "no restart: suggest"]
+    assert world.story() == ["evidence"]
     world.deliver(an_alert("memory", firing=False))
     world.run(1)
+    assert world.story() == ["evidence", "people: ladder_exhausted"]
+
+
+def test_a_cache_that_the_restart_emptied_calls_nobody() -> None:
+    world = Simulation(settings=settings(ladders={"cache_hit_ratio": ("escalate",)}))
+    world.deliver(an_alert("error_ratio"), an_alert("cache_hit_ratio"))
+    world.run(200)
+    world.deliver(an_alert("error_ratio", firing=False))
+    world.run(400)
+    assert world.story()[:3] == ["evidence", "restart", "healed"]
+    assert not any(word.startswith("people") for word in world.story())
+
+
+def test_a_warning_that_cannot_be_measured_after_healing_calls_nobody() -> None:
+    world = ill()
+    world.run(100)
+    world.deliver(an_alert(firing=False), an_alert(severity="warning"))
+    world.health["codex"] = "idle"
+    world.run(5000)
+    assert world.story() == ["evidence", "restart", "healed", "inconclusive"]
+    world.deliver(an_alert(severity="critical"))
+    world.run(5)
+    assert world.story()[-1] == "people: inconclusive"
+
+
+def test_after_a_long_inconclusive_time_it_is_measured_less_often() -> None:
+    world = ill()
+    world.run(100)
+    world.deliver(an_alert(firing=False), an_alert(severity="warning"))
+    world.health["codex"] = "idle"
+    world.run(1200)
+    before = len(world.entries)
+    world.run(3600)
+    assert 0 < len(world.entries) - before <= 3600 / 300 + 1
+
+
+def test_ill_measurements_are_at_least_a_scrape_apart() -> None:
+    world = ill()
+    world.run(100)
+    world.deliver(an_alert(firing=False))
+    world.health["codex"] = "ill"
+    world.run(600)
+    times = [entry.at for entry in world.entries if isinstance(entry.event, VerdictGiven)]
+    assert len(times) == 3
+    assert all(later - earlier >= SCRAPE for earlier, later in pairwise(times))
+
+
+def windows(world: Simulation) -> list[float]:
+    """The windows of all measurements, seconds."""
+    given = [entry.event for entry in world.entries if isinstance(entry.event, VerdictGiven)]
+    return [event.judgements[0].window_seconds for event in given]
+
+
+def test_the_first_window_starts_at_the_end_of_the_act() -> None:
+    world = ill()
+    world.run(2 * world.act_seconds + LAG + 4 * SCRAPE + 1)
+    assert windows(world) == [4 * SCRAPE]
+
+
+def test_a_window_after_healing_looks_back_at_most_the_healthy_period() -> None:
+    world = ill()
+    world.run(2000)
+    world.health["codex"] = "ill"
+    world.run(700)
+    assert max(windows(world)) <= Limits().healthy_seconds + SCRAPE
     assert world.story()[-1] == "people: ladder_exhausted"
 
 
