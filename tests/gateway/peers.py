@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -75,12 +76,14 @@ class Exporter:
 
 
 @asynccontextmanager
-async def listening(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """A real HTTP server on a free loopback port; its URL."""
+async def listening(
+    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int = 0
+) -> AsyncIterator[str]:
+    """A real HTTP server on a loopback port, free by default; its URL."""
     runner = web.ServerRunner(web.Server(handle, auto_decompress=False), shutdown_timeout=0.2)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"
@@ -122,17 +125,17 @@ async def raw(address: Address, request: bytes) -> bytes:
         writer.close()
 
 
-def server(url: str, name: str = "demo", **changes: object) -> Server:
+def server(url: str, name: str = "demo", **changes: Any) -> Server:
     """One server of a fleet."""
-    given: dict[str, object] = {
+    given: dict[str, Any] = {
         "listen": Address("127.0.0.1", 0), "command": (), "env": {}, "working_directory": Path.cwd(), "config": None,
         "process": None, "restart": None, "mode": Mode.AUTOMATIC, "thresholds": {},
     }  # fmt: skip
     given.update(changes)
-    return Server(name=ServerName(name), transport=Transport.HTTP, url=url, **given)  # type: ignore[arg-type]
+    return Server(name=ServerName(name), transport=Transport.HTTP, url=url, **given)
 
 
-def child_server(*arguments: str, port: int | None = None, script: Path = SDK_SERVER, **changes: object) -> Server:
+def child_server(*arguments: str, port: int | None = None, script: Path = SDK_SERVER, **changes: Any) -> Server:
     """A server that the gateway starts by itself."""
     port = port or free_port()
     command = (sys.executable, str(script), "--port", str(port), *arguments)

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ class Upstream:
         self.connections: set[object] = set()
         self.gone = asyncio.Event()
         self.began = asyncio.Event()
-        self.handle = self.answer
+        self.handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = self.answer
 
     async def entry(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("User-Agent") == USER_AGENT:
             return web.Response(status=404)
         self.connections.add(request.transport)
-        body = await request.read()
+        body = await request.content.read()
         self.asked.append((request.method, request.raw_path, list(request.raw_headers), body))
         return await self.handle(request)
 
@@ -59,7 +59,7 @@ async def gateway(upstream: Upstream, folder: Path, exporter: Exporter) -> Async
 
 
 @asynccontextmanager
-async def before(url: str, folder: Path, exporter: Exporter, **changes: object) -> AsyncIterator[Gateway]:
+async def before(url: str, folder: Path, exporter: Exporter, **changes: Any) -> AsyncIterator[Gateway]:
     async with running(fleet(folder, exporter.url, server(url, **changes))) as gateway:
         yield gateway
 

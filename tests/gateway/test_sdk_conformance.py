@@ -49,8 +49,8 @@ async def what_a_client_sees(url: str, mode: str) -> dict[str, Any]:
     """Everything that a client can tell about a server, without ids and times."""
     progressed: list[tuple[float, float | None, str | None]] = []
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        progressed.append((done, total, message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        progressed.append((progress, total, message))
 
     async with Client(url, mode=mode, cache=None) as client:
         seen: dict[str, Any] = {
