@@ -141,7 +141,10 @@ async def _is(folder: Path, state: str) -> bool:
     return bool((await order(folder, "GET", "/-/status"))[1]["state"] == state)
 
 
-async def test_calls_in_flight_end_as_connection_and_a_restart_is_no_outage(folder: Path, exporter: Exporter) -> None:
+async def test_calls_in_flight_end_as_connection_and_a_restart_is_no_outage(
+    folder: Path, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.supervisor.DRAIN_SECONDS", 0.3)
     given = tiny()
     async with running(fleet(folder, exporter.url, given)) as gateway:
         service = gateway.services["demo"]
@@ -168,7 +171,10 @@ async def test_the_whole_group_ends(
     assert group_members(pid) == []
 
 
-async def test_workers_do_not_survive_their_leader(folder: Path, exporter: Exporter) -> None:
+async def test_workers_do_not_survive_their_leader(
+    folder: Path, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.child.STOP_SECONDS", 0.3)
     async with running(fleet(folder, exporter.url, tiny("--grandchild"))) as gateway:
         pid = await pid_of(gateway)
         os.kill(pid, 9)

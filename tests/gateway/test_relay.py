@@ -359,6 +359,20 @@ async def test_a_fast_server_waits_for_a_slow_client(gateway: Gateway, upstream:
     writer.close()
 
 
+async def test_an_offer_to_upgrade_loses_no_body(gateway: Gateway, upstream: Upstream) -> None:
+    """Java's HTTP client offers h2c with every POST."""
+    body = json.dumps(CALL).encode()
+    offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    head = b"POST /mcp HTTP/1.1\r\nHost: a\r\n" + offer + b"Content-Length: %d\r\n\r\n" % len(body)
+    received = await raw(own(gateway), head + body)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(RESULT)
+    ((_, _, headers, sent),) = upstream.asked
+    assert sent == body
+    assert not {b"upgrade", b"http2-settings"} & {name.lower() for name, _ in headers}
+    assert counted(gateway) == {("tools/call", ""): 1}
+
+
 async def test_malformed_requests_hurt_nobody(gateway: Gateway, upstream: Upstream) -> None:
     for junk in (b"\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /mcp HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
         assert b" 400 " in (await raw(own(gateway), junk)).split(b"\r\n")[0]
