@@ -13,6 +13,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
 from receiver import verify
 from receiver.actions.act import ActContext, ActResult
@@ -60,6 +61,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 0.0
+_SHORTEST_WAIT = 0.02
+
+
+class StepWithoutEffectError(MedicError):
+    """A step that the incident does not show would be chosen again for ever."""
 
 
 class Engine:
@@ -145,7 +151,10 @@ class Engine:
             step = self._next_step(incident, server, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
             intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
-        return await self._take(step, incident, server, intent)
+        pause = await self._take(step, incident, server, intent)
+        if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
+            raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
+        return pause
 
     def _next_step(self, incident: Incident, server: Server, scrape_seconds: float) -> Step:
         return next_step(
@@ -179,7 +188,7 @@ class Engine:
                 await self._append(called)
                 self._metrics.escalations.labels(reason).inc()
             case Wait(until):
-                return None if until is None else max(0.0, until - self._now())
+                return None if until is None else max(_SHORTEST_WAIT, until - self._now())
         return _AT_ONCE
 
     async def _intend(self, incident: Incident, step: Act) -> ActIntended:
