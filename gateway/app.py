@@ -49,6 +49,7 @@ class Gateway:
         self._control = Tasks("gateway-control")
         self._children = Tasks("gateway-children")
         self._guard = Guard()
+        self._runners: list[web.ServerRunner] = []
         self.services: dict[str, Service] = {}
         self.address = self._listen
         self.addresses: dict[str, Address] = {}
@@ -100,6 +101,7 @@ class Gateway:
         self._stack.push_async_callback(self._stop_children)
         session = await self._stack.enter_async_context(upstream_session())
         self._stack.push_async_callback(self._serving.stop)
+        self._stack.push_async_callback(self._stop_listening)
         await self._listen_everywhere(Relay(self.services, session, self._serving))
         self._stack.push_async_callback(self._control.stop)
         await self._open_control()
@@ -127,6 +129,10 @@ class Gateway:
         children = [service.supervisor.child for service in self.services.values()]
         await asyncio.gather(*(child.stop(_CHILD_SECONDS) for child in children if child is not None))
 
+    async def _stop_listening(self) -> None:
+        # At once, not one after the other: each may have a stream that ends only with its grace.
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+
     async def _listen_everywhere(self, relay: Relay) -> None:
         self.address = await self._serve(relay.shared(), self._listen, "gateway.listen")
         for name, service in self.services.items():
@@ -141,7 +147,7 @@ class Gateway:
     async def _serve(self, server: web.Server, listen: Address, key_path: str) -> Address:
         runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        self._runners.append(runner)
         site = web.TCPSite(runner, listen.host, listen.port)
         try:
             await site.start()

@@ -214,6 +214,19 @@ def test_a_call_that_nobody_resumes_ends_as_timeout(bench: Bench) -> None:
     assert bench.counted == {("tools/call", "echo", "timeout"): 1}
 
 
+@pytest.mark.parametrize(("comes_back", "expected"), [(False, "cancelled"), (True, "timeout")])
+def test_a_client_that_left_a_resumable_stream(bench: Bench, comes_back: bool, expected: str) -> None:
+    seen = bench.begin(call(), Mcp_Session_Id="s")
+    seen.response_head(200, CIMultiDict(SSE))
+    seen.response_chunk(b"id: 1\ndata: \n\n")
+    seen.client_left()
+    if comes_back:
+        answer(bench.begin(None, method="GET", Mcp_Session_Id="s", Last_Event_ID="1"), 200, SSE)
+    bench.now = 45.0
+    bench.vitals.tick()
+    assert bench.counted == {("tools/call", "echo", expected): 1}
+
+
 def test_a_cancelled_call_is_cancelled_by_another_exchange(bench: Bench) -> None:
     seen = bench.begin(call(7), Mcp_Session_Id="s")
     cancelling = {"method": "notifications/cancelled", "params": {"requestId": 7}}
