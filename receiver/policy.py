@@ -16,7 +16,6 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.book import Ledger
 from receiver.events import (
-    TREATMENTS,
     Closed,
     Closing,
     Denied,
@@ -92,6 +91,9 @@ class Wait:
 Step = Act | Deny | VerifyAct | Measure | Escalate | ConfirmHealth | Wait
 
 _RANK: Final = {"evidence": 0, "restart": 1, "escalate": 2}
+_UNGUARDED: Final = frozenset({"evidence"})
+"""Actions that change nothing and ask no guard. Whatever is not named here is guarded, unknown actions too."""
+
 _ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
 _WINDOW_MARGIN: Final = 0.05
 """Seconds. Windows are floored to whole seconds: one that is short by a rounding error would cost a scrape more."""
@@ -266,7 +268,7 @@ class _Case:
             if action == "escalate":
                 if any(signal.severity == Severity.CRITICAL for signal in named):
                     return self._call_people()
-            elif action not in TREATMENTS:
+            elif action in _UNGUARDED:
                 if not was_tried(self.incident, action):
                     return Act(action, _names(named))
             else:

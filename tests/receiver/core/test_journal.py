@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleet.errors import PermanentError
 from receiver.events import ActEnded, ActId, Closed, Closing, Event, IncidentId, Quarantined
 from receiver.journal.memory import MemoryJournal
 from receiver.journal.sqlite import PAGE_ROWS, SqliteJournal
@@ -74,6 +76,21 @@ def test_a_key_is_taken_once_and_a_refused_entry_leaves_no_gap(journal: Journal)
     assert following.seq == 2
     assert [journal.append(CLOSED) is None for _ in range(2)] == [False, False]
     assert len(list(journal.read())) == 4
+
+
+def test_what_could_not_be_read_again_is_not_written(journal: Journal) -> None:
+    with pytest.raises(PermanentError, match=r"Expected `float`, got `null` - at `\$\.ended_at`"):
+        journal.append(msgspec.structs.replace(ENDED, ended_at=float("nan")))
+    assert list(journal.read()) == []
+
+
+def test_an_entry_holds_what_a_later_reading_yields(journal: Journal) -> None:
+    written = journal.append(
+        msgspec.structs.replace(ENDED, findings={"signals": {"memory": float("nan")}, "log": ("a",)})
+    )
+    assert written is not None
+    assert written.event == msgspec.structs.replace(ENDED, findings={"signals": {"memory": None}, "log": ["a"]})
+    assert list(journal.read()) == [written]
 
 
 def test_entries_are_picked_by_number(journal: Journal) -> None:

@@ -82,6 +82,14 @@ def test_suggest_mode_gathers_evidence_and_refuses_the_act_once() -> None:
     assert world.story() == ["evidence", "no restart: suggest"]
 
 
+def test_an_action_that_nobody_listed_as_harmless_is_guarded() -> None:
+    ladders = {"error_ratio": ("evidence", "unheard-of")}
+    world = Simulation(servers=(a_server(mode=Mode.SUGGEST),), settings=settings(ladders=ladders))
+    world.deliver(an_alert())
+    world.run(1000)
+    assert world.story() == ["evidence", "no unheard-of: suggest"]
+
+
 def test_without_a_way_to_restart_people_are_called() -> None:
     world = ill(servers=(a_server(restart=None),), health={"codex": "ill"})
     world.run(100)
