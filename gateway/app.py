@@ -92,14 +92,17 @@ class Gateway:
         token = None if token_file is None else read_token(token_file, "exporter.telemetry_token_file")
         prepare_folder(fleet.gateway.control_dir)
         self._stack.push_async_callback(self._guard.stop)
-        self.services = {name: Service(server) for name, server in fleet.servers.items()}
+        session = upstream_session()
+        self._stack.push_async_callback(session.close)
+        self.services = {
+            name: Service(server, Liveness(session, server)) for name, server in fleet.servers.items()
+        }  # fmt: skip
         observer = self._observer(token)
         self._stack.push_async_callback(observer.stop)
         self._stack.push_async_callback(self._children.stop)
         for service in self.services.values():
             self._adopt(service)
         self._stack.push_async_callback(self._stop_children)
-        session = await self._stack.enter_async_context(upstream_session())
         self._stack.push_async_callback(self._serving.stop)
         self._stack.push_async_callback(self._stop_listening)
         await self._listen_everywhere(Relay(self.services, session, self._serving))
@@ -107,7 +110,7 @@ class Gateway:
         await self._open_control()
         for service in self.services.values():
             self._control.start_passing(f"start-{service.server.name}", _started(service))
-            self._serving.start(f"watch-{service.server.name}", service.watch(Liveness(session, service.server)))
+            self._serving.start(f"watch-{service.server.name}", service.watch())
         self._children.start("observer", observer.run())
 
     def _observer(self, token: str | None) -> Observer:

@@ -102,6 +102,12 @@ async def test_a_restart_happens_once_for_its_id(folder: Path, exporter: Exporte
         await until(lambda: exporter.latest["demo"].restarts == 1)
 
 
+async def test_the_first_call_has_its_tool_as_label(folder: Path, exporter: Exporter) -> None:
+    async with running(fleet(folder, exporter.url, tiny())) as gateway:
+        assert (await post(gateway))[0] == 200
+        assert figures(gateway) == {("pid", ""): 1}
+
+
 async def test_calls_wait_for_a_restart_and_count_as_usual(folder: Path, exporter: Exporter) -> None:
     async with running(fleet(folder, exporter.url, tiny())) as gateway:
         await pid_of(gateway)

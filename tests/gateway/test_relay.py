@@ -380,3 +380,19 @@ async def test_malformed_requests_hurt_nobody(gateway: Gateway, upstream: Upstre
     assert (await post(gateway))[0] == 200
     assert counted(gateway) == {("tools/call", ""): 1}
     assert upstream.asked
+
+
+async def test_an_open_stream_ends_with_the_gateway(upstream: Upstream, folder: Path, exporter: Exporter) -> None:
+    upstream.handle = lambda request: _slow_events(upstream, asyncio.Event(), request)
+    async with listening(upstream.entry) as url, before(f"{url}/mcp", folder, exporter) as gateway:
+        reader, writer = await asyncio.open_connection(own(gateway).host, own(gateway).port)
+        writer.write(b"GET /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: s\r\n\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b": ping")
+        assert gateway.services["demo"].vitals.sessions.active == 1
+        await gateway.stop()
+        async with asyncio.timeout(10):
+            await upstream.gone.wait()
+            await reader.read()
+        writer.close()
+        assert counted(gateway) == {}, "a stream is session time, never an operation"
