@@ -17,8 +17,8 @@ from receiver.journal.store import JournalCorrupt, JournalUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.events import Event
     from receiver.book import Book
+    from receiver.events import Event
     from receiver.journal.store import Journal
 
 log = logging.getLogger(__name__)

@@ -276,7 +276,7 @@ class Engine:
         self, incident: Incident, server: Server, act: ActRecord | None, since: float
     ) -> float | None:
         judged = await self._judgements(incident, server, act, since)
-        fires = await verify.alert_fires(self._prometheus, server.name)
+        fires = await verify.alert_fires(self._prometheus, incident)
         found = confirmed(incident, judged, fires, self._settings.fleet.receiver.limits, self._now())
         if found is None:
             return max(1.0, await self._prometheus.scrape_seconds(server.name))

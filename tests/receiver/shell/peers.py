@@ -17,6 +17,7 @@ from aiohttp import web
 
 from fleet.signals import SIGNALS, SignalName, server_matcher
 
+_SIGNALS = re.compile(r'signal=~"([^"]*)"')
 _RANGE = re.compile(r"\[[^\]]+\]")
 
 
@@ -36,7 +37,8 @@ class Vitals:
     )
     evidence: float | None = 1000.0
     only_refusals: bool = False
-    firing: set[str] = field(default_factory=set)
+    firing: dict[str, str] = field(default_factory=dict)
+    """Alert name to signal."""
 
 
 @dataclass
@@ -65,8 +67,10 @@ class PrometheusPeer:
             if f'server="{server}"' not in query:
                 continue
             if query.startswith("ALERTS{"):
-                found = [{"metric": {"alertname": name}, "value": [now, "1"]} for name in sorted(vitals.firing)]
-                return "vector", found
+                asked = _SIGNALS.search(query)
+                assert asked is not None
+                named = [name for name, signal in vitals.firing.items() if signal in asked[1].split("|")]
+                return "vector", [{"metric": {"alertname": name}, "value": [now, "1"]} for name in named]
             if query.startswith(f'mcp_server_up{{server="{server}"}}['):
                 times = [now - step * self.scrape_seconds for step in range(20, 0, -1)]
                 return "matrix", [{"metric": {}, "values": [[at, "1"] for at in times]}]

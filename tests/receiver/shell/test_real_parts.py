@@ -16,11 +16,12 @@ from aiohttp import web
 
 from fleet.inventory import Address, ServerName
 from fleet.lifecycle.outcome import Outcome
-from fleet.signals import BY_NAME, SignalName
+from fleet.signals import BY_NAME, Severity, SignalName
 from receiver import verify
 from receiver.actions.act import ActContext
 from receiver.actions.table import ACTIONS
-from receiver.events import ActId
+from receiver.events import ActId, IncidentId
+from receiver.incident import Incident, SignalState
 from receiver.prometheus import Prometheus
 from stack import tools
 from stack.ports import free_ports
@@ -31,6 +32,7 @@ from tests.receiver.shell.world import TOKEN, World, until, until_true
 
 READY = 30.0
 ERRORS = SignalName.ERROR_RATIO
+DOWN = {SignalName.DOWN: SignalState(SignalName.DOWN, Severity.CRITICAL, {}, 0.0, 0.0, 0.0)}
 _CALL = 'server="{server}",mcp_method_name="tools/call"'
 
 
@@ -130,11 +132,14 @@ async def test_every_question_to_a_real_prometheus_has_the_right_answer(
     refusing = await verify.measure(prometheus, BY_NAME[ERRORS], "beta", 5.0, time.time())
     assert (refusing.value, refusing.only_refusals) == (None, True)
 
-    async def beta_fires() -> bool | None:
-        return await verify.alert_fires(prometheus, "beta")
+    async def beta_fires() -> list[str]:
+        return await prometheus.firing_alerts("beta", SignalName)
 
-    await until(beta_fires)
-    assert await verify.alert_fires(prometheus, "alpha") is False  # the watchdog speaks of no signal
+    assert await until(beta_fires) == ["McpServerDown"]
+    assert await prometheus.firing_alerts("alpha", SignalName) == []  # the watchdog speaks of no signal
+    incident = Incident(id=IncidentId("beta-1"), number=1, server="beta", opened_at=0.0, signals=DOWN)
+    assert await verify.alert_fires(prometheus, incident) is True
+    assert await verify.alert_fires(prometheus, replace(incident, server="alpha")) is False
 
     server = world.settings().fleet.servers[ServerName("alpha")]
     context = ActContext(server, ActId("act-1"), world.folder / "control", prometheus)
@@ -144,7 +149,7 @@ async def test_every_question_to_a_real_prometheus_has_the_right_answer(
     assert evidence.findings["signals"]["down"] == 1.0
 
     await program.stop()
-    assert await verify.alert_fires(prometheus, "beta") is None
+    assert await verify.alert_fires(prometheus, incident) is None
     gone = await verify.measure(prometheus, BY_NAME[ERRORS], "alpha", 5.0, time.time())
     assert gone.value is None
     assert f"Prometheus at {address.url} cannot be reached" in gone.error

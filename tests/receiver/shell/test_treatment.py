@@ -124,7 +124,9 @@ async def test_without_traffic_nothing_is_called_healed(world: World, start: Sta
 
 async def test_an_alert_that_prometheus_still_has_keeps_the_incident_open(world: World, start: Start) -> None:
     world.fall_ill("alpha", ERRORS)
-    world.gateways["alpha"].cured.append(lambda: world.prometheus.vitals["alpha"].firing.add("McpErrorRatioHigh"))
+    world.gateways["alpha"].cured.append(
+        lambda: world.prometheus.vitals["alpha"].firing.update({"McpErrorRatioHigh": ERRORS})
+    )
     async with start() as client:
         await client.post(webhook(alert("alpha", ERRORS)))
         await client.until_state("observing")
@@ -138,6 +140,17 @@ async def test_an_alert_that_prometheus_still_has_keeps_the_incident_open(world:
         (incident,) = await client.incidents()
         assert incident["closed_at"] is None
         world.prometheus.vitals["alpha"].firing.clear()
+        assert (await client.until_state("closed"))["closed_reason"] == "healed"
+
+
+async def test_an_alert_of_another_signal_that_a_person_silenced_keeps_nothing_open(world: World, start: Start) -> None:
+    world.fall_ill("alpha", ERRORS)
+    silenced = {"McpMemoryHigh": SignalName.MEMORY}
+    world.gateways["alpha"].cured.append(lambda: world.prometheus.vitals["alpha"].firing.update(silenced))
+    async with start() as client:
+        await client.post(webhook(alert("alpha", ERRORS)))
+        await client.until_state("observing")
+        await resolve(client, "alpha", ERRORS)
         assert (await client.until_state("closed"))["closed_reason"] == "healed"
 
 

@@ -100,7 +100,7 @@ class World:
         for signal in signals:
             self.alertmanager.activate(server, f"Mcp_{signal}", signal, severity)
             vitals.values[signal] = 0.0 if signal in {SignalName.DOWN, SignalName.CACHE_HIT_RATIO} else 1e9
-            vitals.firing.add(signal)
+            vitals.firing[f"Mcp_{signal}"] = signal
         self.gateways[server].cured.append(lambda: self.recover(server))
 
     def recover(self, server: str) -> None:
