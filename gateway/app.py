@@ -49,6 +49,7 @@ class Gateway:
         self._control = Tasks("gateway-control")
         self._children = Tasks("gateway-children")
         self._guard = Guard()
+        self._runners: list[web.ServerRunner] = []
         self.services: dict[str, Service] = {}
         self.address = self._listen
         self.addresses: dict[str, Address] = {}
@@ -91,21 +92,25 @@ class Gateway:
         token = None if token_file is None else read_token(token_file, "exporter.telemetry_token_file")
         prepare_folder(fleet.gateway.control_dir)
         self._stack.push_async_callback(self._guard.stop)
-        self.services = {name: Service(server) for name, server in fleet.servers.items()}
+        session = upstream_session()
+        self._stack.push_async_callback(session.close)
+        self.services = {
+            name: Service(server, Liveness(session, server)) for name, server in fleet.servers.items()
+        }  # fmt: skip
         observer = self._observer(token)
         self._stack.push_async_callback(observer.stop)
         self._stack.push_async_callback(self._children.stop)
         for service in self.services.values():
             self._adopt(service)
         self._stack.push_async_callback(self._stop_children)
-        session = await self._stack.enter_async_context(upstream_session())
         self._stack.push_async_callback(self._serving.stop)
+        self._stack.push_async_callback(self._stop_listening)
         await self._listen_everywhere(Relay(self.services, session, self._serving))
         self._stack.push_async_callback(self._control.stop)
         await self._open_control()
         for service in self.services.values():
             self._control.start_passing(f"start-{service.server.name}", _started(service))
-            self._serving.start(f"watch-{service.server.name}", service.watch(Liveness(session, service.server)))
+            self._serving.start(f"watch-{service.server.name}", service.watch())
         self._children.start("observer", observer.run())
 
     def _observer(self, token: str | None) -> Observer:
@@ -127,6 +132,10 @@ class Gateway:
         children = [service.supervisor.child for service in self.services.values()]
         await asyncio.gather(*(child.stop(_CHILD_SECONDS) for child in children if child is not None))
 
+    async def _stop_listening(self) -> None:
+        # At once, not one after the other: each may have a stream that ends only with its grace.
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+
     async def _listen_everywhere(self, relay: Relay) -> None:
         self.address = await self._serve(relay.shared(), self._listen, "gateway.listen")
         for name, service in self.services.items():
@@ -141,7 +150,7 @@ class Gateway:
     async def _serve(self, server: web.Server, listen: Address, key_path: str) -> Address:
         runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        self._runners.append(runner)
         site = web.TCPSite(runner, listen.host, listen.port)
         try:
             await site.start()

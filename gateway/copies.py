@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Final, Protocol
 
@@ -14,20 +15,30 @@ LIST_BYTES: Final = 2 * 1024 * 1024
 TAIL_BYTES: Final = 4 * 1024
 """Of a larger one its first HEAD_BYTES and its last TAIL_BYTES are kept."""
 
+_MARK: Final = re.compile(rb'[{,]\s*"isError"\s*:\s*(true|false)')
+_MARK_BYTES: Final = 64
+"""Overlap of two chunks, so that a mark cut in two is still found."""
+
 _INFLATE_STEP: Final = 64 * 1024
 MAX_INFLATED_BYTES: Final = 256 * 1024 * 1024
 """Decoding stops there: a compressed bomb costs the measuring, never the traffic."""
 
 
 class Clip:
-    """The beginning and the end of a byte stream, in bounded memory."""
+    """The beginning and the end of a byte stream, in bounded memory.
 
-    __slots__ = ("_bound", "_head", "_tail", "total")
+    ``marks`` are the values (``true``, ``false``) of every ``isError`` member beyond the head, at whatever depth: the
+    official SDK writes it between two copies of a large result. Inside a JSON string its quotes would be escaped.
+    """
+
+    __slots__ = ("_bound", "_edge", "_head", "_tail", "marks", "total")
 
     def __init__(self, bound: int = HEAD_BYTES) -> None:
         self._bound = bound
         self._head = bytearray()
         self._tail = bytearray()
+        self._edge = b""
+        self.marks: set[bytes] = set()
         self.total = 0
 
     def add(self, chunk: bytes | memoryview) -> None:
@@ -37,6 +48,7 @@ class Clip:
         if room > 0:
             self._head += chunk[:room]
         if len(chunk) > room:
+            self._look_for_marks(bytes(chunk[room:]))
             self._tail += chunk[max(room, len(chunk) - TAIL_BYTES, 0) :]
             if len(self._tail) > 4 * TAIL_BYTES:
                 del self._tail[:-TAIL_BYTES]
@@ -51,9 +63,16 @@ class Clip:
     def add_clip(self, other: Clip) -> None:
         """Append another stream that may itself be clipped."""
         self.add(other.head)
+        self.marks |= other.marks
         if not other.whole:
             self.add_gap(other.total - len(other.head) - len(other.tail))
             self.add(other.tail)
+
+    def _look_for_marks(self, beyond: bytes) -> None:
+        seen = (self._edge or bytes(self._head[-_MARK_BYTES:])) + beyond
+        if b'"isError"' in seen:
+            self.marks.update(mark.group(1) for mark in _MARK.finditer(seen))
+        self._edge = seen[-_MARK_BYTES:]
 
     @property
     def whole(self) -> bool:

@@ -50,9 +50,15 @@ class Guard:
 
     async def _spawn(self) -> None:
         # A session of its own: Ctrl-C reaches the foreground group, and the guardian must outlive that.
-        self._guardian = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(_SCRIPT), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
-        )
+        command = (sys.executable, "-I", "-S", str(_SCRIPT))
+        try:
+            self._guardian = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            self._guardian = None
+            log.warning("no guardian process: a killed gateway would leave its children", extra={"error": str(error)})
+            return
         await self._say("".join(f"+{group}\n" for group in self._groups))
 
     async def _say(self, lines: str) -> None:

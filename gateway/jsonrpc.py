@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -234,8 +235,10 @@ _MEMBER: Final = re.compile(
 _DEPTH: Final = {"method": 1, "id": 1, "result": 1, "error": 1, "name": 2, "isError": 2, "code": 2}
 
 
-def peek_clipped(head: bytes, tail: bytes) -> Peek:
+def peek_clipped(head: bytes, tail: bytes, marks: Collection[bytes] = ()) -> Peek:
     """Read a single message of which only the first and the last bytes were kept.
+
+    ``marks`` are the values of ``isError`` members in between, at unknown depth: they count when they agree.
 
     What can be told is told, with ``legible`` False when the deciding member lay in between. A batch that large is
     one unreadable item.
@@ -247,7 +250,7 @@ def peek_clipped(head: bytes, tail: bytes) -> Peek:
     if method is not None:
         return Peek((_clipped_request(members, method),))
     if "result" in members or "error" in members:
-        return Peek((_clipped_response(members),))
+        return Peek((_clipped_response(members, marks),))
     return Peek(unreadable=1)
 
 
@@ -264,7 +267,7 @@ def _clipped_request(members: dict[str, bytes], method: str) -> Message:
     )
 
 
-def _clipped_response(members: dict[str, bytes]) -> Message:
+def _clipped_response(members: dict[str, bytes], marks: Collection[bytes]) -> Message:
     identity = canonical(members["id"]) if "id" in members else b""
     if "error" in members:
         code = _integer(_raw(members.get("code")))
@@ -275,6 +278,8 @@ def _clipped_response(members: dict[str, bytes]) -> Message:
             legible=code is not None and bool(identity),
         )
     known = members.get("isError")
+    if known is None and len(marks) == 1:
+        (known,) = marks
     return Message(Kind.RESPONSE, id=identity, is_error=known == b"true", legible=known is not None and bool(identity))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
-from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, Exchange, of_status
+from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
 from gateway.sessions import Key, legacy_key, modern_key
 from gateway.sse import Splitter
@@ -133,6 +133,8 @@ class Observation:
                 self._vitals.cancel(self._session, message.cancels)
         if self._session is not None and self._vitals.sessions.knows(self._session):
             self._enter(self._session)
+        if self._session is not None and self._method == "GET" and "Last-Event-ID" in self._headers:
+            self._vitals.resumed(self._session)
 
     def _request_messages(self) -> tuple[Message, ...]:
         body, self._request = self._request, None
@@ -201,7 +203,7 @@ class Observation:
         if not legible and self._exchange.outstanding:
             self._vitals.ledger.unreadable += 1
         if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange)
+            self._vitals.set_adrift(self._session, self._exchange, TIMEOUT)
         else:
             self._end_with(self._error_of_no_answer(legible))
         self._finish()
@@ -252,7 +254,7 @@ class Observation:
 
     def _on_client_left(self) -> None:
         if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange)
+            self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
         else:
             self._end_with(self._exchange.left(self._vitals.clock()))
         self._finish()
@@ -298,4 +300,4 @@ class Observation:
 
 
 def _peek(body: Clip) -> Peek:
-    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail)
+    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail, body.marks)

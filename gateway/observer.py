@@ -61,10 +61,12 @@ class Observer:
             await asyncio.sleep(max(0.05, due - loop.time()))
 
     async def stop(self) -> None:
-        """The last push of every server, marked final."""
-        for subject in self._subjects:
-            subject.vitals.tick()
-            await self._push(subject, [], FINAL_SECONDS, final=True)
+        """The last push of every server, marked final, within FINAL_SECONDS in all."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINAL_SECONDS):
+                for subject in self._subjects:
+                    subject.vitals.tick()
+                    await self._push(subject, [], FINAL_SECONDS, final=True)
         await self._link.close()
 
     async def _push(self, subject: Subject, processes: Sequence[Process], within: float, *, final: bool) -> None:

@@ -144,7 +144,7 @@ class Passage:
             body = await self._body()
         except (aiohttp.ClientError, web.RequestPayloadError, ConnectionError) as error:
             raise _ClientGoneError from error
-        headers = CIMultiDict(end_to_end(self._request.raw_headers, also=frozenset({b"expect"})))
+        headers = _one_spelling(end_to_end(self._request.raw_headers, also=frozenset({b"expect"})))
         try:
             upstream = await self._session.request(
                 self._request.method, self._url, headers=headers, data=body, allow_redirects=False
@@ -195,8 +195,10 @@ class Passage:
         await self._to_client(response.prepare, self._request)
         try:
             while chunk := await upstream.content.readany():
-                self._seen.response_chunk(chunk)
-                await self._to_client(response.write, chunk)
+                try:
+                    await self._to_client(response.write, chunk)
+                finally:
+                    self._seen.response_chunk(chunk)
         except _UPSTREAM_ERRORS as error:
             self._seen.failed(f"{self._server.url} broke off its answer: {str(error) or type(error).__name__}")
             self._abort_client()
@@ -251,6 +253,12 @@ def _listener(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
     )
+
+
+def _one_spelling(headers: list[tuple[str, str]]) -> CIMultiDict[str]:
+    """A header that comes twice in two spellings gets the first: aiohttp would take the second for a replacement."""
+    spelling: dict[str, str] = {}
+    return CIMultiDict((spelling.setdefault(name.lower(), name), value) for name, value in headers)
 
 
 async def _refuse(service: Service, request: web.BaseRequest) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Final
@@ -17,6 +18,7 @@ from gateway.vitals import Vitals
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS: Final = 1.0
+GREETING_SECONDS: Final = 2.0
 LISTING_ATTEMPTS: Final = 3
 """How often the tools are asked for after the server became reachable; a server that wants credentials never tells."""
 
@@ -24,8 +26,9 @@ LISTING_ATTEMPTS: Final = 3
 class Service:
     """What the relay, the control socket and the observer share about one server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, liveness: Liveness) -> None:
         self.server = server
+        self._liveness = liveness
         tuning = server.tuning
         limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
@@ -34,18 +37,18 @@ class Service:
         self._wake = asyncio.Event()
         self._listings_left = LISTING_ATTEMPTS
         self.vitals.on_transport_failure = self._wake.set
-        self.supervisor.on_ready = self._became_reachable
+        self.supervisor.before_open = self._greet
 
-    async def watch(self, liveness: Liveness) -> None:
+    async def watch(self) -> None:
         """For ever: find out whether a silent server is back, and which tools a reachable one names."""
         if self.supervisor.state is State.EXTERNAL:
-            await self._check(liveness)
+            await self._check()
         while True:
             if self._may_be_asked():
                 if not self.vitals.standing.up.value:
-                    await self._check(liveness)
+                    await self._check()
                 elif self._listings_left > 0:
-                    await self._list_tools(liveness)
+                    await self._list_tools()
             try:
                 async with asyncio.timeout(RECHECK_SECONDS):
                     await self._wake.wait()
@@ -60,16 +63,24 @@ class Service:
         self._listings_left = LISTING_ATTEMPTS
         self._wake.set()
 
-    async def _check(self, liveness: Liveness) -> None:
-        if await liveness.answers():
+    async def _greet(self) -> None:
+        """Before calls reach a child: learn its tools, or its first calls would count as those of ``other``."""
+        self._became_reachable()
+        if len(self.vitals.tools) == 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GREETING_SECONDS):
+                    await self._list_tools()
+
+    async def _check(self) -> None:
+        if await self._liveness.answers():
             self.vitals.standing.answered()
             self._became_reachable()
         elif self._may_be_asked():
             self.vitals.standing.transport_failed(f"{self.server.url} does not answer")
 
-    async def _list_tools(self, liveness: Liveness) -> None:
+    async def _list_tools(self) -> None:
         self._listings_left -= 1
-        names = await liveness.tool_names()
+        names = await self._liveness.tool_names()
         if names is not None:
             self._listings_left = 0
             self.vitals.tools.learn(names)

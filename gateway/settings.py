@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _address(text: str) -> Address | None:
-    port = text.rpartition(":")[2]
+    _, colon, port = text.rpartition(":")
     host = host_of(text)
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port[:6]) > 65535:
         return None
     return Address(host, int(port))

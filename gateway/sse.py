@@ -74,6 +74,7 @@ class Splitter:
         skip = len(b"data: ") if line.head.startswith(b"data: ") else len(b"data:")
         value = Clip(self._bound)
         value.add(line.head[skip:])
+        value.marks |= line.marks
         if not line.whole:
             value.add_gap(line.total - len(line.head) - len(line.tail))
             value.add(line.tail)

@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class Supervisor:
         self._restarts: OrderedDict[str, Restart] = OrderedDict()
         self._ended: dict[str, asyncio.Event] = {}
         self._acting = asyncio.Lock()
-        self.on_ready: Callable[[], None] = lambda: None
+        self.before_open: Callable[[], Awaitable[None]] = _nothing
         self.child: Child | None = None
         self.state = State.EXTERNAL
 
@@ -178,8 +178,9 @@ class Supervisor:
             raise
         self.state = State.READY
         self._vitals.standing.process_ready()
-        self._gate.open()
-        self.on_ready()
+        await self.before_open()
+        if self.state is State.READY:  # else it ended meanwhile, and calls wait for the next act
+            self._gate.open()
 
     async def _drain(self, seconds: float) -> None:
         """Let calls under way end; streams have no end and are not waited for."""
@@ -201,3 +202,7 @@ class Supervisor:
                 f"server {self._name!r} is not the gateway's child; give it a command and restart: {{via: gateway}}"
             )
         return self.child
+
+
+async def _nothing() -> None:
+    """What is to be done before calls pass, when nothing is."""

@@ -28,6 +28,13 @@ class Source:
     started_at: float
 
 
+@dataclass(slots=True)
+class _Adrift:
+    key: Key
+    exchange: Exchange
+    ends_as: str
+
+
 class Vitals:
     """The mutable figures of one server. Observations write them, the observer reads them."""
 
@@ -42,7 +49,7 @@ class Vitals:
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
-        self._adrift: dict[int, tuple[Key, Exchange]] = {}
+        self._adrift: dict[int, _Adrift] = {}
 
     def begin(self, key: Key | None, exchange: Exchange) -> None:
         """The exchange's requests are known and on their way."""
@@ -64,26 +71,36 @@ class Vitals:
                 operation.seconds,
             )
 
-    def set_adrift(self, key: Key, exchange: Exchange) -> None:
-        """The answer will come on another stream of the same session, if the client resumes it."""
+    def set_adrift(self, key: Key, exchange: Exchange, unless_resumed: str) -> None:
+        """The answer will come on another stream of the same session, if the client resumes it.
+
+        ``unless_resumed`` is the error type of a call that nobody came back for.
+        """
         while len(self._adrift) >= MAX_ADRIFT:
             self._give_up(next(iter(self._adrift)))
-        self._adrift[id(exchange)] = (key, exchange)
+        self._adrift[id(exchange)] = _Adrift(key, exchange, unless_resumed)
+
+    def resumed(self, key: Key) -> None:
+        """The client of this session came back: from now on it is the server that keeps it waiting."""
+        for adrift in self._adrift.values():
+            if adrift.key == key:
+                adrift.ends_as = TIMEOUT
 
     def answer_adrift(self, key: Key, message: Message) -> None:
         """An answer on a resumed stream."""
-        for identity, (owner, exchange) in list(self._adrift.items()):
-            if owner == key and exchange.asked(message.id) is not None:
-                operation = exchange.answer(message, self.clock())
+        for identity, adrift in list(self._adrift.items()):
+            if adrift.key == key and adrift.exchange.asked(message.id) is not None:
+                operation = adrift.exchange.answer(message, self.clock())
                 if operation is not None:
                     self.count([operation])
-                if not exchange.outstanding:
+                if not adrift.exchange.outstanding:
                     del self._adrift[identity]
                 return
 
     def cancel(self, key: Key | None, request: bytes) -> None:
         """A client of this session took a request back."""
-        for owner, exchange in (*self._exchanges.values(), *self._adrift.values()):
+        adrift = ((each.key, each.exchange) for each in self._adrift.values())
+        for owner, exchange in (*self._exchanges.values(), *adrift):
             if owner == key and exchange.cancel(request):
                 return
 
@@ -98,8 +115,8 @@ class Vitals:
         self.sessions.expire(now)
         late = sum(exchange.newly_overdue(now) for _, exchange in self._exchanges.values())
         self.ledger.would_refuse(Refused.TIMEOUTS, late)
-        for identity, (_, exchange) in list(self._adrift.items()):
-            if now >= exchange.deadline():
+        for identity, adrift in list(self._adrift.items()):
+            if now >= adrift.exchange.deadline():
                 self._give_up(identity)
 
     def server_replaced(self) -> None:
@@ -128,5 +145,5 @@ class Vitals:
         )
 
     def _give_up(self, identity: int) -> None:
-        _, exchange = self._adrift.pop(identity)
-        self.count(exchange.end(TIMEOUT, self.clock()))
+        adrift = self._adrift.pop(identity)
+        self.count(adrift.exchange.end(adrift.ends_as, self.clock()))

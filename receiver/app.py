@@ -85,7 +85,6 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     tasks = Tasks("receiver")
     stack.push_async_callback(tasks.stop, _TASKS_SECONDS)
     engine = Engine(settings, chronicle, Prometheus(session, fleet.prometheus_url, now), metrics, now)
-    engine.start(tasks)
     stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
     reconciler = Reconciler(
         session,
@@ -95,6 +94,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         servers=fleet.servers,
         every_seconds=timing.reconcile_seconds,
     )
+    engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
     door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
     pages = Web(door, chronicle, metrics, fleet.servers, reconciler.soon)

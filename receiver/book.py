@@ -142,7 +142,7 @@ class Book:
                 id=IncidentId(f"{server}-{entry.seq}"), number=entry.seq, server=server, opened_at=entry.at
             )
             signals = _joined(incident.signals, alerts, entry.at)
-            if signals != incident.signals:
+            if signals is not incident.signals:
                 self._keep(entry, replace(incident, signals=signals))
                 touched.append(server)
         return tuple(touched)
@@ -187,26 +187,29 @@ def _joined(
     """The signals after one delivery; the same mapping when nothing changed."""
     firing: dict[SignalName, dict[str, Alert]] = {}
     begun: set[SignalName] = set()
+    ended: set[SignalName] = set()
     for alert in alerts:
-        name = SignalName(alert.signal)
+        name, key = SignalName(alert.signal), identity(alert)
         known = signals.get(name)
         current = firing.setdefault(name, dict(known.firing) if known else {})
-        if not alert.firing:
-            current.pop(identity(alert), None)
-        elif identity(alert) not in current:
-            current[identity(alert)] = alert
+        if alert.firing and key not in current:
+            current[key] = alert
             begun.add(name)
-    changed = dict(signals)
-    for name, current in firing.items():
-        known = signals.get(name)
-        if known is not None and current != known.firing:
+        elif not alert.firing and current.pop(key, None) is not None:
+            ended.add(name)
+    changed: dict[SignalName, SignalState] = {}
+    for name in begun | ended:
+        known, current = signals.get(name), firing[name]
+        if known is not None:
             fired_at = at if name in begun else known.fired_at
             changed[name] = replace(known, firing=current, fired_at=fired_at, last_change_at=at)
-        elif known is None and current:
+        elif current:
             critical = any(alert.severity == Severity.CRITICAL for alert in current.values())
             opened_with = Severity.CRITICAL if critical else Severity.WARNING
             changed[name] = SignalState(name, opened_with, current, at, at, at)
-    return dict(sorted(changed.items(), key=lambda item: _ORDER[item[0]])) if changed != signals else signals
+    if not changed:
+        return signals
+    return dict(sorted((*signals.items(), *changed.items()), key=lambda item: _ORDER[item[0]]))
 
 
 def _changed(incident: Incident, at: float, event: Event) -> Incident | None:

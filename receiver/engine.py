@@ -13,6 +13,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
 from receiver import verify
 from receiver.actions.act import ActContext, ActResult
@@ -60,6 +61,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 0.0
+_SHORTEST_WAIT = 0.02
+
+
+class StepWithoutEffectError(MedicError):
+    """A step that the incident does not show would be chosen again for ever."""
 
 
 class Engine:
@@ -86,11 +92,14 @@ class Engine:
         self._none_acting.set()
         self._stopping = False
 
-    def start(self, tasks: Tasks) -> None:
-        """Start a worker for each server; an act that a crash cut off is verified first."""
+    def start(self, tasks: Tasks, after: asyncio.Event) -> None:
+        """Start a worker for each server; none takes a step before ``after`` is set.
+
+        ``after`` is the first reading of Alertmanager: what the journal believed before a stop may have ended since.
+        """
         self._chronicle.subscribe(self._wake)
         for server in self._servers.values():
-            tasks.start(f"treat-{server.name}", self._work(server))
+            tasks.start(f"treat-{server.name}", self._work(server, after))
 
     async def finish_acts(self, within: float) -> None:
         """Begin no further act and wait at most ``within`` seconds for those under way.
@@ -109,7 +118,8 @@ class Engine:
             if name in self._wakes:
                 self._wakes[name].set()
 
-    async def _work(self, server: Server) -> None:
+    async def _work(self, server: Server, after: asyncio.Event) -> None:
+        await after.wait()
         timing, wake = self._settings.timing, self._wakes[server.name]
         backoff = timing.retry_seconds
         while True:
@@ -141,7 +151,10 @@ class Engine:
             step = self._next_step(incident, server, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
             intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
-        return await self._take(step, incident, server, intent)
+        pause = await self._take(step, incident, server, intent)
+        if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
+            raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
+        return pause
 
     def _next_step(self, incident: Incident, server: Server, scrape_seconds: float) -> Step:
         return next_step(
@@ -175,7 +188,7 @@ class Engine:
                 await self._append(called)
                 self._metrics.escalations.labels(reason).inc()
             case Wait(until):
-                return None if until is None else max(0.0, until - self._now())
+                return None if until is None else max(_SHORTEST_WAIT, until - self._now())
         return _AT_ONCE
 
     async def _intend(self, incident: Incident, step: Act) -> ActIntended:
@@ -263,7 +276,7 @@ class Engine:
         self, incident: Incident, server: Server, act: ActRecord | None, since: float
     ) -> float | None:
         judged = await self._judgements(incident, server, act, since)
-        fires = await verify.alert_fires(self._prometheus, server.name)
+        fires = await verify.alert_fires(self._prometheus, incident)
         found = confirmed(incident, judged, fires, self._settings.fleet.receiver.limits, self._now())
         if found is None:
             return max(1.0, await self._prometheus.scrape_seconds(server.name))

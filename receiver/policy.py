@@ -13,10 +13,9 @@ from typing import Final
 
 from fleet.inventory import Ladder, Limits, ReceiverSettings, Server
 from fleet.lifecycle.outcome import Outcome
-from fleet.signals import BY_NAME, Severity, SignalName
+from fleet.signals import Severity, SignalName
 from receiver.book import Ledger
 from receiver.events import (
-    TREATMENTS,
     Closed,
     Closing,
     Denied,
@@ -92,6 +91,9 @@ class Wait:
 Step = Act | Deny | VerifyAct | Measure | Escalate | ConfirmHealth | Wait
 
 _RANK: Final = {"evidence": 0, "restart": 1, "escalate": 2}
+_UNGUARDED: Final = frozenset({"evidence"})
+"""Actions that change nothing and ask no guard. Whatever is not named here is guarded, unknown actions too."""
+
 _ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
 _WINDOW_MARGIN: Final = 0.05
 """Seconds. Windows are floored to whole seconds: one that is short by a rounding error would cost a scrape more."""
@@ -267,7 +269,7 @@ class _Case:
             if action == "escalate":
                 if any(signal.severity == Severity.CRITICAL for signal in named):
                     return self._call_people()
-            elif action not in TREATMENTS:
+            elif action in _UNGUARDED:
                 if not was_tried(self.incident, action):
                     return Act(action, _names(named))
             else:
@@ -304,18 +306,19 @@ class _Case:
         return Escalate(EscalationReason.LADDER_EXHAUSTED, "the ladder has no other rung that may be tried")
 
     def _asking(self) -> tuple[SignalState, ...]:
-        """The signals that want a rung: they fire, no treatment distorts them, and none was measured to heal them."""
-        treated = {act.action for act in self.incident.acts if act.is_treatment and act.outcome != Outcome.NOT_DONE}
-        act = self.incident.observed
-        found = [
-            signal
-            for signal in self.incident.firing
-            if not BY_NAME[signal.name].distorted_by & treated and (act is None or act.judged.get(signal.name) in _ILL)
-        ]
+        """The signals that want a rung: they fire, and after a treatment they were measured to be still ill.
+
+        A signal that the treatment distorts is never measured ill, so it asks for nothing until it is undone.
+        """
+        act, firing = self.incident.observed, self.incident.firing
         # A cold or emptied cache is the companion of every other illness; it is looked at when it is alone.
-        alone = [signal for signal in found if signal.name != SignalName.CACHE_HIT_RATIO]
-        others_fire = any(signal.name != SignalName.CACHE_HIT_RATIO for signal in self.incident.firing)
-        return tuple(alone if others_fire else found)
+        alone = all(signal.name == SignalName.CACHE_HIT_RATIO for signal in firing)
+        return tuple(
+            signal
+            for signal in firing
+            if (alone or signal.name != SignalName.CACHE_HIT_RATIO)
+            and (act is None or act.judged.get(signal.name) in _ILL)
+        )
 
     def _ladder(self, signal: SignalState) -> Ladder:
         return self.settings.ladders.get(signal.name, ())

@@ -18,7 +18,9 @@ import msgspec
 from fleet.errors import PermanentError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from fleet.signals import SignalName
 
 QUERY_SECONDS: Final = 5.0
 """Longest wait for one answer; an instant query over minutes of one server takes milliseconds."""
@@ -74,14 +76,15 @@ class Prometheus:
             return None
         return samples[0].value
 
-    async def firing_alerts(self, server: str) -> list[str]:
-        """The names of the firing alerts that speak of ``server`` (a configured name) and of a signal.
+    async def firing_alerts(self, server: str, signals: Iterable[SignalName]) -> list[str]:
+        """The names of the firing alerts that speak of ``server`` (a configured name) and one of ``signals``.
 
         Raises:
             UnreachableError, PermanentError: as ``vector``.
         """
-        query = f'ALERTS{{alertstate="firing",signal!="",severity=~"warning|critical",server="{server}"}}'
-        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
+        named = "|".join(signals)
+        labels = f'alertstate="firing",severity=~"warning|critical",signal=~"{named}",server="{server}"'
+        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(f"ALERTS{{{labels}}}")})
 
     async def scrape_seconds(self, server: str) -> float:
         """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.

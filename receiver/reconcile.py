@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from receiver.chronicle import Chronicle
-    from receiver.events import Alert
+    from receiver.events import Alert, Entry
     from receiver.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,10 @@ class Reconciler:
         self._every_seconds = every_seconds
         self._asked = asyncio.Event()
         self._reachable = True
+        self._touched: set[str] = set()
+        self.first_reading = asyncio.Event()
+        """Set when Alertmanager was asked for the first time, whether it answered or not."""
+        chronicle.subscribe(self._note)
 
     def soon(self) -> None:
         """Reconcile now instead of when the minute is over."""
@@ -65,12 +69,14 @@ class Reconciler:
         while True:
             self._asked.clear()
             self._metrics.reconciles.labels(await self.once()).inc()
+            self.first_reading.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every_seconds):
                     await self._asked.wait()
 
     async def once(self) -> ReconcileResult:
         """Read Alertmanager once; what differs is written as one delivery, so a crash loses nothing of it."""
+        self._touched.clear()
         try:
             active = await self._active()
         except MedicError as error:
@@ -82,6 +88,8 @@ class Reconciler:
             log.info("Alertmanager can be read again", extra={"url": self._url})
             self._reachable = True
         found = differences(self._chronicle.book.firing_alerts(), active, self._servers)
+        # A webhook that came in while the answer was under way is newer than the answer: the next minute compares it.
+        found = [alert for alert in found if alert.server not in self._touched]
         if not found:
             return ReconcileResult.UNCHANGED
         try:
@@ -90,6 +98,10 @@ class Reconciler:
             return ReconcileResult.FAILED
         log.info("Alertmanager knows other alerts than the journal did", extra={"alerts": len(found)})
         return ReconcileResult.CHANGED
+
+    def _note(self, entry: Entry, _servers: tuple[str, ...]) -> None:
+        if isinstance(entry.event, Delivered):
+            self._touched.update(alert.server for alert in entry.event.alerts)
 
     async def _active(self) -> list[Alert]:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)

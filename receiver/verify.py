@@ -72,10 +72,13 @@ async def measure(prometheus: Prometheus, signal: Signal, server: str, window_se
     return Measurement(window_seconds, value, evidence, bool(refused), bool(suppressed), query=asked.value)
 
 
-async def alert_fires(prometheus: Prometheus, server: str) -> bool | None:
-    """Whether Prometheus has a firing alert of ``server`` about a signal; None when it could not be asked."""
+async def alert_fires(prometheus: Prometheus, incident: Incident) -> bool | None:
+    """Whether Prometheus has a firing alert about a signal of ``incident``; None when it could not be asked.
+
+    Other signals are left out: one that a person silenced never joined, and must not keep the incident open for ever.
+    """
     try:
-        return bool(await prometheus.firing_alerts(server))
+        return bool(await prometheus.firing_alerts(incident.server, incident.signals))
     except MedicError:
         return None
 

@@ -140,6 +140,7 @@ class Web:
         if delivered.truncated:
             self._reconcile_soon()
         result = WebhookResult.DUPLICATE if entry is None else self._result(delivered)
+        log.info("webhook", extra={"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable})
         self._count(result)
         return _answer(200, {"result": result})
 

@@ -99,6 +99,8 @@ class Demonstration:
         finished = self._untreated if self._loop.options.mode == "suggest" else self._closed
 
         async def over() -> bool:
+            for program in self._loop.processes.ended:
+                raise NotShownError(f"{program.name} ended unasked with status {program.process.returncode}")
             self._show(self._timeline.take(await self._watch.moments(self._timeline.fault_at - _CLOCK_SECONDS)))
             return finished()
 
@@ -166,7 +168,7 @@ class Demonstration:
 async def demonstrate(fault: str, mode: str, screen: Screen) -> int:
     """Run the whole demonstration in a loop of its own; the exit status."""
     loop = Loop(LoopOptions(label="demo", mode=mode))
-    screen.say(f"starting the loop: {mode} mode, fault {fault}")
+    screen.say(f"starting the loop: {mode} mode, fault {fault}; configuration and logs in {loop.folder}")
     async with loop:
         await loop.start_traffic()
         try:

@@ -85,18 +85,9 @@ class Loop:
         }
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._build()
-        except NotReadyError:
-            # The message points at a log.
-            self.keep = True
-            raise
-        return self
-
-    async def _build(self) -> None:
         async with contextlib.AsyncExitStack() as undo:
             self.folder.mkdir(parents=True)
-            undo.callback(self._remove_folders)
+            undo.push(self._remove_folders)
             self._write_configuration()
             await undo.enter_async_context(self.processes)
             for part in PARTS:
@@ -108,6 +99,7 @@ class Loop:
             if "gateway" not in self.options.without:
                 await self._server_listens()
             self._stack = undo.pop_all()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -208,10 +200,11 @@ class Loop:
         self._short = Path(tempfile.mkdtemp(prefix="mcp-medic-"))
         return self._short / "control"
 
-    def _remove_folders(self) -> None:
+    def _remove_folders(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
-        if not self.keep:
+        # The message of a part that did not start points at its log.
+        if not self.keep and not isinstance(error, NotReadyError):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _start_own(self, package: str, arguments: list[str | Path]) -> Program:

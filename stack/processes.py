@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,8 @@ import psutil
 from fleet.control_client import request
 from fleet.errors import MedicError
 from fleet.inventory import Address
-
-MARK: Final = "MCP_MEDIC_STACK"
-"""Environment variable by which every process of one stack is known, also those that left their group."""
+from stack.reaper import MARK, kill_marked, marked
+from stack.tools import PROJECT
 
 STOP_SECONDS: Final = 9.0
 """Longest wait after SIGTERM: the programs promise to stop within 8 s."""
@@ -87,12 +87,21 @@ class Processes:
         self._logs = logs
         self._mark = secrets.token_hex(8)
         self._programs: dict[str, Program] = {}
+        self._reaper: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        self._reaper = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stack.reaper", self._mark),
+            cwd=PROJECT,
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop_all()
+        if self._reaper is not None:
+            await self._reaper.communicate(b"done")
 
     def __getitem__(self, name: str) -> Program:
         return self._programs[name]
@@ -101,6 +110,11 @@ class Processes:
     def programs(self) -> Mapping[str, Program]:
         """The programs by name, also those that ended."""
         return self._programs
+
+    @property
+    def ended(self) -> list[Program]:
+        """Those that do not run any more."""
+        return [program for program in self._programs.values() if not program.running]
 
     async def start(
         self, name: str, argv: Sequence[str | Path], folder: Path, env: Mapping[str, str] | None = None
@@ -131,18 +145,11 @@ class Processes:
     async def stop_all(self) -> None:
         """Stop every program at once, then kill whatever else carries this stack's mark."""
         await asyncio.gather(*(program.stop() for program in self._programs.values()))
-        for stray in await asyncio.to_thread(self.strays):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                stray.kill()
+        await asyncio.to_thread(kill_marked, self._mark)
 
     def strays(self) -> list[psutil.Process]:
         """Every living process that was started by this stack or by something that it started."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        return marked(self._mark)
 
 
 async def wait_ready(program: Program, address: Address, path: str, within: float) -> None:

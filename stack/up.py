@@ -68,9 +68,8 @@ async def stay_up(options: LoopOptions, traffic: bool) -> int:
         _say_where(loop)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            ended = [program for program in loop.processes.programs.values() if not program.running]
-            if ended:
-                _say_ended(ended[0])
+            if loop.processes.ended:
+                _say_ended(loop.processes.ended[0])
                 loop.keep = True
                 return foreground.FAILED
 
@@ -83,7 +82,7 @@ def _say_where(loop: Loop) -> None:
         "Alertmanager": loop.addresses["alertmanager"].url,
         "receiver": f"{loop.addresses['receiver'].url}/api/v1/incidents",
         "its token": str(loop.folder / "token"),
-        "make it ill": f"echo {'|'.join(FAULTS)} > {loop.fault_file}",
+        "make it ill": f"echo errors > {loop.fault_file}    (or {', '.join(f for f in FAULTS if f != 'errors')})",
     }
     for what, place in places.items():
         print(f"  {what:<14} {place}")

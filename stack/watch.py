@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -75,11 +76,13 @@ class Watch:
         return [found[seq] for seq in sorted(found)]
 
     async def moments(self, since: float) -> list[Moment]:
-        """Everything for the timeline; empty when a part does not answer just now."""
-        try:
-            return [*await self.alerts(since), *moments_of_events(await self.events(), SERVER)]
-        except MedicError:
-            return []
+        """Everything for the timeline; what a part does not answer just now is missing."""
+        moments: list[Moment] = []
+        with contextlib.suppress(MedicError):
+            moments += await self.alerts(since)
+        with contextlib.suppress(MedicError):
+            moments += moments_of_events(await self.events(), SERVER)
+        return moments
 
     async def level(self, signal: Signal) -> tuple[float, float] | None:
         """A signal's value over the rules' window now, and its critical level; None when one is not known."""

@@ -1,94 +1,115 @@
 """Restart through the gateway that owns the server as its child: POST ``/-/restart`` on its control socket.
 
-The gateway treats a restart's id as its identity: the same id twice restarts once, and ``/-/status`` tells later
+A gateway treats a restart's id as its identity: the same id twice restarts once, and ``/-/status`` tells later
 whether an id was carried out. That is what lets the receiver verify after its own crash instead of repeating.
+A stdio server has one gateway for each client: the sick instances are restarted when their status names them, else
+all, always one at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fleet.control_client import request
-from fleet.errors import MedicError, UnreachableError
+from fleet.errors import MedicError
+from fleet.lifecycle import control
+from fleet.lifecycle.control import DeadSocketError, ask, control_sockets, read_object, told, worst
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
+from fleet.signals import Severity
 
 if TYPE_CHECKING:
     from fleet.control_client import Response
     from fleet.inventory import Server
 
 RESTART_SECONDS: Final = 60.0
-"""Longest wait for a restart: draining, stopping, starting and becoming ready."""
+"""Longest wait for one instance's restart: draining, stopping, starting and becoming ready."""
 
-STATUS_SECONDS: Final = 5.0
-_JSON: Final = (("Content-Type", "application/json"),)
-
-
-def control_sockets(control_dir: Path, server: str) -> list[Path]:
-    """The control sockets of a server's gateways, ``NAME-PID.sock``, oldest name first."""
-    found = control_dir.glob(f"{server}-*.sock")
-    return sorted(path for path in found if path.stem.removeprefix(f"{server}-").isdigit())
+_MEMORY: Final = "resident_memory_bytes"
 
 
 async def restart(server: Server, control_dir: Path, restart_id: str) -> RestartOutcome:
-    """Restart ``server`` once for ``restart_id``; never raises for what the gateway does or fails to do."""
-    body = msgspec.json.encode({"id": restart_id})
+    """Restart ``server`` once for ``restart_id``; never raises for what its gateways do or fail to do."""
     sockets = control_sockets(control_dir, server.name)
     if not sockets:
         return RestartOutcome(Outcome.FAILED, f"no gateway serves {server.name}: no socket in {control_dir}")
-    dead: list[str] = []
-    for socket in sockets:
+    chosen = sockets if len(sockets) == 1 else await _chosen(server, control_dir, sockets)
+    body = msgspec.json.encode({"id": restart_id})
+    done: list[tuple[str, RestartOutcome]] = []
+    dead = [socket.name for socket in sockets if not socket.exists()]
+    for socket in chosen:
         try:
-            answer = await request(
-                socket, "POST", "/-/restart", headers=_JSON, body=body, timeout=RESTART_SECONDS
-            )  # fmt: skip
-        except UnreachableError as error:
-            if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):
-                dead.append(socket.name)  # a gateway that was killed leaves its socket behind
-                continue
-            return RestartOutcome(Outcome.UNKNOWN, str(error))
+            answer = await ask(socket, "POST", "/-/restart", body, RESTART_SECONDS)
+        except DeadSocketError:
+            dead.append(socket.name)
         except MedicError as error:
-            return RestartOutcome(Outcome.UNKNOWN, str(error))
-        return _read(answer)
-    return RestartOutcome(Outcome.FAILED, f"no gateway answers for {server.name}: {', '.join(dead)} refused")
+            done.append((socket.stem, RestartOutcome(Outcome.UNKNOWN, str(error))))
+        else:
+            done.append((socket.stem, _read(answer)))
+    if not done:
+        return RestartOutcome(Outcome.FAILED, f"no gateway answers for {server.name}: {', '.join(dead)} refused")
+    return _merged(done)
 
 
 async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartOutcome:
     """Whether the restart ``restart_id`` took place, without causing one.
 
-    ``NOT_DONE`` means that the gateway answered and knows no such restart; ``UNKNOWN`` that nobody could be asked
-    or that it is still under way.
+    ``NOT_DONE`` means that every gateway answered and none knows such a restart; ``UNKNOWN`` that nobody could be
+    asked, that one did not say, or that it is still under way.
     """
-    for socket in control_sockets(control_dir, server.name):
-        try:
-            answer = await request(socket, "GET", "/-/status", timeout=STATUS_SECONDS)
-            status = _object(answer)
-        except MedicError:
-            continue
-        last = status.get("last_restart")
-        if isinstance(last, dict) and last.get("id") == restart_id:
-            return _outcome(last)
-        return RestartOutcome(Outcome.NOT_DONE, "the gateway knows of no such restart")
-    return RestartOutcome(Outcome.UNKNOWN, f"no gateway of {server.name} could be asked")
+    known: list[tuple[str, RestartOutcome]] = []
+    silent: list[str] = []
+    answers = await control.status(server, control_dir)
+    for answer in answers:
+        last = answer.get("last_restart")
+        if "error" in answer:
+            silent.append(f"{answer['instance']}: {answer['error']}")
+        elif isinstance(last, dict) and last.get("id") == restart_id:
+            known.append((answer["instance"], _outcome(last)))
+    if known:
+        return _merged(known)
+    if silent or not answers:
+        return RestartOutcome(Outcome.UNKNOWN, "; ".join(silent) or f"no gateway of {server.name} could be asked")
+    return RestartOutcome(Outcome.NOT_DONE, "the gateway knows of no such restart")
+
+
+def is_sick(status: Mapping[str, Any], memory_limit: float) -> bool:
+    """Whether an instance's status shows what is wrong: down, hung, too large, or no answer.
+
+    ``memory_limit`` is in bytes.
+    """
+    memory = status.get(_MEMORY)
+    too_large = isinstance(memory, int | float) and memory >= memory_limit
+    return "error" in status or status.get("up") == 0 or status.get("hung") is True or too_large
+
+
+async def _chosen(server: Server, control_dir: Path, sockets: Sequence[Path]) -> list[Path]:
+    """The sick instances, all living ones when none is named."""
+    limit = server.thresholds.get(_MEMORY, {}).get(Severity.CRITICAL, float("inf"))
+    answers = await control.status(server, control_dir)
+    living = [answer["instance"] for answer in answers]
+    sick = [answer["instance"] for answer in answers if is_sick(answer, limit)]
+    return [socket for socket in sockets if socket.stem in (sick or living)]
+
+
+def _merged(done: Sequence[tuple[str, RestartOutcome]]) -> RestartOutcome:
+    """One outcome for all instances; it ended when the last one did."""
+    ends = [one.ended_at for _, one in done]
+    known = [end for end in ends if end is not None]
+    return RestartOutcome(
+        worst([one.outcome for _, one in done]),
+        told([(name, one.detail) for name, one in done]),
+        max(known) if len(known) == len(ends) else None,
+    )
 
 
 def _read(answer: Response) -> RestartOutcome:
     try:
-        return _outcome(_object(answer))
+        return _outcome(read_object(answer))
     except MedicError as error:
         return RestartOutcome(Outcome.UNKNOWN, str(error))
-
-
-def _object(answer: Response) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError as error:
-        raise MedicError(f"the gateway answered {answer.status} without JSON") from error
-    if not isinstance(found, dict):
-        raise MedicError(f"the gateway answered {answer.status} with JSON that is no object")
-    return found
 
 
 def _outcome(answer: dict[str, Any]) -> RestartOutcome:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fleet.inventory import RestartVia, Server
-from fleet.lifecycle import gateway
+from fleet.lifecycle import command, gateway, pidfile
 from fleet.lifecycle.outcome import RestartOutcome
 
 RestartFunction = Callable[[Server, Path, str], Awaitable[RestartOutcome]]
@@ -25,5 +25,9 @@ class RestartMethod:
 
 
 METHODS: Final[Mapping[RestartVia, RestartMethod]] = MappingProxyType(
-    {RestartVia.GATEWAY: RestartMethod(gateway.restart, gateway.verify)}
+    {
+        RestartVia.GATEWAY: RestartMethod(gateway.restart, gateway.verify),
+        RestartVia.PIDFILE: RestartMethod(pidfile.restart, pidfile.verify),
+        RestartVia.COMMAND: RestartMethod(command.restart, command.verify),
+    }
 )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from receiver.events import Entry, Event
-from receiver.journal.store import Clock, JournalUnavailable
+from receiver.journal.store import Clock, JournalUnavailable, decoded, encoded
 
 
 class MemoryJournal:
@@ -21,9 +21,10 @@ class MemoryJournal:
     def append(self, event: Event, unique: str | None = None) -> Entry | None:
         """Keep ``event``; None when ``unique`` was seen before."""
         self._require_open()
+        kept = decoded(encoded(event))
         if unique is not None and unique in self._seen:
             return None
-        entry = Entry(seq=len(self._entries) + 1, at=self._clock(), event=event)
+        entry = Entry(seq=len(self._entries) + 1, at=self._clock(), event=kept)
         self._entries.append(entry)
         if unique is not None:
             self._seen.add(unique)

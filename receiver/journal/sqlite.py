@@ -15,10 +15,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from fleet.errors import PermanentError
 from receiver.events import Entry, Event
-from receiver.journal.store import Clock, JournalCorrupt, JournalUnavailable
+from receiver.journal.store import Clock, JournalCorrupt, JournalUnavailable, decoded, encoded
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4D43504A
@@ -57,7 +56,6 @@ class SqliteJournal:
     def __init__(self, file: Path, clock: Clock = time.time) -> None:
         self._file = file
         self._clock = clock
-        self._decode = msgspec.json.Decoder(Event).decode
         with ExitStack() as stack:
             _make_private(file)
             stack.callback(os.close, _lock(file))
@@ -71,7 +69,9 @@ class SqliteJournal:
         """Write ``event`` durably; None when ``unique`` was seen before."""
         at = self._clock()
         tag = type(event).__struct_config__.tag
-        row = (at, tag, getattr(event, "server", None), msgspec.json.encode(event), unique)
+        body = encoded(event)
+        kept = decoded(body)
+        row = (at, tag, getattr(event, "server", None), body, unique)
         with self._translated("written"):
             cursor = self._connection.execute(
                 "INSERT INTO journal (at, kind, server, body, delivery) VALUES (?, ?, ?, ?, ?)"
@@ -80,7 +80,7 @@ class SqliteJournal:
             )
         if cursor.rowcount == 0 or cursor.lastrowid is None:
             return None
-        return Entry(seq=cursor.lastrowid, at=at, event=event)
+        return Entry(seq=cursor.lastrowid, at=at, event=kept)
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Every entry above ``after``, in order. Read in pages, so that writing goes on between two of them."""
@@ -135,8 +135,8 @@ class SqliteJournal:
     def _entry(self, row: tuple[int, float, bytes]) -> Entry:
         seq, at, body = row
         try:
-            return Entry(seq=seq, at=at, event=self._decode(body))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return Entry(seq=seq, at=at, event=decoded(body))
+        except PermanentError as error:
             raise JournalCorrupt(_damaged(self._file, f"entry {seq} cannot be read: {error}")) from error
 
     @contextmanager
@@ -178,4 +178,5 @@ def _lock(file: Path) -> int:
 
 
 def _damaged(file: Path, why: str) -> str:
-    return f"the journal {file} is damaged: {why}; keep a copy, then move it away to start with an empty one"
+    reason = " ".join(why.split())  # SQLite's own report has several lines
+    return f"the journal {file} is damaged: {reason}; keep a copy, then move it away to start with an empty one"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from fleet.errors import PermanentError, TemporaryError
 from receiver.events import Entry, Event
@@ -20,6 +22,27 @@ class JournalCorrupt(PermanentError):  # noqa: N818 - a state of the journal
     """It cannot be read as a journal: damaged, another file, or written by a newer version."""
 
 
+_DECODER: Final = msgspec.json.Decoder(Event)
+
+
+def encoded(event: Event) -> bytes:
+    """What is kept of an event: JSON."""
+    return msgspec.json.encode(event)
+
+
+def decoded(body: bytes) -> Event:
+    """The event that ``body`` holds.
+
+    Raises:
+        PermanentError: it holds none that this version knows.
+    """
+    try:
+        event: Event = _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PermanentError(str(error)) from error
+    return event
+
+
 class Journal(Protocol):
     """Append-only, numbered from 1. When ``append`` returns an entry, the entry survives a kill and a power cut.
 
@@ -30,7 +53,10 @@ class Journal(Protocol):
     def append(self, event: Event, unique: str | None = None) -> Entry | None:
         """Write ``event`` durably and return its entry; None, and nothing written, when ``unique`` was seen before.
 
+        The entry's event is what a later ``read`` yields, so that nobody learns more now than after a restart.
+
         Raises:
+            PermanentError: the event could not be read again (a NaN where a number must be); nothing was written.
             JournalUnavailable: nothing was written; trying again later may succeed.
             JournalCorrupt: the store is damaged.
         """

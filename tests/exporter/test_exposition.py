@@ -168,3 +168,13 @@ def test_promtool_finds_nothing(servers: Facts, is_complete: bool) -> None:
         check=False,
     )
     assert (checked_.returncode, checked_.stdout, checked_.stderr) == (0, b"", b"")
+
+
+def test_a_call_beyond_the_last_bound_is_only_in_the_last_bucket(servers: Facts) -> None:
+    slow = Operations(method="tools/call", tool="echo", count=3, sum=900.0, buckets=[0] * 14 + [2])
+    scrape = parsed(text(facts_of(servers, [body(operations=[slow])])))
+    name = "mcp_server_operation_duration_seconds"
+    labels = {"mcp_method_name": "tools/call", "gen_ai_tool_name": "echo", "error_type": "", "network_transport": "tcp"}
+    assert value(scrape, f"{name}_bucket", {**labels, "le": "300.0"}) == 2
+    assert value(scrape, f"{name}_bucket", {**labels, "le": "+Inf"}) == 3
+    assert value(scrape, f"{name}_count", labels) == 3

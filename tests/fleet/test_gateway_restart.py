@@ -14,7 +14,7 @@ from aiohttp import web
 from fleet.control_client import request
 from fleet.errors import PermanentError, UnreachableError
 from fleet.inventory import Address, Server
-from fleet.lifecycle.gateway import control_sockets
+from fleet.lifecycle.control import control_sockets
 from fleet.lifecycle.methods import METHODS
 from fleet.lifecycle.outcome import Outcome
 from fleet.loading import load_fleet

@@ -75,7 +75,7 @@ def lookups(*phases: tuple[float, int, int], server: str = "a") -> Series:
 
 def gauge(name: str, *phases: tuple[float, float | None], labels: str = 'server="a"') -> Series:
     """A gauge over phases of (minutes, value); None is a gap."""
-    shown = [("_" if value is None else f"{value:.12g}", round(minutes * PER_MINUTE)) for minutes, value in phases]
+    shown = [("stale" if value is None else f"{value:.12g}", round(minutes * PER_MINUTE)) for minutes, value in phases]
     return {f"{name}{{{labels}}}": " ".join(text for text, steps in shown for _ in range(steps))}
 
 
@@ -108,7 +108,7 @@ def _counter(phases: Sequence[Phase], per_step: Sequence[int]) -> str:
         total = 0 if phase.restarted else total
         for _ in range(phase.steps):
             total += increase
-            samples.append(str(total) if phase.scraped else "_")
+            samples.append(str(total) if phase.scraped else "stale")
     return " ".join(samples)
 
 

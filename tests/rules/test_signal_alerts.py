@@ -54,7 +54,7 @@ ERROR_RATIO = [
     errors("without traffic after failures", {"4m": BOTH, "15m": NONE}, failing(9, 10, minutes=5), failing(0, 0)),
     errors(
         "fewer calls than the guard asks for",
-        {"6m": NONE},
+        {"8m": NONE, "9m": NONE},
         failing(0, 0, minutes=5),
         failing(4, 4, minutes=0.5),
         failing(0, 0),
@@ -74,11 +74,38 @@ ERROR_RATIO = [
         Phase(10, {0.1: 90}, {"tool_error": 10}, restarted=True),
     ),
     errors(
+        "a gap in scraping does not make it wait anew",
+        {"3m": WARNING},
+        failing(10, 100, minutes=1.5),
+        Phase(0.5, {0.1: 90}, {"tool_error": 10}, scraped=False),
+        failing(10, 100),
+        levels={
+            **gauge(
+                "mcp_threshold_error_ratio", (1.5, 0.5), (0.5, None), (20, 0.5), labels='server="a",severity="critical"'
+            ),
+            **gauge(
+                "mcp_threshold_error_ratio",
+                (1.5, 0.05),
+                (0.5, None),
+                (20, 0.05),
+                labels='server="a",severity="warning"',
+            ),
+        },
+    ),
+    errors(
         "a gap of a minute in scraping",
-        {"10m": BOTH, "11m": BOTH, "14m": BOTH},
+        {"9m": WARNING, "10m45s": WARNING, "11m": WARNING, "14m": WARNING},
         failing(10, 100, minutes=10),
         Phase(1, {0.1: 90}, {"tool_error": 10}, scraped=False),
         failing(10, 100),
+        levels={
+            **gauge(
+                "mcp_threshold_error_ratio", (10, 0.5), (1, None), (20, 0.5), labels='server="a",severity="critical"'
+            ),
+            **gauge(
+                "mcp_threshold_error_ratio", (10, 0.05), (1, None), (20, 0.05), labels='server="a",severity="warning"'
+            ),
+        },
     ),
     errors(
         "the callers' own mistakes",
@@ -133,7 +160,7 @@ RESPONSE_TIME = [
     slow("just below the warning number", {"10m": NONE}, Phase(15, {3: 96, 5: 4})),
     slow("longer than every bucket", {"10m": BOTH}, Phase(15, {inf: 10})),
     slow("without traffic", {"4m": BOTH, "15m": NONE}, Phase(5, {10: 10}), Phase(15)),
-    slow("fewer calls than the guard asks for", {"6m": NONE}, Phase(5), Phase(0.5, {10: 4}), Phase(10)),
+    slow("fewer calls than the guard asks for", {"8m": NONE, "9m": NONE}, Phase(5), Phase(0.5, {10: 4}), Phase(10)),
     slow(
         "timeouts count",
         {"10m": BOTH},

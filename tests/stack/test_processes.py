@@ -12,6 +12,7 @@ import pytest
 from fleet.inventory import Address
 from stack.ports import LOOPBACK, free_ports
 from stack.processes import NotReadyError, Processes, Program, poll, wait_ready
+from stack.tools import PROJECT
 
 SLEEPER = "import time; time.sleep(600)"
 STUBBORN = (
@@ -110,3 +111,31 @@ async def test_ready_is_an_answer_of_200(processes: Processes, tmp_path: Path) -
 async def test_a_program_that_does_not_exist_is_reported(processes: Processes, tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="nothing could not be started"):
         await processes.start("nothing", [tmp_path / "nothing"], tmp_path)
+
+
+OWNER = (
+    "import asyncio, pathlib, sys\n"
+    "from stack.processes import Processes\n"
+    "async def main():\n"
+    "    folder = pathlib.Path(sys.argv[1])\n"
+    "    async with Processes(folder) as processes:\n"
+    f"        program = await processes.start('sleeper', [sys.executable, '-c', {SLEEPER!r}], folder)\n"
+    "        print(program.pid, flush=True)\n"
+    "        await asyncio.sleep(600)\n"
+    "asyncio.run(main())"
+)
+
+
+async def test_an_owner_killed_without_a_word_leaves_nothing(processes: Processes, tmp_path: Path) -> None:
+    owned = tmp_path / "owned"
+    owned.mkdir()
+    owner = await processes.start("owner", [sys.executable, "-c", OWNER, owned], PROJECT)
+    sleeper = int(await logged(owner))
+    assert psutil.pid_exists(sleeper)
+    # The program alone, not its group: what it started is in groups of its own, and so is the reaper.
+    owner.process.kill()
+
+    async def gone() -> bool:
+        return not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
+
+    assert await poll(gone, 20)

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.app import running
 from tests.receiver.shell.peers import AlertmanagerPeer, PrometheusPeer
-from tests.receiver.shell.world import QUICK, Client, World, client_of, new_world, start_peers
+from tests.receiver.shell.world import Client, World, client_of, new_world, start_peers
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def start(world: World, session: aiohttp.ClientSession) -> Start:
 
     @contextlib.asynccontextmanager
     async def started() -> AsyncIterator[Client]:
-        async with running(world.settings(QUICK)) as receiver:
+        async with running(world.settings()) as receiver:
             yield client_of(session, receiver)
 
     return started

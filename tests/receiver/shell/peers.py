@@ -17,6 +17,7 @@ from aiohttp import web
 
 from fleet.signals import SIGNALS, SignalName, server_matcher
 
+_SIGNALS = re.compile(r'signal=~"([^"]*)"')
 _RANGE = re.compile(r"\[[^\]]+\]")
 
 
@@ -36,7 +37,8 @@ class Vitals:
     )
     evidence: float | None = 1000.0
     only_refusals: bool = False
-    firing: set[str] = field(default_factory=set)
+    firing: dict[str, str] = field(default_factory=dict)
+    """Alert name to signal."""
 
 
 @dataclass
@@ -65,8 +67,10 @@ class PrometheusPeer:
             if f'server="{server}"' not in query:
                 continue
             if query.startswith("ALERTS{"):
-                found = [{"metric": {"alertname": name}, "value": [now, "1"]} for name in sorted(vitals.firing)]
-                return "vector", found
+                asked = _SIGNALS.search(query)
+                assert asked is not None
+                named = [name for name, signal in vitals.firing.items() if signal in asked[1].split("|")]
+                return "vector", [{"metric": {"alertname": name}, "value": [now, "1"]} for name in named]
             if query.startswith(f'mcp_server_up{{server="{server}"}}['):
                 times = [now - step * self.scrape_seconds for step in range(20, 0, -1)]
                 return "matrix", [{"metric": {}, "values": [[at, "1"] for at in times]}]
@@ -87,17 +91,21 @@ def _sample(server: str, value: float | None) -> list[dict[str, Any]]:
 
 @dataclass
 class AlertmanagerPeer:
-    """``active`` is what GET /api/v2/alerts answers; ``asked`` counts the readings."""
+    """``active`` is what GET /api/v2/alerts answers; ``asked`` counts the readings, ``hold`` delays them."""
 
     active: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     status: int = 200
+    hold: asyncio.Event | None = None
     url: str = ""
 
     async def alerts(self, request: web.Request) -> web.Response:
         self.asked += 1
         assert request.query == {"active": "true", "silenced": "false", "inhibited": "false"}
-        return web.json_response(self.active, status=self.status)
+        answer = list(self.active)
+        if self.hold is not None:
+            await self.hold.wait()
+        return web.json_response(answer, status=self.status)
 
     def activate(self, server: str, alertname: str, signal: str, severity: str = "critical") -> None:
         labels = {"alertname": alertname, "server": server, "signal": signal, "severity": severity}
@@ -155,6 +163,11 @@ class GatewayPeer:
         restart |= {"ended_at": time.time(), "outcome": self.outcome, "detail": "restarted"}
         for cure in self.cured:
             cure()
+
+    async def forget(self) -> None:
+        """As if no request had ever arrived."""
+        await self.close()
+        self.last, self.restarts, self._work = None, [], None
 
     async def close(self) -> None:
         if self._work is not None:

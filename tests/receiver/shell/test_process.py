@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,13 +111,43 @@ async def test_killed_before_the_gateway_heard_of_it_it_verifies_first(
         await client.post(webhook(alert("alpha", ERRORS)))
         await asyncio.wait_for(gateway.began.wait(), DEADLINE)
         await first.end(signal.SIGKILL)
-    gateway.last, gateway.restarts = None, []  # as if the request had never arrived
+    await gateway.forget()
     gateway.release.set()
     async with program(world, session) as (_, client):
         await until_true(lambda: len(gateway.restarts) == 1)
         (incident,) = await client.incidents()
         assert [act["outcome"] for act in incident["acts"][:2]] == ["succeeded", "not_done"]
         assert len({act["act"] for act in incident["acts"]}) == 3
+
+
+def rows(world: World) -> int:
+    """How many entries are on the disk, asked of the file itself."""
+    file = world.folder / "journal.db"
+    if not file.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as reader:
+        try:
+            return int(reader.execute("SELECT count(*) FROM journal").fetchone()[0])
+        except sqlite3.OperationalError:  # not made yet
+            return 0
+
+
+@pytest.mark.parametrize("boundary", [1, 2, 3, 5])  # 4, the intent of the restart, has the two tests above
+async def test_killed_at_another_boundary_of_the_journal_it_restarts_once_and_heals(
+    world: World, session: aiohttp.ClientSession, boundary: int
+) -> None:
+    """After the delivery, the intent and the end of the evidence, and the end of the restart."""
+    world.fall_ill("alpha", ERRORS)
+    async with program(world, session) as (running, _):
+        await until_true(lambda: rows(world) >= boundary)
+        await running.end(signal.SIGKILL)
+    async with program(world, session) as (_, client):
+        await until_true(lambda: not world.alertmanager.active)
+        await client.post(webhook(alert("alpha", ERRORS, firing=False)))
+        incident = await client.until_state("closed")
+        assert incident["closed_reason"] == "healed"
+        assert len(await client.incidents()) == 1
+    assert len(world.gateways["alpha"].restarts) == 1
 
 
 async def test_sigterm_ends_it_with_0_and_leaves_nothing(world: World, session: aiohttp.ClientSession) -> None:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from fleet.errors import MedicError, PermanentError, UnreachableError
+from fleet.signals import SignalName
 from receiver.prometheus import USUAL_SCRAPE_SECONDS, Prometheus
 from tests.receiver.shell.peers import serve
 from tests.receiver.shell.world import World
@@ -43,10 +44,11 @@ async def test_without_samples_the_usual_scrape_interval_holds(client: Prometheu
     assert await client.scrape_seconds("never-seen") == USUAL_SCRAPE_SECONDS
 
 
-async def test_firing_alerts_are_those_of_the_server(world: World, client: Prometheus) -> None:
-    world.prometheus.vitals["beta"].firing.add("McpServerDown")
-    assert await client.firing_alerts("alpha") == []
-    assert await client.firing_alerts("beta") == ["McpServerDown"]
+async def test_firing_alerts_are_those_of_the_server_and_the_signals(world: World, client: Prometheus) -> None:
+    world.prometheus.vitals["beta"].firing["McpServerDown"] = "down"
+    assert await client.firing_alerts("alpha", [SignalName.DOWN]) == []
+    assert await client.firing_alerts("beta", [SignalName.DOWN, SignalName.MEMORY]) == ["McpServerDown"]
+    assert await client.firing_alerts("beta", [SignalName.MEMORY]) == []
 
 
 async def test_nobody_listening_is_unreachable_and_names_the_address(session: aiohttp.ClientSession) -> None:

@@ -124,7 +124,9 @@ async def test_without_traffic_nothing_is_called_healed(world: World, start: Sta
 
 async def test_an_alert_that_prometheus_still_has_keeps_the_incident_open(world: World, start: Start) -> None:
     world.fall_ill("alpha", ERRORS)
-    world.gateways["alpha"].cured.append(lambda: world.prometheus.vitals["alpha"].firing.add("McpErrorRatioHigh"))
+    world.gateways["alpha"].cured.append(
+        lambda: world.prometheus.vitals["alpha"].firing.update({"McpErrorRatioHigh": ERRORS})
+    )
     async with start() as client:
         await client.post(webhook(alert("alpha", ERRORS)))
         await client.until_state("observing")
@@ -138,6 +140,17 @@ async def test_an_alert_that_prometheus_still_has_keeps_the_incident_open(world:
         (incident,) = await client.incidents()
         assert incident["closed_at"] is None
         world.prometheus.vitals["alpha"].firing.clear()
+        assert (await client.until_state("closed"))["closed_reason"] == "healed"
+
+
+async def test_an_alert_of_another_signal_that_a_person_silenced_keeps_nothing_open(world: World, start: Start) -> None:
+    world.fall_ill("alpha", ERRORS)
+    silenced = {"McpMemoryHigh": SignalName.MEMORY}
+    world.gateways["alpha"].cured.append(lambda: world.prometheus.vitals["alpha"].firing.update(silenced))
+    async with start() as client:
+        await client.post(webhook(alert("alpha", ERRORS)))
+        await client.until_state("observing")
+        await resolve(client, "alpha", ERRORS)
         assert (await client.until_state("closed"))["closed_reason"] == "healed"
 
 
@@ -157,7 +170,7 @@ async def test_suggest_mode_says_what_it_would_do_and_does_nothing(world: World,
 
 
 async def test_a_warning_is_evidence_and_no_restart(world: World, start: Start) -> None:
-    world.fall_ill("alpha", ERRORS)
+    world.fall_ill("alpha", ERRORS, severity="warning")
     async with start() as client:
         await client.post(webhook(alert("alpha", ERRORS, severity="warning")))
 
@@ -212,7 +225,6 @@ async def test_two_servers_never_share_the_last_place_of_the_fleets_budget(world
 
 
 async def test_alertmanager_opens_an_incident_at_the_start(world: World, start: Start) -> None:
-    world.alertmanager.activate("alpha", "McpErrorRatioHigh", ERRORS)
     world.fall_ill("alpha", ERRORS)
     async with start() as client:
         await until_true(lambda: bool(world.gateways["alpha"].restarts))

@@ -56,12 +56,14 @@ class World:
     limits: dict[str, Any] = field(default_factory=lambda: dict(LIMITS))
     mode: str = "automatic"
     tokens: bool = True
+    listen: str = "127.0.0.1:0"
+    timing: Timing = QUICK
 
     @property
     def fleet_file(self) -> Path:
         """Written anew from what the world says now."""
         receiver: dict[str, Any] = {
-            "listen": "127.0.0.1:0",
+            "listen": self.listen,
             "journal": "sqlite:journal.db",
             "mode": self.mode,
             "limits": self.limits,
@@ -89,19 +91,22 @@ class World:
         file.write_text(json.dumps(document))  # JSON is YAML
         return file
 
-    def settings(self, timing: Timing = QUICK) -> Settings:
-        return with_timing(read_settings(self.fleet_file, {}), timing)
+    def settings(self) -> Settings:
+        return with_timing(read_settings(self.fleet_file, {}), self.timing)
 
-    def fall_ill(self, server: str, *signals: SignalName) -> None:
-        """Bad values from now on, until a restart of the server has ended."""
+    def fall_ill(self, server: str, *signals: SignalName, severity: str = "critical") -> None:
+        """Bad values and an active alert from now on, until a restart of the server has ended."""
         vitals = self.prometheus.vitals[server]
         for signal in signals:
+            self.alertmanager.activate(server, f"Mcp_{signal}", signal, severity)
             vitals.values[signal] = 0.0 if signal in {SignalName.DOWN, SignalName.CACHE_HIT_RATIO} else 1e9
-            vitals.firing.add(signal)
+            vitals.firing[f"Mcp_{signal}"] = signal
         self.gateways[server].cured.append(lambda: self.recover(server))
 
     def recover(self, server: str) -> None:
         self.prometheus.vitals[server] = Vitals()
+        others = [one for one in self.alertmanager.active if one["labels"]["server"] != server]
+        self.alertmanager.active = others
 
 
 def new_world(folder: Path, prometheus: PrometheusPeer, alertmanager: AlertmanagerPeer) -> World:
