@@ -80,7 +80,7 @@ async def ask(socket: Path, method: str, path: str, body: bytes = b"", within: f
         return await request(socket, method, path, headers=headers, body=body, timeout=within)
     except UnreachableError as error:
         if isinstance(error.__cause__, ConnectionRefusedError):
-            socket.unlink(missing_ok=True)
+            _remove(socket)
         if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):
             raise DeadSocketError(f"{socket.name} refused") from error
         raise
@@ -109,6 +109,10 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
 def told(parts: Sequence[tuple[str, str]]) -> str:
     """Instances and their details as one sentence; a single instance needs no name."""
     return parts[0][1] if len(parts) == 1 else "; ".join(f"{name}: {detail}" for name, detail in parts)
+
+
+def _remove(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
 
 
 async def _everywhere(server: Server, control_dir: Path, path: str) -> ControlOutcome:

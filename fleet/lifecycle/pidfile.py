@@ -155,7 +155,7 @@ async def _gone_within(running: _Running, seconds: float) -> bool:
 
 
 async def _start(server: Server, file: Path) -> str:
-    file.unlink(missing_ok=True)
+    _forget(file)
     launched = await _launch(server)
 
     def is_lost() -> bool:
@@ -164,12 +164,20 @@ async def _start(server: Server, file: Path) -> str:
     ready = await becomes_ready(server, READY_SECONDS, is_lost)
     if not ready and is_lost():
         raise PermanentError(f"the server ended at once after {server.command[0]} was started; see its output")
-    if not file.exists():  # a server that writes its own knows better
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{launched}\n", encoding="ascii")
+    _note(file, launched)
     if not ready:
         raise PermanentError(f"{server.url} took no connection within {READY_SECONDS:g} s")
     return f"process {launched} started and takes connections"
+
+
+def _forget(file: Path) -> None:
+    file.unlink(missing_ok=True)
+
+
+def _note(file: Path, pid: int) -> None:
+    if not file.exists():  # a server that writes its own knows better
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{pid}\n", encoding="ascii")
 
 
 async def _launch(server: Server) -> int:
@@ -181,10 +189,12 @@ async def _launch(server: Server) -> int:
         async with asyncio.timeout(_LAUNCH_SECONDS):
             output, _ = await process.communicate()
     except TimeoutError as error:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
         raise PermanentError(f"{server.command[0]} could not be started in time") from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
     said = output.decode("utf-8", "replace").strip()
     if process.returncode or not said.isdigit():
         raise PermanentError(f"{server.command[0]} cannot be started: {said or process.returncode}")

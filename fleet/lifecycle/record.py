@@ -31,7 +31,6 @@ async def once(
     if known is not None and known.id == restart_id:
         return _outcome(known)
     try:
-        control_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(file, _Record(restart_id))
     except OSError as error:
         return RestartOutcome(Outcome.FAILED, f"{file} cannot be written: {error.strerror or error}; nothing was done")
@@ -67,6 +66,7 @@ def _read(file: Path) -> _Record | None:
 
 
 def _write(file: Path, record: _Record) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_suffix(".restart.tmp")
     with temporary.open("wb") as stream:
         stream.write(msgspec.json.encode(record))

@@ -9,7 +9,7 @@ import msgspec
 
 from fleet.control_client import request
 from fleet.errors import MedicError
-from fleet.lifecycle.gateway import control_sockets
+from fleet.lifecycle.control import control_sockets
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS, server_matcher
 from receiver.actions.act import ActContext, ActResult

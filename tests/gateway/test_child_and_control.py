@@ -16,8 +16,9 @@ import pytest
 
 from fleet.control_client import Response, request
 from fleet.errors import ConfigError
-from fleet.inventory import RestartVia, Server
+from fleet.inventory import Restart, RestartVia, Server
 from fleet.lifecycle import gateway as lifecycle
+from fleet.lifecycle.control import control_sockets
 from fleet.lifecycle.outcome import Outcome
 from fleet.tasks import Tasks
 from gateway.app import Gateway
@@ -50,7 +51,7 @@ async def pid_of(gateway: Gateway) -> int:
 
 
 def path_of(folder: Path) -> Path:
-    (path,) = lifecycle.control_sockets(folder / "control", "demo")
+    (path,) = control_sockets(folder / "control", "demo")
     return path
 
 
@@ -208,7 +209,10 @@ async def test_twenty_restarts_leak_nothing(folder: Path, exporter: Exporter) ->
     ("given", "reason"),
     [
         (tiny("--fail"), "exited with status 3 before it listened"),
-        (server("http://127.0.0.1:1/mcp", command=("/no/such/program",), restart=RestartVia.GATEWAY), "cannot be run"),
+        (
+            server("http://127.0.0.1:1/mcp", command=("/no/such/program",), restart=Restart(RestartVia.GATEWAY)),
+            "cannot be run",
+        ),
         (tiny(working_directory=Path("/no/such/folder")), "is no folder"),
     ],
 )
