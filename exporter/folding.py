@@ -10,26 +10,13 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from exporter.facts import Admitted
-from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, Refused
+from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
 
 MAX_TOOLS: Final = 200
 """Tools of one server that get a label value of their own; more would be a catalogue, not a vital sign."""
 
 MAX_MODELS: Final = 20
 MAX_VALUE_LENGTH: Final = 128
-
-METHODS: Final = frozenset(
-    {
-        "initialize", "ping", "server/discover", "subscriptions/listen", "tools/list", TOOLS_CALL,
-        "prompts/list", "prompts/get", "resources/list", "resources/templates/list", "resources/read",
-        "resources/subscribe", "resources/unsubscribe", "completion/complete", "logging/setLevel",
-        "sampling/createMessage", "elicitation/create", "roots/list",
-        "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
-        "notifications/initialized", "notifications/cancelled", "notifications/progress",
-        "notifications/roots/list_changed",
-    }
-)  # fmt: skip
-"""The methods of all revisions of the protocol."""
 
 TRANSPORTS: Final = frozenset({"tcp", "pipe", "unix"})
 """OpenTelemetry's ``network.transport``, as far as MCP uses it."""

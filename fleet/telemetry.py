@@ -28,6 +28,19 @@ SESSION_BOUNDS: Final[tuple[float, ...]] = (1.0, 10.0, 60.0, 300.0, 600.0, 1800.
 TOOLS_CALL: Final = "tools/call"
 OTHER: Final = "other"
 
+METHODS: Final = frozenset(
+    {
+        "initialize", "ping", "server/discover", "subscriptions/listen", "tools/list", TOOLS_CALL,
+        "prompts/list", "prompts/get", "resources/list", "resources/templates/list", "resources/read",
+        "resources/subscribe", "resources/unsubscribe", "completion/complete", "logging/setLevel",
+        "sampling/createMessage", "elicitation/create", "roots/list",
+        "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
+        "notifications/initialized", "notifications/cancelled", "notifications/progress",
+        "notifications/roots/list_changed",
+    }
+)  # fmt: skip
+"""The methods of all revisions of the protocol: the closed set of ``mcp_method_name``; the rest is ``other``."""
+
 JSONRPC_ERROR_CODES: Final = frozenset({"-32700", "-32600", "-32601", "-32602", "-32603", "-32000"})
 ERROR_TYPES: Final[tuple[str, ...]] = (
     "tool_error", "timeout", "cancelled", "connection", "http_4xx", "http_5xx",

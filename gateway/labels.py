@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from fleet.telemetry import OTHER, TOOLS_CALL
-
-METHODS: Final = frozenset(
-    {
-        "initialize", "ping", "server/discover",
-        "tools/list", TOOLS_CALL,
-        "prompts/list", "prompts/get",
-        "resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
-        "logging/setLevel", "completion/complete",
-        "tasks/get", "tasks/cancel", "tasks/result", "tasks/list", "tasks/update",
-    }
-)  # fmt: skip
-"""Requests of every revision of the protocol that a client sends. Streams are no operations and stand not here."""
+from fleet.telemetry import METHODS, OTHER
 
 STREAMS: Final = frozenset({"subscriptions/listen"})
 """Requests that stay open for as long as the client likes: session time, never an operation."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from exporter import folding
 from exporter.facts import Admitted
 from exporter.folding import Labels
-from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, Refused
+from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
 
 TEXT = st.text() | st.sampled_from(["tools/call", "tool_error", "other", "", "tcp", "sessions", "upstream"])
 
@@ -15,7 +15,7 @@ TEXT = st.text() | st.sampled_from(["tools/call", "tool_error", "other", "", "tc
 def test_any_text_becomes_a_value_of_a_closed_set(values: list[str]) -> None:
     labels = Labels(Admitted())
     for value in values:
-        assert labels.method(value) in {*folding.METHODS, OTHER}
+        assert labels.method(value) in {*METHODS, OTHER}
         assert labels.error_type(value) in {"", *ERROR_TYPES}
         assert labels.transport(value) in {*folding.TRANSPORTS, OTHER}
         assert labels.reason(value) in {*Refused, OTHER}

@@ -21,12 +21,13 @@ from fleet.inventory import (
     Limits,
     Mode,
     ReceiverSettings,
+    Restart,
     RestartVia,
     Server,
     ServerName,
     Transport,
 )
-from fleet.server_config import ServerConfig
+from fleet.server_config import ServerConfig, Tuning
 from fleet.tasks import Tasks
 from fleet.telemetry import Telemetry, decode
 from gateway.app import Gateway
@@ -139,15 +140,17 @@ def child_server(*arguments: str, port: int | None = None, script: Path = SDK_SE
     """A server that the gateway starts by itself."""
     port = port or free_port()
     command = (sys.executable, str(script), "--port", str(port), *arguments)
-    return server(f"http://127.0.0.1:{port}/mcp", command=command, restart=RestartVia.GATEWAY, **changes)
+    return server(f"http://127.0.0.1:{port}/mcp", command=command, restart=Restart(RestartVia.GATEWAY), **changes)
 
 
 def patience(initial: float, inactivity: float) -> ServerConfig:
     """A server's TOML with short limits, in seconds."""
-    return ServerConfig(
-        file=Path("server.toml"), values={}, monitoring={}, initial_response_seconds=initial,
-        inactivity_seconds=inactivity, session_seconds=600.0, enable_circuit_breaker=False,
-    )  # fmt: skip
+    return tuned(initial_response_seconds=initial, inactivity_seconds=inactivity)
+
+
+def tuned(**tuning: Any) -> ServerConfig:
+    """A server's TOML that says this; its file does not exist, so nothing is read later."""
+    return ServerConfig(file=Path("/no/such/server.toml"), values={}, monitoring={}, tuning=Tuning(**tuning))
 
 
 def fleet(folder: Path, exporter_url: str, *servers: Server, token_file: Path | None = None) -> Fleet:
@@ -158,7 +161,7 @@ def fleet(folder: Path, exporter_url: str, *servers: Server, token_file: Path | 
         prometheus_url="http://127.0.0.1:1",
         alertmanager_url="http://127.0.0.1:1",
         gateway=GatewaySettings(Address("127.0.0.1", 0), folder / "control"),
-        exporter=ExporterSettings(nowhere, exporter_url, token_file),
+        exporter=ExporterSettings(nowhere, exporter_url, token_file, folder / "exporter.state"),
         receiver=ReceiverSettings(nowhere, "http://127.0.0.1:1", folder / "journal.db", (), Limits(), {}),
         servers={each.name: each for each in servers},
     )
