@@ -91,6 +91,7 @@ class Wait:
 Step = Act | Deny | VerifyAct | Measure | Escalate | ConfirmHealth | Wait
 
 _RANK: Final = {"evidence": 0, "restart": 1, "escalate": 2}
+_NOT_BUILT: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions"})
 _UNGUARDED: Final = frozenset({"evidence"})
 """Actions that change nothing and ask no guard. Whatever is not named here is guarded, unknown actions too."""
 
@@ -327,11 +328,11 @@ class _Case:
 def merged_ladder(signals: Sequence[SignalState], ladders: Mapping[str, Ladder]) -> Ladder:
     """The rungs of all these signals, each once: cheapest first, then in the order of the signals.
 
-    A rung whose action is not built yet is passed over.
+    A rung whose action is not built here yet is passed over.
     """
     named = (rung for signal in signals for rung in ladders.get(signal.name, ()))
-    rungs = dict.fromkeys(rung for rung in named if rung.action in _RANK)
-    return tuple(sorted(rungs, key=lambda rung: _RANK[rung.action]))
+    rungs = dict.fromkeys(rung for rung in named if rung.action not in _NOT_BUILT)
+    return tuple(sorted(rungs, key=lambda rung: _RANK.get(rung.action, len(_RANK))))
 
 
 def _names(signals: Sequence[SignalState]) -> tuple[str, ...]:

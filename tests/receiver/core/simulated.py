@@ -14,7 +14,9 @@ from fleet.inventory import (
     Limits,
     Mode,
     ReceiverSettings,
+    Restart,
     RestartVia,
+    Rung,
     Server,
     ServerName,
     Transport,
@@ -75,10 +77,15 @@ def a_server(
         working_directory=Path("/"),
         config=None,
         process=None,
-        restart=restart,
+        restart=None if restart is None else Restart(restart),
         mode=mode,
         thresholds=TABLE,
     )
+
+
+def rungs(*actions: str) -> Ladder:
+    """A ladder of actions that need not be told anything."""
+    return tuple(Rung(action) for action in actions)
 
 
 def settings(limits: Limits | None = None, ladders: Mapping[str, Ladder] | None = None) -> ReceiverSettings:

@@ -10,7 +10,7 @@ import pytest
 from fleet.inventory import ActionLimit, Limits, Mode
 from receiver.events import VerdictGiven
 from receiver.incident import IncidentState
-from tests.receiver.core.simulated import LAG, SCRAPE, Simulation, a_server, an_alert, settings
+from tests.receiver.core.simulated import LAG, SCRAPE, Simulation, a_server, an_alert, rungs, settings
 
 SIGNALS = ["down", "error_ratio", "memory", "response_time", "sessions"]
 
@@ -83,7 +83,7 @@ def test_suggest_mode_gathers_evidence_and_refuses_the_act_once() -> None:
 
 
 def test_an_action_that_nobody_listed_as_harmless_is_guarded() -> None:
-    ladders = {"error_ratio": ("evidence", "unheard-of")}
+    ladders = {"error_ratio": rungs("evidence", "unheard-of")}
     world = Simulation(servers=(a_server(mode=Mode.SUGGEST),), settings=settings(ladders=ladders))
     world.deliver(an_alert())
     world.run(1000)
@@ -293,7 +293,7 @@ def test_a_cold_cache_after_the_restart_is_left_out_of_the_verdict() -> None:
 
 
 def test_the_cache_acts_only_when_no_other_signal_is_open() -> None:
-    ladders = {"memory": ("evidence",), "cache_hit_ratio": ("escalate",)}
+    ladders = {"memory": rungs("evidence"), "cache_hit_ratio": rungs("escalate")}
     world = Simulation(settings=settings(ladders=ladders))
     world.deliver(an_alert("memory"), an_alert("cache_hit_ratio"))
     world.run(1000)
@@ -304,7 +304,7 @@ def test_the_cache_acts_only_when_no_other_signal_is_open() -> None:
 
 
 def test_a_cache_that_the_restart_emptied_calls_nobody() -> None:
-    world = Simulation(settings=settings(ladders={"cache_hit_ratio": ("escalate",)}))
+    world = Simulation(settings=settings(ladders={"cache_hit_ratio": rungs("escalate")}))
     world.deliver(an_alert("error_ratio"), an_alert("cache_hit_ratio"))
     world.run(200)
     world.deliver(an_alert("error_ratio", firing=False))
@@ -369,7 +369,7 @@ def test_a_window_after_healing_looks_back_at_most_the_healthy_period() -> None:
 
 
 def test_a_ladder_without_escalate_calls_nobody() -> None:
-    ladders = {"error_ratio": ("evidence", "restart")}
+    ladders = {"error_ratio": rungs("evidence", "restart")}
     world = ill(health={"codex": "ill"}, settings=settings(ladders=ladders))
     world.run(3000)
     assert world.story()[2:5] == ["inconclusive", "not_healed", "no restart: already_tried"]
