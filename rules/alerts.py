@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from fleet.signals import MIN_RULE_OPERATIONS, SIGNALS, Direction, Severity, Signal
+from fleet.signals import MIN_RULE_OPERATIONS, SIGNALS, Direction, Severity, Signal, SignalName
 from rules.promql import duration
 from rules.recording import Rule, evidence_name, threshold_name, value_name, window
 
@@ -18,6 +19,28 @@ _SHOWN: Final = {
     "sessions": "humanize",
 }
 _SUFFIX: Final = {"bytes": "B"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What an alert without a threshold says: in a few words, and at length with a place for the window."""
+
+    state: str
+    description: str
+
+
+_OF_FIXED_LEVEL: Final = {
+    SignalName.DOWN: _Words(
+        "is down",
+        "A probe, an exchange or supervision proved {{{{ $labels.server }}}} broken, "
+        "and it has not been seen well for {window} since.",
+    ),
+    SignalName.CIRCUIT_BREAKER: _Words(
+        "has its circuit breaker open",
+        "The circuit breaker in front of {{{{ $labels.server }}}} was open at some time during the last {window}, "
+        "again and again: the server fails its trials, and calls are refused before they reach it.",
+    ),
+}
 
 
 def signal_alerts() -> list[Rule]:
@@ -74,17 +97,14 @@ def _comparison(signal: Signal) -> str:
 
 def _summary(signal: Signal) -> str:
     if signal.threshold is None:
-        return "MCP server {{ $labels.server }} is down"
+        return f"MCP server {{{{ $labels.server }}}} {_OF_FIXED_LEVEL[signal.name].state}"
     side = "high" if signal.direction is Direction.HIGH else "low"
     return f"MCP server {{{{ $labels.server }}}}: {signal.title[0].lower()}{signal.title[1:]} too {side}"
 
 
 def _description(signal: Signal) -> str:
     if signal.threshold is None:
-        return (
-            "A probe, an exchange or supervision proved {{ $labels.server }} broken, "
-            f"and it has not been seen well for {window(signal)} since."
-        )
+        return _OF_FIXED_LEVEL[signal.name].description.format(window=window(signal))
     value = f"{{{{ $value | {_SHOWN[signal.unit]} }}}}{_SUFFIX.get(signal.unit, '')}"
     side = "more" if signal.direction is Direction.HIGH else "less"
     return (

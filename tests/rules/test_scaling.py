@@ -136,13 +136,12 @@ def test_group_and_rule_durations() -> None:
 
 def test_limits_lose_seconds_and_keep_counts() -> None:
     result = scaled_limits({"cooldown_seconds": 60, "actions": {"count": 3}}, 15)
-    actions, fleet = ActionLimit(**result.pop("actions")), ActionLimit(**result.pop("fleet_actions"))
-    assert Limits(
-        actions=actions, fleet_actions=fleet, **{k: v for k, v in result.items() if k in asdict(Limits())}
-    ) == Limits(
+    counted = {key: ActionLimit(**result.pop(key)) for key in ("actions", "fleet_actions", "recovery_actions")}
+    assert Limits(**counted, **{k: v for k, v in result.items() if k in asdict(Limits())}) == Limits(
         cooldown_seconds=4,
         actions=ActionLimit(3, 240),
         fleet_actions=ActionLimit(10, 40),
+        recovery_actions=ActionLimit(6, 240),
         concurrent_treatments=2,
         verdict_delay_seconds=2,
         verdict_timeout_seconds=40,

@@ -292,7 +292,21 @@ DOWN = [
     up("nothing known", {"5m": NONE}, (10, None)),
 ]
 
-CASES = [*ERROR_RATIO, *RESPONSE_TIME, *CACHE_HIT_RATIO, *SESSIONS, *MEMORY, *DOWN]
+
+def breaker(name: str, firing: Mapping[str, tuple[str, ...]], *phases: tuple[float, float | None]) -> Case:
+    series = gauge("mcp_server_circuit_breaker_state", *phases, labels='server="a",breaker="gateway",state="open"')
+    return Case(name, "McpCircuitBreakerOpen", series, firing)
+
+
+CIRCUIT_BREAKER = [
+    breaker("open", {"45s": NONE, "5m": CRITICAL}, (10, 1)),
+    breaker("closed", {"5m": NONE}, (10, 0)),
+    breaker("one trial that succeeds", {"6m": NONE, "7m": NONE, "8m": NONE}, (5, 0), (0.5, 1), (10, 0)),
+    breaker("trials that fail", {"5m": NONE, "8m": CRITICAL}, (5, 0), *[(0.5, 1), (0.25, 0)] * 12),
+    breaker("resolves", {"9m": CRITICAL, "13m": NONE}, (10, 1), (10, 0)),
+]
+
+CASES = [*ERROR_RATIO, *RESPONSE_TIME, *CACHE_HIT_RATIO, *SESSIONS, *MEMORY, *DOWN, *CIRCUIT_BREAKER]
 FIRING = 'count by (alertname, server, signal, severity) (ALERTS{alertstate="firing",signal!=""})'
 
 
@@ -365,6 +379,19 @@ def test_what_a_down_server_is_told_as(tmp_path: Path) -> None:
         "A probe, an exchange or supervision proved a broken, and it has not been seen well for 1m since.",
     )
     judge(tmp_path, gauge("mcp_server_up", (10, 0)), {"alert_rule_test": [expected]})
+
+
+def test_what_an_open_breaker_is_told_as(tmp_path: Path) -> None:
+    expected = told(
+        "McpCircuitBreakerOpen",
+        "5m",
+        {"server": "a", "severity": "critical", "signal": "circuit_breaker"},
+        "MCP server a has its circuit breaker open",
+        "The circuit breaker in front of a was open at some time during the last 1m, again and again: the server "
+        "fails its trials, and calls are refused before they reach it.",
+    )
+    series = gauge("mcp_server_circuit_breaker_state", (10, 1), labels='server="a",breaker="gateway",state="open"')
+    judge(tmp_path, series, {"alert_rule_test": [expected]})
 
 
 def test_a_label_of_a_server_cannot_become_a_part_of_the_query_in_its_text(tmp_path: Path) -> None:
