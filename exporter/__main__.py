@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.app import run
+from exporter.keeper import WRITER_THREAD
 from exporter.scheduler import READER_THREADS
 from exporter.settings import Settings, parse_address, settings_of
 from fleet import logs
@@ -49,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _leave_hanging_reads(code: int) -> None:
     """End at once when a read still hangs, such as in a dead network mount: the interpreter would wait for ever."""
-    readers = [thread for thread in threading.enumerate() if thread.name.startswith(READER_THREADS)]
+    readers = [thread for thread in threading.enumerate() if thread.name.startswith((READER_THREADS, WRITER_THREAD))]
     deadline = time.monotonic() + 1.0
     for thread in readers:
         thread.join(max(0.0, deadline - time.monotonic()))
     if any(thread.is_alive() for thread in readers):
-        sys.stderr.write("mcp-exporter: a source still hangs and is left behind\n")
+        sys.stderr.write("mcp-exporter: a source or the state file still hangs and is left behind\n")
         sys.stderr.flush()
         os._exit(code)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from exporter.keeper import Keeper, opened
 from exporter.scheduler import Scheduler
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
@@ -42,12 +44,15 @@ async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = 
     sources = tuple(sources)
     stack = AsyncExitStack()
     try:
-        snapshot = Snapshot(fleet.servers, [source.name for source in sources])
+        found = await asyncio.to_thread(opened, settings.state_file, time.monotonic(), time.time())
+        snapshot = Snapshot(fleet.servers, [source.name for source in sources], found.kept)
+        keeper = Keeper(found, snapshot)
+        stack.push_async_callback(keeper.close)
         scheduler = Scheduler(fleet.servers, sources, snapshot)
         stack.callback(scheduler.close)
         tasks = Tasks("exporter")
         stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
-        address = await _listen(stack, make_app(snapshot, settings.door, settings.receive_seconds), settings)
+        address = await _listen(stack, make_app(snapshot, keeper, settings.door, settings.receive_seconds), settings)
         scheduler.start(tasks)
         log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})
         yield Running(address, snapshot, tasks)

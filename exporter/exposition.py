@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter import metrics
-from exporter.facts import Counts
+from exporter.facts import Counts, StateFailure
 from exporter.metrics import FAMILIES, Family, Kind
 from exporter.snapshot import Facts
 from exporter.vitals import vitals
@@ -75,6 +75,9 @@ def _values(facts: Facts) -> Values:
 def _of_the_program(facts: Facts) -> Iterator[tuple[Family, tuple[str, ...], float]]:
     for result, count in facts.pushes.items():
         yield metrics.TELEMETRY_PUSHES, (result,), count
+    yield metrics.STATE_SUCCESS, (), float(facts.state.success)
+    for reason in StateFailure:
+        yield metrics.STATE_FAILURES, (reason,), facts.state.failures.get(reason, 0)
     # The configuration is read once, at start: who answers has read it.
     yield metrics.RELOAD_SUCCESSFUL, (), 1.0
     yield metrics.BUILD_INFO, (version(), platform.python_version()), 1.0

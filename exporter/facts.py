@@ -1,8 +1,7 @@
 """The facts that are known of a server: frozen values that sources return and the snapshot keeps.
 
-``Totals`` only ever rise. They are all that has to outlive a restart of this program: when totals become
-durable, ``HeldSource.totals`` and ``Held.ended`` are what is written and read back. Everything else is a gauge:
-it is true now or it is nothing.
+``Totals`` only ever rise. They are all that outlives a restart of this program (``Kept``). Everything else is a
+gauge: it is true now or it is nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from exporter.ids import SourceIds
 from exporter.metrics import Series
 from fleet.telemetry import BreakerState
 
@@ -123,7 +123,15 @@ class Held:
 
     sources: Mapping[str, HeldSource] = field(default_factory=dict)
     ended: Totals = Totals()
-    ended_ids: frozenset[str] = frozenset()
+    ended_ids: SourceIds = field(default_factory=SourceIds)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What outlives this program of one server: telemetry's totals, and those of what this program read itself."""
+
+    held: Held = Held()
+    own: Totals = Totals()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +185,13 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """Everything known of one server. A failed read keeps the last good reading; ``states`` says that it failed."""
+    """Everything known of one server. A failed read keeps the last good reading; ``states`` says that it failed.
+
+    ``earlier`` is what earlier runs of this program read of the server by themselves.
+    """
 
     held: Held = Held()
+    earlier: Totals = Totals()
     admitted: Admitted = Admitted()
     lookups: Lookups = Lookups()
     folded: Mapping[str, int] = field(default_factory=dict)
@@ -197,3 +209,19 @@ class PushResult(enum.StrEnum):
     TOO_LARGE = "too_large"
     INVALID = "invalid"
     TOO_MANY_SOURCES = "too_many_sources"
+
+
+class StateFailure(enum.StrEnum):
+    """What went wrong with the file of totals. The label ``reason``."""
+
+    DAMAGED = "damaged"
+    UNUSABLE = "unusable"
+    NOT_WRITTEN = "not_written"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFacts:
+    """Whether the last write of the totals worked (True while there was nothing to write), and all failures."""
+
+    success: bool = True
+    failures: Mapping[StateFailure, int] = field(default_factory=dict)

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from exporter.facts import Admitted
+from exporter import metrics
+from exporter.facts import Admitted, Totals
 from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
 
 MAX_TOOLS: Final = 200
@@ -29,6 +30,13 @@ LABELS: Final = ("mcp_method_name", "gen_ai_tool_name", "error_type", "network_t
 """The labels whose values can be folded; pre-initialised in ``mcp_exporter_labels_folded_total``."""
 
 _ERROR_TYPES: Final = frozenset({"", *ERROR_TYPES})
+
+
+def admitted_of(totals: Totals) -> Admitted:
+    """The bounded label values that stand in ``totals``: those were admitted before."""
+    tools = {series.labels[1] for series in totals.histograms if series.family == metrics.OPERATION_DURATION.name}
+    models = {series.labels[0] for series in totals.counters if series.family == metrics.COST.name}
+    return Admitted(frozenset(tools - {"", OTHER}), frozenset(models - {"", OTHER}))
 
 
 class Labels:

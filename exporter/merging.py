@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from exporter.facts import GONE, Counts, Gauges, Held, HeldSource, ProcessFacts, ProcessKey, Push, PushResult, Totals
+from exporter.facts import (
+    GONE,
+    Counts,
+    Gauges,
+    Held,
+    HeldSource,
+    ProcessFacts,
+    ProcessKey,
+    ProcessReading,
+    Push,
+    PushResult,
+    ServerFacts,
+    SourceName,
+    Totals,
+)
 from fleet.telemetry import BreakerState
 
 SILENT_AFTER_SECONDS: Final = 10.0
@@ -116,6 +130,13 @@ def total(held: Held) -> Totals:
     return sum_
 
 
+def own(known: ServerFacts) -> Totals:
+    """Everything that this program ever read of the server by itself, in earlier runs too."""
+    process = known.readings.get(SourceName.PROCESS)
+    cpu = process.cpu if isinstance(process, ProcessReading) else {}
+    return replace(known.earlier, cpu=cpu_joined(known.earlier.cpu, cpu))
+
+
 def merged(witnesses: Sequence[Gauges]) -> Gauges:
     """Several gateways of one server as one; ``witnesses`` is not empty. ``instance`` holds all their processes."""
     breakers: dict[str, BreakerState] = {}
@@ -158,7 +179,7 @@ def _ended(held: Held, source: str, totals: Totals) -> Held:
     # Ended processes are summed at once: their pids mean nothing any more, and they must not pile up.
     flat = replace(totals, cpu={GONE: sum(totals.cpu.values())} if totals.cpu else {})
     sources = {name: kept for name, kept in held.sources.items() if name != source}
-    return Held(sources, added(held.ended, flat), held.ended_ids | {source})
+    return Held(sources, added(held.ended, flat), held.ended_ids.with_(source))
 
 
 def _effective(limits: Iterable[int | None]) -> int | None:

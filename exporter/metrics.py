@@ -137,6 +137,19 @@ LABELS_FOLDED: Final = _counter(
 TELEMETRY_PUSHES: Final = Family(
     "mcp_exporter_telemetry_pushes_total", Kind.COUNTER, "Telemetry pushes by what became of them.", ("result",), False
 )
+STATE_SUCCESS: Final = Family(
+    "mcp_exporter_state_success",
+    Kind.GAUGE,
+    "1 when all totals shown are kept over a restart, 0 when the state file fails.",
+    per_server=False,
+)
+STATE_FAILURES: Final = Family(
+    "mcp_exporter_state_failures_total",
+    Kind.COUNTER,
+    "Failures of the state file that keeps totals over restarts.",
+    ("reason",),
+    per_server=False,
+)
 RELOAD_SUCCESSFUL: Final = Family(
     "mcp_exporter_config_last_reload_successful",
     Kind.GAUGE,
@@ -157,6 +170,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     BYTES, SESSIONS, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES, CACHE_EVICTIONS,
     BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX, CPU_SECONDS,
     OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(), SOURCE_SUCCESS,
-    SOURCE_DURATION, SOURCE_AGE, LABELS_FOLDED, TELEMETRY_PUSHES, RELOAD_SUCCESSFUL, BUILD_INFO,
+    SOURCE_DURATION, SOURCE_AGE, LABELS_FOLDED, TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES,
+    RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip
 """Every family, in the order of the exposition."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fleet.doors import Door, is_loopback
 from fleet.errors import ConfigError, Problem
@@ -17,12 +18,14 @@ class Settings:
     Attributes:
         listen: host and port; port 0 lets the system choose one.
         door: the names and tokens under which telemetry is taken.
+        state_file: where totals are kept over restarts.
         receive_seconds: longest wait for a pushed body (10: a gateway pushes each second and gives up itself).
         stop_seconds: longest time for stopping (8: below the 10 s after which process managers kill).
     """
 
     listen: Address
     door: Door
+    state_file: Path
     receive_seconds: float = 10.0
     stop_seconds: float = 8.0
 
@@ -43,7 +46,7 @@ def settings_of(fleet: Fleet, listen: Address | None) -> Settings:
         )  # fmt: skip
         raise ConfigError((problem,))
     tokens = () if file is None else (read_token(file, key),)
-    return Settings(chosen, Door.of(chosen.host, fleet.exporter.url, tokens))
+    return Settings(chosen, Door.of(chosen.host, fleet.exporter.url, tokens), fleet.exporter.state_file)
 
 
 def parse_address(text: str) -> Address:

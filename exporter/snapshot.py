@@ -8,11 +8,23 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
-from exporter import merging, metrics, recent
-from exporter.facts import Held, Lookups, Push, PushResult, Reading, ServerFacts, SourceName, SourceState
+from exporter import folding, merging, metrics, recent
+from exporter.facts import (
+    Held,
+    Kept,
+    Lookups,
+    Push,
+    PushResult,
+    Reading,
+    ServerFacts,
+    SourceName,
+    SourceState,
+    StateFacts,
+)
 from fleet.inventory import Server, ServerName
 
 log = logging.getLogger(__name__)
@@ -29,14 +41,23 @@ class Facts:
     inventory: Mapping[ServerName, Server]
     servers: Mapping[ServerName, ServerFacts]
     pushes: Mapping[PushResult, int]
+    state: StateFacts = field(default_factory=StateFacts)
 
 
 class Snapshot:
-    """The store. ``expected`` are the sources that must have run once for each server before it is ready."""
+    """The store. ``expected`` are the sources that must have run once for each server before it is ready.
 
-    def __init__(self, inventory: Mapping[ServerName, Server], expected: Iterable[SourceName]) -> None:
+    ``kept`` is what an earlier run of this program left; servers that are no longer configured are passed over.
+    """
+
+    def __init__(
+        self,
+        inventory: Mapping[ServerName, Server],
+        expected: Iterable[SourceName],
+        kept: Mapping[ServerName, Kept] = MappingProxyType({}),
+    ) -> None:
         self._inventory = inventory
-        self._servers = {name: ServerFacts() for name in inventory}
+        self._servers = {name: _restored(kept.get(name, Kept())) for name in inventory}
         self._pushes = dict.fromkeys(PushResult, 0)
         self._awaited = {(name, source) for name in inventory for source in expected}
 
@@ -107,13 +128,18 @@ class Snapshot:
         self._awaited.discard((name, source))
 
 
+def _restored(kept: Kept) -> ServerFacts:
+    return ServerFacts(held=kept.held, earlier=kept.own, admitted=folding.admitted_of(merging.total(kept.held)))
+
+
 def _lookups(lookups: Lookups, held: Held, push: Push, now: float, wall_now: float) -> Lookups:
     """``lookups`` grown by what this push adds to what was known of its source."""
     if push.source in held.ended_ids:
         return lookups
     known = held.sources.get(push.source)
-    if known is None and wall_now - push.started_at > recent.WINDOW_SECONDS:
-        # Seen for the first time although it runs for long: its lookups were not made in the last five minutes.
+    grown_for = wall_now - push.started_at if known is None else now - known.seen_at
+    if grown_for > recent.WINDOW_SECONDS:
+        # It grew over a longer time than the window's: its lookups were not made in the last five minutes.
         return lookups
     before = {} if known is None else known.totals.counters
     requests, hits = (max(0.0, push.totals.counters.get(s, 0) - before.get(s, 0)) for s in (_REQUESTS, _HITS))

@@ -69,7 +69,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **_sources(known, now),
     }
     _put(samples, metrics.CACHE_HIT_RATIO.series(), recent.hit_ratio(known.lookups, now))
-    _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(totals, process))
+    _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(totals, merging.own(known)))
     for label, folded in known.folded.items():
         samples[metrics.LABELS_FOLDED.series(label)] = folded
     return Vitals(samples, totals.histograms)
@@ -143,10 +143,10 @@ def _processes(instances: list[Instance]) -> Samples:
     return samples
 
 
-def _cpu_seconds(totals: Totals, process: ProcessReading | None) -> float | None:
+def _cpu_seconds(totals: Totals, own: Totals) -> float | None:
     # The owner of this fact may change, and both may have seen the same process: the larger sum never goes down
     # and never counts it twice.
-    sums = [sum(cpu.values()) for cpu in (totals.cpu, {} if process is None else process.cpu) if cpu]
+    sums = [sum(cpu.values()) for cpu in (totals.cpu, own.cpu) if cpu]
     return max(sums, default=None)
 
 

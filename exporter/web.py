@@ -12,6 +12,7 @@ from aiohttp import web
 
 from exporter.exposition import render
 from exporter.facts import PushResult
+from exporter.keeper import Keeper
 from exporter.snapshot import Snapshot
 from exporter.sources import telemetry
 from fleet.doors import Door
@@ -33,9 +34,9 @@ _INDEX: Final = """<!doctype html>
 """
 
 
-def make_app(snapshot: Snapshot, door: Door, receive_seconds: float) -> web.Application:
+def make_app(snapshot: Snapshot, keeper: Keeper, door: Door, receive_seconds: float) -> web.Application:
     """The application. Pushes pass ``door`` and must arrive within ``receive_seconds``."""
-    handlers = _Handlers(snapshot, door, receive_seconds)
+    handlers = _Handlers(snapshot, keeper, door, receive_seconds)
     app = web.Application(client_max_size=MAX_TELEMETRY_BYTES)
     app.add_routes(
         [
@@ -63,12 +64,15 @@ class _Handlers:
     def __init__(
         self,
         snapshot: Snapshot,
+        keeper: Keeper,
         door: Door,
         receive_seconds: float,
+        *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._snapshot = snapshot
+        self._keeper = keeper
         self._door = door
         self._receive_seconds = receive_seconds
         self._clock, self._wall_clock = clock, wall_clock
@@ -78,7 +82,7 @@ class _Handlers:
         return web.Response(text=_INDEX, content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        facts = self._snapshot.facts(self._clock())
+        facts = await self._keeper.facts()
         openmetrics = accepts_openmetrics(",".join(request.headers.getall("Accept", [])))
         body, content_type = await asyncio.to_thread(render, facts, openmetrics)
         return web.Response(body=body, headers={"Content-Type": content_type})
@@ -117,6 +121,9 @@ class _Handlers:
         if result is PushResult.TOO_MANY_SOURCES:
             return _answer(429, "too many sources report on this server at once")
         self._last_complaint.pop(name, None)
+        if push.final and not await self._keeper.durable():
+            # It is counted, but nobody else knows its figures any more: the sender must not believe them safe.
+            return _answer(503, "the totals could not be kept over a restart of this program")
         return web.Response(status=204)
 
     async def _pushed(self, request: web.Request) -> Telemetry:
