@@ -1,15 +1,19 @@
 """Traffic for the example server: repeated and fresh calls at a bounded rate, until stopped or counted out.
 
     python examples/client.py http://127.0.0.1:9846/servers/example/mcp --rate 20
+    python examples/client.py --clients 3 --stdio mcp-gateway stdio example
 
 It speaks one protocol era or both, connects again when its session or the server is lost, and prints one line of
-counts when it ends (SIGINT, SIGTERM, ``--calls`` or ``--seconds``).
+counts for each client when it ends (SIGINT, SIGTERM, ``--calls`` or ``--seconds``). With ``--stdio`` each client
+starts the command that follows as its own server, and takes an error for an answer: it connects again only when its
+end of the pipe is closed.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import signal
 import sys
@@ -18,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 import anyio
 from anyio import CancelScope
 from anyio.abc import TaskStatus
-from mcp import Client, MCPError
-from mcp_types import Implementation
+from mcp import Client, MCPError, StdioServerParameters
+from mcp_types import CONNECTION_CLOSED, Implementation
 
 ERAS = {"modern": "auto", "legacy": "legacy"}
 FAVOURITES = ("The Left Hand of Darkness", "Solaris", "Roadside Picnic", "Kindred")
@@ -44,9 +48,9 @@ class Counts:
 
 @dataclass
 class Traffic:
-    """One era's calls: ``rate`` a second, at most ``concurrency`` in flight, ``calls`` in all (0: no end)."""
+    """One client's calls: ``rate`` a second, at most ``concurrency`` in flight, ``calls`` in all (0: no end)."""
 
-    url: str
+    server: str | StdioServerParameters
     era: str
     rate: float
     concurrency: int
@@ -73,7 +77,7 @@ class Traffic:
         info = Implementation(name=f"example-client-{self.era}", version="1.0.0")
         # Without a cache of its own, or it would measure that one.
         async with Client(
-            self.url, mode=ERAS[self.era], client_info=info, cache=None, read_timeout_seconds=self.timeout
+            self.server, mode=ERAS[self.era], client_info=info, cache=None, read_timeout_seconds=self.timeout
         ) as client:
             await client.list_tools()
             self._say_once("connected")
@@ -97,11 +101,12 @@ class Traffic:
                 self.counts.tool_errors += 1
             else:
                 self.counts.succeeded += 1
-        except MCPError:
-            # A lost session, a lost server or a timeout: raising ends this connection and makes a new one.
+        except MCPError as error:
             answered = True
             self.counts.errors += 1
-            raise
+            # Over HTTP a lost session, a lost server or a timeout: raising ends this connection and makes a new one.
+            if isinstance(self.server, str) or error.code == CONNECTION_CLOSED:
+                raise
         finally:
             if not answered:
                 self.counts.lost += 1
@@ -112,7 +117,8 @@ class Traffic:
         if self._turn % 10 == 0:
             return "report", {"sections": 3}
         if self._turn % 3 == 0:
-            return "lookup", {"title": f"book {random.randrange(10**9)}"}
+            tool = "suggest" if self._turn % 2 == 0 else "lookup"
+            return tool, {"title": f"book {random.randrange(10**9)}"}
         return "lookup", {"title": FAVOURITES[self._turn % len(FAVOURITES)]}
 
     def _say_once(self, text: str) -> None:
@@ -152,29 +158,46 @@ async def drive(traffics: list[Traffic], seconds: float) -> None:
             watch.cancel_scope.cancel()
 
 
+def shares(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` that differ by one at most."""
+    return [total // parts + (number < total % parts) for number in range(parts)]
+
+
+def traffics_of(options: argparse.Namespace) -> list[Traffic]:
+    """One traffic for each client: of each era in turn."""
+    server: str | StdioServerParameters = options.url
+    if options.stdio:
+        command, *arguments = options.stdio
+        server = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
+    eras = list(ERAS) if options.mode == "both" else [options.mode]
+    clients = options.clients or len(eras)
+    concurrency = max(1, options.concurrency // clients)
+    return [
+        Traffic(server, eras[number % len(eras)], options.rate / clients, concurrency, calls, options.timeout)
+        for number, calls in enumerate(shares(options.calls, clients))
+        if calls or not options.calls
+    ]
+
+
 def main() -> None:
     """Read the command line, make the traffic, print the counts."""
     parser = argparse.ArgumentParser(description="Traffic for the example MCP server.")
-    parser.add_argument("url", help="address of the server's MCP endpoint, or of the gateway before it")
+    parser.add_argument("url", nargs="?", help="address of the server's MCP endpoint, or of the gateway before it")
     parser.add_argument("--mode", choices=[*ERAS, "both"], default="both", help="protocol era (default %(default)s)")
+    parser.add_argument("--clients", type=int, default=0, help="how many connections (default: one for each era)")
     parser.add_argument("--rate", type=float, default=20.0, help="calls a second over all (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=64, help="calls in flight at most (default %(default)s)")
     parser.add_argument("--calls", type=int, default=0, help="stop after so many calls (default: no end)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long (default: no end)")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for one answer (default 60)")
+    parser.add_argument("--stdio", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of a url; comes last")
     options = parser.parse_args()
-    if options.rate <= 0 or options.concurrency < 1 or options.calls < 0:
-        parser.error("--rate must be above 0, --concurrency at least 1, --calls at least 0")
+    if options.rate <= 0 or options.concurrency < 1 or options.calls < 0 or options.clients < 0:
+        parser.error("--rate must be above 0, --concurrency at least 1, --calls and --clients at least 0")
+    if bool(options.url) == bool(options.stdio):
+        parser.error("either a url or --stdio COMMAND is needed")
     logging.basicConfig(level=logging.CRITICAL)
-    eras = list(ERAS) if options.mode == "both" else [options.mode]
-    shares = [options.calls // len(eras) + (number < options.calls % len(eras)) for number in range(len(eras))]
-    traffics = [
-        Traffic(
-            options.url, era, options.rate / len(eras), max(1, options.concurrency // len(eras)), calls, options.timeout
-        )
-        for era, calls in zip(eras, shares, strict=True)
-        if calls or not options.calls
-    ]
+    traffics = traffics_of(options)
     anyio.run(drive, traffics, options.seconds)
     for traffic in traffics:
         print(f"era={traffic.era} {traffic.counts}", flush=True)

@@ -1,8 +1,9 @@
-"""The closed loop before your eyes: ``python -m stack.demo --fault errors|slow|crash [--mode automatic|suggest]``.
+"""The closed loop before your eyes: ``python -m stack.demo --fault errors [--transport stdio] [--mode suggest]``.
 
-Exit status: 0 when the server was healed by measurement after its treatment (in suggest mode: when the fault
-stayed and people were called), 1 when not, 2 for wrong use, 3 when Prometheus or Alertmanager cannot be had, 130
-after Ctrl-C.
+Every fault has a loop of its own; ``--fault all`` shows one after the other, ``--repeat`` each so many times, and
+several end with a table. Exit status: 0 when the server was healed by measurement after its treatment (in suggest
+mode: when the fault stayed and people were called), 1 when not, 2 for wrong use, 3 when Prometheus or Alertmanager
+cannot be had, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,24 +17,18 @@ from types import MappingProxyType
 from typing import Final
 
 from fleet.errors import MedicError
-from fleet.signals import BY_NAME, Signal, SignalName
+from fleet.inventory import Transport
+from fleet.signals import BY_NAME, Signal
 from stack import foreground
 from stack.loop import Loop, LoopOptions
 from stack.processes import poll
+from stack.scenarios import SCENARIOS, Scenario, shown_over
+from stack.table import Shown, lines_of
 from stack.timeline import Moment, Step, Timeline
 from stack.watch import LOOK_SECONDS, Watch
 
-FAULTS: Final = MappingProxyType(
-    {
-        "errors": SignalName.ERROR_RATIO,
-        "slow": SignalName.RESPONSE_TIME,
-        "crash": SignalName.DOWN,
-    }
-)
-"""The faults that can be shown, and the signal that each one makes ill."""
-
-LATER_FAULTS: Final = ("leak", "hang", "sessions", "cache", "all")
-DEADLINE_SECONDS: Final = 150.0
+ALL: Final = "all"
+DEADLINE_SECONDS: Final = 210.0
 _CLOCK_SECONDS: Final = 0.5
 """Prometheus writes when an evaluation was due, which may lie a little before what it saw."""
 
@@ -44,6 +39,7 @@ _COLOURS: Final = MappingProxyType(
         Step.FIRING: "33",
         Step.HEALED: "1;32",
         Step.CLOSED: "32",
+        Step.RECOVERY: "36",
         Step.ESCALATED: "35",
         Step.DENIED: "35",
     }
@@ -74,17 +70,17 @@ class Screen:
         step = f"{moment.step:<18}"
         if self.coloured and moment.step in _COLOURS:
             step = f"\x1b[{_COLOURS[moment.step]}m{step}\x1b[0m"
-        print(f"{seconds:>+7.1f} s  {step} {moment.subject:<28} {moment.detail}".rstrip(), flush=True)
+        print(f"{seconds:>+7.1f} s  {step} {moment.subject:<30} {moment.detail}".rstrip(), flush=True)
 
 
 class Demonstration:
     """One fault in one running loop, from calm to its end."""
 
-    def __init__(self, loop: Loop, fault: str, screen: Screen) -> None:
-        self._loop, self._fault, self._screen = loop, fault, screen
-        self._signal: Signal = BY_NAME[FAULTS[fault]]
+    def __init__(self, loop: Loop, scenario: Scenario, screen: Screen) -> None:
+        self._loop, self._scenario, self._screen = loop, scenario, screen
+        self._signal: Signal = BY_NAME[scenario.signal]
         self._watch = Watch(loop)
-        self._timeline = Timeline(0.0)
+        self.timeline = Timeline(0.0)
 
     async def run(self) -> None:
         """Show it all.
@@ -93,15 +89,16 @@ class Demonstration:
             NotShownError: a step did not happen in time.
         """
         self._screen.say(f"calm: {await self._watch.calm()}\n")
-        self._loop.switch_on(self._fault)
-        self._timeline = Timeline(time.time())
-        self._show(self._timeline.take([Moment(self._timeline.fault_at, Step.FAULT, self._fault, "switched on")]))
+        self.timeline = Timeline(time.time())
+        await self._scenario.switch_on(self._loop)
+        said = Moment(self.timeline.fault_at, Step.FAULT, self._scenario.fault, f"switched on: {self._scenario.cause}")
+        self._show(self.timeline.take([said]))
         finished = self._untreated if self._loop.options.mode == "suggest" else self._closed
 
         async def over() -> bool:
             for program in self._loop.processes.ended:
                 raise NotShownError(f"{program.name} ended unasked with status {program.process.returncode}")
-            self._show(self._timeline.take(await self._watch.moments(self._timeline.fault_at - _CLOCK_SECONDS)))
+            self._show(self.timeline.take(await self._watch.moments(self.timeline.fault_at - _CLOCK_SECONDS)))
             return finished()
 
         if not await poll(over, DEADLINE_SECONDS, every=LOOK_SECONDS):
@@ -111,23 +108,23 @@ class Demonstration:
 
     def _show(self, moments: list[Moment]) -> None:
         for moment in moments:
-            self._screen.show(self._timeline.after_fault(moment), moment)
+            self._screen.show(self.timeline.after_fault(moment), moment)
 
     def _closed(self) -> bool:
-        return self._timeline.first(Step.CLOSED) is not None or self._timeline.first(Step.ESCALATED) is not None
+        return self.timeline.first(Step.CLOSED) is not None or self.timeline.first(Step.ESCALATED) is not None
 
     def _untreated(self) -> bool:
-        return self._timeline.first(Step.FIRING, "McpUntreated critical") is not None
+        return self.timeline.first(Step.FIRING, "McpUntreated critical") is not None
 
     async def _check_healed(self) -> None:
-        healed, closed = self._timeline.first(Step.HEALED), self._timeline.first(Step.CLOSED)
-        if healed is None or closed is None or closed.detail != "healed":
+        healed, closed = self.timeline.first(Step.HEALED), self.timeline.first(Step.CLOSED)
+        if healed is None or closed is None or not closed.detail.startswith("healed"):
             raise NotShownError(self._what_is_missing())
         if await self._is_ill():
             raise NotShownError(f"the incident was closed as healed, but {self._signal.name} is ill")
 
     async def _check_still_ill(self) -> None:
-        if self._timeline.first(Step.BEGUN, "restart") is not None:
+        if self.timeline.first(Step.BEGUN, "restart") is not None:
             raise NotShownError("the receiver restarted the server although it may only suggest")
         if not await self._is_ill():
             raise NotShownError(f"McpUntreated fires, but {self._signal.name} is healthy: the fault did not stay")
@@ -142,21 +139,21 @@ class Demonstration:
     def _what_is_missing(self) -> str:
         steps = [Step.CROSSED, Step.FIRING, Step.WEBHOOK]
         steps += [Step.DENIED] if self._loop.options.mode == "suggest" else [Step.BEGUN, Step.HEALED, Step.CLOSED]
-        missing = [step.value for step in steps if self._timeline.first(step) is None]
+        missing = [step.value for step in steps if self.timeline.first(step) is None]
         if self._loop.options.mode == "suggest":
             missing.append("McpUntreated firing")
-        escalated = self._timeline.first(Step.ESCALATED)
+        escalated = self.timeline.first(Step.ESCALATED)
         if escalated is not None:
             return f"the treatment did not heal it and people were called ({escalated.detail})"
-        waited = time.time() - self._timeline.fault_at
+        waited = time.time() - self.timeline.fault_at
         return f"{waited:.0f} s after the fault these did not happen: {', '.join(missing) or 'closed as healed'}"
 
     def _sum_up(self) -> None:
         named = [
             (step, moment) for step in (Step.CROSSED, Step.FIRING, Step.HEALED, Step.CLOSED)
-            if (moment := self._timeline.first(step)) is not None
+            if (moment := self.timeline.first(step)) is not None
         ]  # fmt: skip
-        steps = ", ".join(f"{step} {self._timeline.after_fault(moment):+.1f} s" for step, moment in named)
+        steps = ", ".join(f"{step} {self.timeline.after_fault(moment):+.1f} s" for step, moment in named)
         factor = self._loop.options.pace.factor
         if self._loop.options.mode == "suggest":
             self._screen.say(f"left alone, the fault stays: {steps}, McpUntreated calls people")
@@ -165,42 +162,89 @@ class Demonstration:
         self._screen.say(f"(every duration of the shipped rules and limits was divided by {factor:g})")
 
 
-async def demonstrate(fault: str, mode: str, screen: Screen) -> int:
-    """Run the whole demonstration in a loop of its own; the exit status."""
-    loop = Loop(LoopOptions(label="demo", mode=mode))
-    screen.say(f"starting the loop: {mode} mode, fault {fault}; configuration and logs in {loop.folder}")
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    faults: tuple[str, ...]
+    transport: Transport
+    mode: str
+    repeat: int
+
+
+async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
+    """Run one demonstration in a loop of its own; a problem is on the screen and in the result."""
+    scenario = SCENARIOS[fault]
+    loop = Loop(LoopOptions("demo", options.mode, transport=options.transport, settings=scenario.settings))
+    screen.say(
+        f"starting the loop: {options.mode} mode, fault {fault} over {options.transport}; "
+        f"configuration and logs in {loop.folder}"
+    )
     async with loop:
         await loop.start_traffic()
+        demonstration = Demonstration(loop, scenario, screen)
         try:
-            await Demonstration(loop, fault, screen).run()
+            await demonstration.run()
         except MedicError as error:
             loop.keep = True
             screen.say(f"\nNOT SHOWN: {error}\n")
             for program in loop.processes.programs.values():
                 state = "running" if program.running else f"ended with {program.process.returncode}"
                 screen.say(f"{program.name} ({state}), {program.log}:\n{program.last_lines()}")
-            return 1
+            return Shown.of(fault, demonstration.timeline, str(error) or "not shown")
         counts = await loop.stop_traffic()
-        screen.say(f"the client's view:\n{counts}")
-    return 0
+        screen.say(f"the client's view:\n{counts}\n")
+    return Shown.of(fault, demonstration.timeline)
+
+
+async def demonstrate_all(options: Options, screen: Screen) -> int:
+    """Every demonstration that was asked for, one after the other, then their table; the exit status."""
+    results: list[Shown] = []
+    wanted = [fault for fault in options.faults for _ in range(options.repeat)]
+    for number, fault in enumerate(wanted, start=1):
+        if len(wanted) > 1:
+            screen.say(f"== {number} of {len(wanted)}: {fault}")
+        try:
+            results.append(await demonstrate(fault, options, screen))
+        except MedicError as error:
+            screen.say(f"NOT SHOWN: {error}")
+            results.append(Shown(fault, problem=str(error)))
+    if len(results) > 1:
+        screen.say("\n".join(lines_of(results)))
+    return foreground.FAILED if any(shown.problem for shown in results) else 0
+
+
+def read_options() -> Options:
+    """The command line, checked; ends the program with status 2 and one sentence for wrong use."""
+    parser = argparse.ArgumentParser(prog="python -m stack.demo", description=__doc__)
+    parser.add_argument("--fault", default="errors", help=f"{', '.join(SCENARIOS)} or {ALL} (default errors)")
+    parser.add_argument("--mode", choices=["automatic", "suggest"], default="automatic")
+    parser.add_argument("--transport", choices=list(Transport), default=Transport.HTTP, type=str)
+    parser.add_argument("--repeat", type=int, default=1, help="how often each fault is shown (default 1)")
+    options = parser.parse_args()
+    transport = Transport(options.transport)
+    possible = shown_over(transport, options.mode)
+    faults = possible if options.fault == ALL else (options.fault,)
+    problem = _problem(options.fault, (*possible, ALL), options.repeat)
+    if problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        sys.exit(2)
+    return Options(faults, transport, options.mode, options.repeat)
+
+
+def _problem(fault: str, possible: tuple[str, ...], repeat: int) -> str:
+    if fault not in (*SCENARIOS, ALL):
+        return f"FAULT={fault} is unknown; use one of {', '.join(possible)}"
+    if fault not in possible:
+        return f"FAULT={fault} cannot be shown over this transport in this mode; use one of {', '.join(possible)}"
+    return "" if 1 <= repeat <= 100 else f"--repeat {repeat} is not from 1 to 100"
 
 
 def main() -> int:
-    """Read the command line and run the demonstration."""
-    parser = argparse.ArgumentParser(prog="python -m stack.demo", description=__doc__)
-    parser.add_argument("--fault", default="errors", help=f"one of {', '.join(FAULTS)} (default errors)")
-    parser.add_argument("--mode", choices=["automatic", "suggest"], default="automatic")
-    parser.add_argument("--transport", default="http", help="http")
-    options = parser.parse_args()
-    if options.fault not in FAULTS:
-        later = " comes in a later version" if options.fault in LATER_FAULTS else " is unknown"
-        print(f"demo: FAULT={options.fault}{later}; use one of {', '.join(FAULTS)}", file=sys.stderr)
-        return 2
-    if options.transport != "http":
-        print(f"demo: TRANSPORT={options.transport} comes in a later version; use http", file=sys.stderr)
-        return 2
+    """Read the command line and run the demonstrations."""
+    options = read_options()
     screen = Screen.of_stdout()
-    return foreground.run("demo", lambda: demonstrate(options.fault, options.mode, screen))
+    return foreground.run("demo", lambda: demonstrate_all(options, screen))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ Pure: texts in, texts out. What is judged and how stays as shipped; a second cop
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+import tomlkit
 import yaml
 
 from fleet.errors import PermanentError
-from fleet.inventory import Address, Limits
+from fleet.inventory import Address, Limits, Rung, Transport
+from fleet.profiles import PROFILES
+from fleet.sections.receiver import DEFAULT_LADDERS
+from fleet.server_settings import KNOWN, Setting, SettingValue
 from rules.promql import duration
 from rules.scale import scaled, scaled_duration, scaled_limits
 
@@ -39,6 +43,14 @@ class Pace:
 
 
 _DURATION_KEYS: Final = frozenset({"group_wait", "group_interval", "repeat_interval", "resolve_timeout"})
+_TOML_TIMEOUTS: Final = (
+    Setting("performance", "initial_response_timeout"),
+    Setting("performance", "inactivity_timeout"),
+    Setting("performance", "circuit_breaker_timeout_ms"),
+)
+"""What the rules wait for. How long a session or an answer is kept stays: it is the server's business."""
+
+_LEAST_MILLISECONDS: Final = 1000
 _PACE_KEYS: Final = frozenset({"scrape_interval", "scrape_timeout", "evaluation_interval"})
 
 
@@ -96,31 +108,99 @@ class Places:
     fault_file: str
     control_dir: str
     journal: str
+    state_file: str
     webhook_token_file: str
     telemetry_token_file: str
 
 
-def fleet_of(example: str, places: Places, pace: Pace, mode: str, limits: Mapping[str, object]) -> str:
-    """``examples/fleet.yml`` with this stack's addresses and files, the limits at this pace, ``limits`` on top."""
+def server_config_of(shipped: str, pace: Pace, settings: Mapping[str, SettingValue | str]) -> str:
+    """``examples/server.toml`` with its timeouts at this pace and ``settings`` (dotted names) on top; comments stay."""
+    document = tomlkit.parse(shipped)
+    for setting in _TOML_TIMEOUTS:
+        table = _table(document, setting.section)
+        table[setting.key] = _divided(int(table[setting.key]), pace)
+    return with_settings(tomlkit.dumps(document), settings)
+
+
+def with_settings(text: str, settings: Mapping[str, SettingValue | str]) -> str:
+    """A server's TOML with other values, as a deployment writes it; comments and all else stay."""
+    document = tomlkit.parse(text)
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        _table(document, section)[key] = value
+    return tomlkit.dumps(document)
+
+
+def _table(document: tomlkit.TOMLDocument, section: str) -> Any:
+    return document[section]
+
+
+def ladders_of(pace: Pace) -> Document:
+    """The shipped ladders with the durations that their rungs set at this pace."""
+    return {str(signal): [_rung_of(rung, pace) for rung in ladder] for signal, ladder in DEFAULT_LADDERS.items()}
+
+
+def _rung_of(rung: Rung, pace: Pace) -> str | Document:
+    changes = dict(rung.changes) or (dict(PROFILES[rung.profile].changes) if rung.profile else {})
+    if any(_lasts(setting) for setting in changes):
+        # A profile's own numbers are fixed: at another pace the same settings are set one by one.
+        return {"set_config": {str(key): _at_pace(key, value, pace) for key, value in changes.items()}}
+    if rung.profile:
+        return {"apply_profile": rung.profile}
+    return {"set_config": {str(key): value for key, value in changes.items()}} if changes else rung.action
+
+
+def _at_pace(setting: Setting, value: SettingValue, pace: Pace) -> SettingValue:
+    return _divided(value, pace) if _lasts(setting) else value
+
+
+def _lasts(setting: Setting) -> bool:
+    return KNOWN[str(setting)][1] is int and setting.key.endswith(("_ms", "_timeout"))
+
+
+def _divided(milliseconds: int, pace: Pace) -> int:
+    return max(round(milliseconds / pace.factor), min(_LEAST_MILLISECONDS, milliseconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the receiver treats, and how clients reach the server. ``limits`` stand on top of the scaled ones."""
+
+    mode: str = "automatic"
+    limits: Mapping[str, object] = field(default_factory=dict)
+    transport: Transport = Transport.HTTP
+
+
+def fleet_of(example: str, places: Places, pace: Pace, manner: Manner) -> str:
+    """``examples/fleet.yml`` with this stack's addresses and files, its limits and ladders at this pace."""
     document = _loaded(example)
     document["prometheus"]["url"] = places.prometheus.url
     document["alertmanager"]["url"] = places.alertmanager.url
     document["gateway"] = {"listen": str(places.gateway), "control_dir": places.control_dir}
-    document["exporter"] = {"listen": str(places.exporter), "telemetry_token_file": places.telemetry_token_file}
+    document["exporter"] = {
+        "listen": str(places.exporter),
+        "telemetry_token_file": places.telemetry_token_file,
+        "state_file": places.state_file,
+    }
     document["receiver"] |= {
         "listen": str(places.receiver),
         "journal": f"sqlite:{places.journal}",
-        "mode": mode,
+        "mode": manner.mode,
         "authentication": {"bearer_token_files": [places.webhook_token_file]},
-        "limits": {**scaled_limits(asdict(Limits()), pace.factor), **limits},
+        "limits": {**scaled_limits(asdict(Limits()), pace.factor), **manner.limits},
     }
+    if pace.factor != 1:
+        document["receiver"]["ladders"] = ladders_of(pace)
     (server,) = document["servers"]
     server |= {
         "url": f"{places.server.url}/mcp",
         "command": [places.python, places.server_script, "--port", str(places.server.port)],
-        "env": {"EXAMPLE_FAULT_FILE": places.fault_file},
+        "env": {"EXAMPLE_FAULT_FILE": places.fault_file, "EXAMPLE_CONFIG_FILE": places.server_config},
         "config_file": places.server_config,
     }
+    if manner.transport is Transport.STDIO:
+        del server["url"]
+        server |= {"transport": "stdio", "command": [places.python, places.server_script, "--transport", "stdio"]}
     return _dumped(document)
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fleet.inventory import Address
+from fleet.inventory import Address, Transport
 from fleet.loading import MAX_SOCKET_PATH_BYTES
+from fleet.server_settings import SettingValue
 from stack import derived, tools
-from stack.derived import Pace, Places
+from stack.derived import Manner, Pace, Places
 from stack.peers import PrometheusApi, ReceiverApi
 from stack.ports import LOOPBACK, free_ports
 from stack.processes import NotReadyError, Processes, Program, poll, wait_ready
@@ -27,6 +28,10 @@ SERVER: Final = "example"
 """The name of the example server in examples/fleet.yml."""
 
 READY_SECONDS: Final = 30.0
+STDIO_CLIENTS: Final = 3
+CROWD: Final = 30
+"""Abandoned sessions: twice the critical number."""
+
 PARTS: Final = ("exporter", "gateway", "alertmanager", "prometheus", "receiver")
 """What a loop starts, in this order; the gateway starts the MCP server itself."""
 
@@ -44,6 +49,8 @@ class LoopOptions:
         without: the parts that are not started.
         limits: keys of ``receiver.limits`` that replace the scaled ones.
         addresses: fixed addresses by part (and ``server``); the others are free loopback ports.
+        transport: how clients reach the server; over stdio each of them starts a gateway of its own.
+        settings: what stands in the server's TOML from the beginning, by dotted name (``mcp.cache_ttl_ms``).
         keep: leave the folder with logs and configuration behind when it ends.
     """
 
@@ -53,7 +60,15 @@ class LoopOptions:
     without: frozenset[str] = frozenset()
     limits: Mapping[str, object] = field(default_factory=dict)
     addresses: Mapping[str, Address] = field(default_factory=dict)
+    transport: Transport = Transport.HTTP
+    settings: Mapping[str, SettingValue | str] = field(default_factory=dict)
     keep: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is started, in this order."""
+        unused = {"gateway"} if self.transport is Transport.STDIO else set()
+        return tuple(part for part in PARTS if part not in self.without | unused)
 
 
 class Loop:
@@ -90,13 +105,11 @@ class Loop:
             undo.push(self._remove_folders)
             self._write_configuration()
             await undo.enter_async_context(self.processes)
-            for part in PARTS:
-                if part not in self.options.without:
-                    await self._starters[part]()
-            for part in PARTS:
-                if part not in self.options.without:
-                    await self.ready(part)
-            if "gateway" not in self.options.without:
+            for part in self.options.parts:
+                await self._starters[part]()
+            for part in self.options.parts:
+                await self.ready(part)
+            if "gateway" in self.options.parts:
                 await self._server_listens()
             self._stack = undo.pop_all()
         return self
@@ -108,6 +121,11 @@ class Loop:
     def fleet_file(self) -> Path:
         """The generated fleet.yml."""
         return self.folder / "fleet.yml"
+
+    @property
+    def server_config(self) -> Path:
+        """The example server's own TOML."""
+        return self.folder / "server.toml"
 
     @property
     def mcp_url(self) -> str:
@@ -144,9 +162,19 @@ class Loop:
 
     async def start_traffic(self, rate: float = 20.0, concurrency: int = 64, mode: str = "both") -> None:
         """Start the example client, which calls through the gateway until ``stop_traffic`` or the end."""
-        arguments = [self.mcp_url, "--rate", str(rate), "--concurrency", str(concurrency), "--mode", mode]
+        arguments = ["--rate", str(rate), "--concurrency", str(concurrency), "--mode", mode]
+        if self.options.transport is Transport.STDIO:
+            gateway = [sys.executable, "-m", "gateway", "stdio", SERVER, "--config", str(self.fleet_file)]
+            arguments += ["--clients", str(STDIO_CLIENTS), "--stdio", *gateway]
+        else:
+            arguments.append(self.mcp_url)
         argv: list[str | Path] = [sys.executable, PROJECT / "examples" / "client.py", *arguments]
         await self.processes.start("traffic", argv, PROJECT)
+
+    async def start_crowd(self, sessions: int = CROWD) -> None:
+        """Open legacy sessions through the gateway that nobody will end."""
+        argv: list[str | Path] = [sys.executable, PROJECT / "examples" / "crowd.py", self.mcp_url]
+        await self.processes.run_to_end("crowd", [*argv, "--sessions", str(sessions)], PROJECT)
 
     async def stop_traffic(self) -> str:
         """Stop the example client and return its line of counts for each era."""
@@ -155,7 +183,10 @@ class Loop:
         return "\n".join(line for line in traffic.last_lines().splitlines() if " calls=" in line)
 
     def _write_configuration(self) -> None:
-        (self.folder / "server.toml").write_text(_shipped("examples/server.toml"), encoding="utf-8")
+        server_config = derived.server_config_of(
+            _shipped("examples/server.toml"), self.options.pace, self.options.settings
+        )
+        self.server_config.write_text(server_config, encoding="utf-8")
         for name, token in (("token", self.token), ("telemetry-token", secrets.token_urlsafe(24))):
             file = self.folder / name
             file.touch(mode=0o600)
@@ -167,7 +198,10 @@ class Loop:
         }
         texts = rules | {
             self.fleet_file: derived.fleet_of(
-                _shipped("examples/fleet.yml"), self._places(), pace, self.options.mode, self.options.limits
+                _shipped("examples/fleet.yml"),
+                self._places(),
+                pace,
+                Manner(self.options.mode, self.options.limits, self.options.transport),
             ),
             self.folder / "prometheus.yml": derived.prometheus_of(
                 _shipped("deploy/prometheus.yml"), _jobs(self.addresses), [str(file) for file in rules], pace
@@ -184,10 +218,11 @@ class Loop:
             **{part: self.addresses[part] for part in (*PARTS, "server")},
             python=sys.executable,
             server_script=str(PROJECT / "examples" / "server.py"),
-            server_config=str(self.folder / "server.toml"),
+            server_config=str(self.server_config),
             fault_file=str(self.fault_file),
             control_dir=str(self._control_dir()),
             journal=str(self.folder / "journal.db"),
+            state_file=str(self.folder / "exporter.state"),
             webhook_token_file=str(self.folder / "token"),
             telemetry_token_file=str(self.folder / "telemetry-token"),
         )

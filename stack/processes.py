@@ -142,6 +142,23 @@ class Processes:
         self._programs[name] = program
         return program
 
+    async def run_to_end(self, name: str, argv: Sequence[str | Path], folder: Path, within: float = 60.0) -> None:
+        """Start ``argv`` and wait until it ended well.
+
+        Raises:
+            NotReadyError: it could not be started, took longer, or ended with another status than 0.
+        """
+        program = await self.start(name, argv, folder)
+        del self._programs[name]
+        try:
+            status = await asyncio.wait_for(program.process.wait(), within)
+        except TimeoutError:
+            raise NotReadyError(f"{name} did not end within {within:g} s; {program.log}") from None
+        finally:
+            await program.kill()
+        if status != 0:
+            raise NotReadyError(f"{name} ended with status {status}; its log ends with\n{program.last_lines()}")
+
     async def stop_all(self) -> None:
         """Stop every program at once, then kill whatever else carries this stack's mark."""
         await asyncio.gather(*(program.stop() for program in self._programs.values()))

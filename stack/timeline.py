@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 JsonObject = Mapping[str, Any]
+
+
+TREATMENTS: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart"})
+"""Actions whose verdict can say that they healed."""
+
+SO_FAR: Final = " so far"
 
 
 class Step(enum.StrEnum):
@@ -21,27 +27,43 @@ class Step(enum.StrEnum):
     BEGUN = "rung begun"
     ENDED = "rung ended"
     DENIED = "rung refused"
+    ASKED = "asked by hand"
     VERDICT = "verdict"
     HEALED = "healed"
+    RECOVERY = "way back"
     ESCALATED = "people called"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One line of the timeline. ``at`` is UNIX seconds; ``subject`` is the alert or the action it is about."""
+    """One line of the timeline. ``at`` is UNIX seconds; ``subject`` is the alert or the rung it is about.
+
+    ``act`` tells two acts apart that are called the same.
+    """
 
     at: float
     step: Step
     subject: str
     detail: str
+    act: str = ""
 
     @property
-    def identity(self) -> tuple[Step, str, str]:
+    def identity(self) -> tuple[Step, str, str, str]:
         """What makes two moments the same when both were seen in two looks."""
         # The value of a pending or firing alert changes from look to look; it is shown as first seen.
         detail = "" if self.step in {Step.CROSSED, Step.FIRING} else self.detail
-        return self.step, self.subject, detail
+        return self.step, self.subject, detail, self.act
+
+    @property
+    def is_treatment(self) -> bool:
+        """Whether it is about a rung that changes the server."""
+        return self.subject.partition(" ")[0] in TREATMENTS
+
+    @property
+    def is_final_verdict(self) -> bool:
+        """Whether it is a verdict that stands, on a rung that changes the server."""
+        return self.step is Step.VERDICT and self.is_treatment and SO_FAR not in self.detail
 
 
 class Timeline:
@@ -49,7 +71,7 @@ class Timeline:
 
     def __init__(self, fault_at: float) -> None:
         self.fault_at = fault_at
-        self._seen: dict[tuple[Step, str, str], Moment] = {}
+        self._seen: dict[tuple[Step, str, str, str], Moment] = {}
 
     def take(self, moments: Iterable[Moment]) -> list[Moment]:
         """The moments not seen before, oldest first."""
@@ -60,6 +82,11 @@ class Timeline:
                 new.append(moment)
         return new
 
+    @property
+    def moments(self) -> list[Moment]:
+        """Everything seen so far, oldest first."""
+        return sorted(self._seen.values(), key=lambda moment: moment.at)
+
     def first(self, step: Step, subject: str = "") -> Moment | None:
         """The first moment of a step, of ``subject`` when one is given."""
         found = [m for m in self._seen.values() if m.step is step and subject in {"", m.subject}]
@@ -68,10 +95,6 @@ class Timeline:
     def after_fault(self, moment: Moment) -> float:
         """Seconds since the fault was switched on."""
         return moment.at - self.fault_at
-
-
-TREATMENTS: Final = frozenset({"restart"})
-"""Actions whose verdict can say that they healed."""
 
 
 def moments_of_rules(rules: JsonObject, server: str, since: float) -> list[Moment]:
@@ -101,27 +124,57 @@ def _of_alert(alert: JsonObject, evaluated: float) -> list[Moment]:
 
 def moments_of_events(events: Iterable[JsonObject], server: str) -> list[Moment]:
     """What an incident's journal says, in the timeline's words; kinds that it does not show are left out."""
-    return [moment for event in events for moment in _of_event(event, server)]
+    told: dict[str, str] = {}
+    moments: list[Moment] = []
+    for event in events:
+        if event["kind"] == "act_intended":
+            told[str(event.get("act", ""))] = _rung(event)
+        act = str(event.get("act", ""))
+        moments += [replace(moment, act=act) for moment in _of_event(event, server, told.get(act, _rung(event)))]
+    return moments
 
 
-def _of_event(event: JsonObject, server: str) -> list[Moment]:
-    at, action = float(event["at"]), str(event.get("action", ""))
+def _rung(event: JsonObject) -> str:
+    """What an act is called: its action with what it was told, a stage of the way back by its name."""
+    action, told = str(event.get("action", "")), str(event.get("told") or "")
+    return told if told.startswith(action) else f"{action} {told}".strip()
+
+
+def _of_event(event: JsonObject, server: str, rung: str) -> list[Moment]:
+    at = float(event["at"])
     match event["kind"]:
         case "delivered":
             return _of_delivery(at, event, server)
         case "act_intended":
-            return [Moment(at, Step.BEGUN, action, "")]
+            return [Moment(at, Step.BEGUN, rung, _changes(event.get("changes") or {}))]
         case "act_ended":
-            return [Moment(at, Step.ENDED, action, _joined(event["outcome"], event["detail"]))]
+            return [Moment(at, Step.ENDED, rung, _joined(event["outcome"], event["detail"]))]
         case "act_denied":
-            return [Moment(at, Step.DENIED, action, str(event["reason"]))]
+            return [Moment(at, Step.DENIED, rung, str(event["reason"]))]
         case "verdict_given":
-            return _of_verdict(at, action, event)
+            return _of_verdict(at, rung, event)
+        case "recovery_begun":
+            return [Moment(at, Step.RECOVERY, "", ", ".join(event["stages"]))]
+        case "action_asked":
+            return [Moment(at, Step.ASKED, str(event["action"]), str(event.get("refused") or ""))]
         case "escalated":
             return [Moment(at, Step.ESCALATED, "", _joined(event["reason"], event.get("detail", "")))]
         case "closed":
-            return [Moment(at, Step.CLOSED, "", str(event["reason"]))]
+            return [Moment(at, Step.CLOSED, "", _of_closing(event))]
     return []
+
+
+def _changes(changes: JsonObject) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in changes.items())
+
+
+def _of_closing(event: JsonObject) -> str:
+    """The reason, then which settings do not stand as they stood before."""
+    parts = [str(event["reason"])]
+    for key, words in (("left", "left lowered"), ("kept", "kept as a person changed them")):
+        if event.get(key):
+            parts.append(f"{words}: {_changes(event[key])}")
+    return "; ".join(parts)
 
 
 def _of_delivery(at: float, event: JsonObject, server: str) -> list[Moment]:
@@ -138,9 +191,9 @@ def _of_verdict(at: float, action: str, event: JsonObject) -> list[Moment]:
     if not event.get("final", True):
         # Repeated until it is final: shown once for each reason, not at each look.
         reasons = sorted({judgement["reason"] for judgement in event["judgements"] if judgement.get("reason")})
-        return [Moment(at, Step.VERDICT, action, _joined(f"{verdict} so far", ", ".join(reasons)))]
+        return [Moment(at, Step.VERDICT, action, _joined(f"{verdict}{SO_FAR}", ", ".join(reasons)))]
     moments = [Moment(at, Step.VERDICT, action, _joined(verdict, said))]
-    if verdict == "healed" and action in TREATMENTS:
+    if verdict == "healed" and moments[0].is_treatment:
         moments.append(Moment(at, Step.HEALED, action, f"by measurement after {action}"))
     return moments
 

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from fleet.inventory import Address, Fleet
 from fleet.loading import load_fleet
 from stack import foreground
-from stack.demo import FAULTS
 from stack.derived import Pace
 from stack.loop import PROJECT, SERVER, Loop, LoopOptions
 from stack.ports import LOOPBACK, is_free
 from stack.processes import Program
+from stack.scenarios import SCENARIOS, Cause
 
 _LOOK_SECONDS: Final = 1.0
+_SWITCHED_BY_FILE: Final = tuple(name for name, scenario in SCENARIOS.items() if scenario.cause is Cause.SERVER)
 
 
 def example_addresses() -> dict[str, Address]:
@@ -82,7 +83,7 @@ def _say_where(loop: Loop) -> None:
         "Alertmanager": loop.addresses["alertmanager"].url,
         "receiver": f"{loop.addresses['receiver'].url}/api/v1/incidents",
         "its token": str(loop.folder / "token"),
-        "make it ill": f"echo errors > {loop.fault_file}    (or {', '.join(f for f in FAULTS if f != 'errors')})",
+        "make it ill": f"echo errors > {loop.fault_file}    (or {', '.join(_SWITCHED_BY_FILE[1:])})",
     }
     for what, place in places.items():
         print(f"  {what:<14} {place}")

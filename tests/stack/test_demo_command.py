@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from fleet.inventory import Transport
 from fleet.signals import BY_NAME
-from stack.demo import FAULTS, LATER_FAULTS
 from stack.loop import PROJECT
+from stack.scenarios import SCENARIOS, shown_over
 
 
 def demo_with(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,25 +18,33 @@ def demo_with(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("fault", LATER_FAULTS)
-def test_a_fault_of_a_later_version(fault: str) -> None:
-    done = demo_with("--fault", fault)
-    assert done.returncode == 2
-    assert done.stderr == f"demo: FAULT={fault} comes in a later version; use one of errors, slow, crash\n"
+HTTP = "errors, slow, crash, hang, leak, sessions, cache, all"
+STDIO = "errors, crash, hang, leak, all"
+WRONG = {
+    ("--fault", "flood"): f"demo: FAULT=flood is unknown; use one of {HTTP}\n",
+    ("--fault", "cache", "--transport", "stdio"): (
+        f"demo: FAULT=cache cannot be shown over this transport in this mode; use one of {STDIO}\n"
+    ),
+    ("--fault", "cache", "--mode", "suggest"): (
+        "demo: FAULT=cache cannot be shown over this transport in this mode; "
+        f"use one of {HTTP.replace(', cache', '')}\n"
+    ),
+    ("--repeat", "0"): "demo: --repeat 0 is not from 1 to 100\n",
+}
 
 
-def test_an_unknown_fault() -> None:
-    done = demo_with("--fault", "flood")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "demo: FAULT=flood is unknown; use one of errors, slow, crash\n"
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_wrong_use(arguments: tuple[str, ...]) -> None:
+    done = demo_with(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", WRONG[arguments])
 
 
-def test_stdio_comes_later() -> None:
-    done = demo_with("--transport", "stdio")
-    assert done.returncode == 2
-    assert done.stderr == "demo: TRANSPORT=stdio comes in a later version; use http\n"
+def test_every_row_of_the_threshold_table_has_a_fault_whose_signal_rules_judge() -> None:
+    signals = {scenario.signal for scenario in SCENARIOS.values()}
+    assert signals <= set(BY_NAME)
+    judged_by_thresholds = {name for name, signal in BY_NAME.items() if signal.threshold is not None}
+    assert judged_by_thresholds <= signals
 
 
-def test_every_fault_has_a_signal_that_rules_judge() -> None:
-    assert set(FAULTS) == {"errors", "slow", "crash"}
-    assert all(signal in BY_NAME for signal in FAULTS.values())
+def test_the_four_that_stdio_servers_show() -> None:
+    assert set(shown_over(Transport.STDIO)) == {"errors", "leak", "hang", "crash"}

@@ -13,7 +13,7 @@ from fleet.errors import PermanentError
 from fleet.inventory import Address, Mode
 from fleet.loading import load_fleet
 from stack import tools
-from stack.derived import Pace, Places, alertmanager_of, fleet_of, prometheus_of, rules_of
+from stack.derived import Manner, Pace, Places, alertmanager_of, fleet_of, prometheus_of, rules_of
 from stack.loop import PROJECT
 
 RECEIVER = Address("127.0.0.1", 20003)
@@ -46,6 +46,7 @@ def places(folder: Path) -> Places:
         fault_file=str(folder / "fault"),
         control_dir="/run/c",
         journal=str(folder / "journal.db"),
+        state_file=str(folder / "exporter.state"),
         webhook_token_file=str(folder / "token"),
         telemetry_token_file=str(folder / "telemetry-token"),
     )
@@ -90,7 +91,8 @@ def test_alertmanagers_routes_stay_and_its_durations_shrink() -> None:
 def test_the_fleet_is_the_example_in_another_place(tmp_path: Path, mode: str) -> None:
     file = tmp_path / "fleet.yml"
     file.write_text(
-        fleet_of(shipped("examples/fleet.yml"), places(tmp_path), FAST, mode, {"min_operations": 7}), encoding="utf-8"
+        fleet_of(shipped("examples/fleet.yml"), places(tmp_path), FAST, Manner(mode, {"min_operations": 7})),
+        encoding="utf-8",
     )
     fleet = load_fleet(file, {})
     (server,) = fleet.servers.values()
