@@ -16,6 +16,10 @@ class Code(enum.IntEnum):
 
     UNREACHABLE = -33001
     RESTARTING = -33002
+    TOO_MANY_SESSIONS = -33003
+    BREAKER_OPEN = -33004
+    SILENT = -33005
+    CUT = -33006
 
 
 def jsonrpc_error(request_id: bytes, code: Code, message: str) -> bytes:
@@ -32,3 +36,28 @@ def unreachable(server: str, url: str, reason: str) -> str:
 def restarting(server: str, reason: str) -> str:
     """The sentence for a call that waited in vain, or that came while nobody is about to start the server."""
     return f"mcp-medic gateway: server {server!r} is not ready ({reason}); try again later"
+
+
+def too_many_sessions(server: str, limit: int) -> str:
+    """The sentence for a session beyond the cap."""
+    return f"mcp-medic gateway: server {server!r} has its {limit} sessions (max_concurrent_sessions); try again later"
+
+
+def breaker_open(server: str, seconds: int) -> str:
+    """The sentence for a call that an open breaker refuses."""
+    return f"mcp-medic gateway: server {server!r} keeps failing, so calls are held off; try again in {seconds} s"
+
+
+def silent(server: str) -> str:
+    """The sentence for a call whose server was silent for longer than its limits."""
+    return f"mcp-medic gateway: server {server!r} did not answer in time; the call was given up"
+
+
+def cut(server: str, reason: str) -> str:
+    """The sentence for a call that a stdio server had taken and will not answer any more."""
+    return f"mcp-medic gateway: server {server!r} ended before it answered ({reason}); whether it acted is not known"
+
+
+def no_seat(server: str, live: int, cap: int) -> str:
+    """The sentence for a client beyond the cap on sessions."""
+    return f"mcp-medic gateway: server {server!r} has {live} sessions and may have {cap}; end one, then connect again"

@@ -25,16 +25,18 @@ class Settings:
     """One invocation.
 
     Attributes:
-        command: ``http`` relays Streamable HTTP; ``stdio`` is not built yet.
+        command: ``http`` relays Streamable HTTP, ``stdio`` stands as one server's command.
         config: fleet.yml (``--config``, else ``MCP_MEDIC_CONFIG``, else ``fleet.yml``).
         listen: the shared listener, None for the one of fleet.yml.
         environ: the environment that children get.
+        server: the name that ``stdio`` was given, else empty.
     """
 
     command: Command
     config: Path
     listen: Address | None
     environ: Mapping[str, str]
+    server: str = ""
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -47,7 +49,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     address = None if listen is None else _address(listen)
     if listen is not None and address is None:
         parser.error(f"--listen must be HOST:PORT, such as 127.0.0.1:9846 (seen: {listen})")
-    return Settings(Command(given.command), config, address, environ)
+    return Settings(Command(given.command), config, address, environ, getattr(given, "server", ""))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     http = commands.add_parser("http", help="relay Streamable HTTP for the http servers of fleet.yml")
     http.add_argument("--listen", metavar="HOST:PORT", help="the shared listener; default: gateway.listen of fleet.yml")
-    stdio = commands.add_parser("stdio", help="stand as the command of a stdio server (not built yet)")
+    stdio = commands.add_parser("stdio", help="stand as the command of a stdio server in a client's configuration")
     stdio.add_argument("server", metavar="SERVER")
     for command in (http, stdio):
         command.add_argument("--config", metavar="FILE", help="default: $MCP_MEDIC_CONFIG, else fleet.yml")

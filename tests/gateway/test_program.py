@@ -47,12 +47,6 @@ def test_a_wrong_listen_address(listen: str, capsys: pytest.CaptureFixture[str])
     assert "--listen must be HOST:PORT" in capsys.readouterr().err
 
 
-def test_stdio_is_not_built_yet() -> None:
-    ended = mcp_gateway("stdio", "codex")
-    assert ended.returncode == 2
-    assert ended.stderr == "mcp-gateway: stdio servers are not built yet; use http servers for now\n"
-
-
 def test_every_mistake_of_the_configuration_on_a_line_of_its_own(folder: Path) -> None:
     (folder / "fleet.yml").write_text("gateway: {listen: nowhere}\nunknown: 1\nservers: []\n")
     ended = mcp_gateway("http", MCP_MEDIC_CONFIG=str(folder / "fleet.yml"))

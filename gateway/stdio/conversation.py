@@ -1,0 +1,184 @@
+"""What the client and its server say to each other, turned into figures, and who still waits for an answer. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from typing import Final
+
+from gateway.copies import Clip
+from gateway.exchange import CONNECTION, TIMEOUT, Exchange, Operation
+from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
+from gateway.stdio.handshake import Handshake, Purpose, own_id
+from gateway.vitals import Vitals
+
+_SESSION: Final = ("stdio", b"")
+
+
+class Whose(enum.Enum):
+    """Whom a line of the server is for."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+
+
+class Conversation:
+    """One client and one server, told line by line."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+        self._calls: dict[bytes, Exchange] = {}
+        self._own: dict[bytes, Purpose] = {}
+        self._questions: Counter[bytes] = Counter()
+        self._stale_questions: Counter[bytes] = Counter()
+        self.answers: list[tuple[Purpose, bytes]] = []
+        self.handshake = Handshake()
+        self.responses = 0
+        self.stray = 0
+        self.last_heard = vitals.clock()
+
+    @property
+    def outstanding(self) -> int:
+        """Calls that the server has and has not answered."""
+        return len(self._calls)
+
+    @property
+    def awaits_own(self) -> bool:
+        """Whether an answer to the gateway itself may come."""
+        return bool(self._own)
+
+    @property
+    def pending_initialize(self) -> bytes | None:
+        """The client's initialize while it waits for its answer."""
+        waits = any(exchange.asks("initialize") for exchange in self._calls.values())
+        return self.handshake.pending if waits else None
+
+    def overdue(self, now: float) -> bool:
+        """Whether a call is older than its timeout."""
+        return any(now >= exchange.deadline() for exchange in self._calls.values())
+
+    # ---- the client's side
+
+    def open(self) -> None:
+        """The session begins."""
+        self._vitals.sessions.enter(_SESSION, self._vitals.clock())
+
+    def close(self) -> None:
+        """The client is gone: what it still waited for ends with it."""
+        now = self._vitals.clock()
+        for exchange in self._calls.values():
+            self._count(exchange, exchange.end(exchange.left(now), now))
+        self._calls.clear()
+        self._vitals.sessions.end(_SESSION, now)
+
+    def look(self, copy: Clip) -> tuple[Message, ...]:
+        """The messages of a line of the client."""
+        self.last_heard = self._vitals.clock()
+        looked = _peek(copy)
+        if not _blank(copy):
+            self._vitals.ledger.unreadable += looked.unreadable
+        return looked.messages
+
+    def is_stale(self, messages: tuple[Message, ...]) -> bool:
+        """Whether the line only answers a question of a server that is gone."""
+        if len(messages) != 1 or messages[0].kind is not Kind.RESPONSE:
+            return False
+        identity = messages[0].id
+        if self._stale_questions[identity] <= 0:
+            self._questions[identity] -= 1
+            return False
+        self._stale_questions[identity] -= 1
+        return True
+
+    def asked(self, messages: tuple[Message, ...], copy: Clip) -> None:
+        """The line went to the server."""
+        now = self._vitals.clock()
+        for message in messages:
+            self.handshake.client_said(message, copy.head)
+            if message.kind is Kind.REQUEST:
+                self._began(message, now)
+            elif message.cancels:
+                call = self._calls.get(message.cancels)
+                if call is not None:
+                    call.cancel(message.cancels)
+
+    def _began(self, message: Message, now: float) -> None:
+        exchange = Exchange(now, self._vitals.limits)
+        exchange.ask([message])
+        if exchange.outstanding and message.id not in self._calls:
+            self._calls[message.id] = exchange
+            self._vitals.begin(_SESSION, exchange)
+
+    # ---- the server's side
+
+    def heard(self, copy: Clip) -> Whose:
+        """A line of the server; whether it goes to the client."""
+        looked = _peek(copy)
+        if looked.unreadable and not _blank(copy):
+            self.stray += looked.unreadable
+        for message in looked.messages:
+            if message.kind is Kind.RESPONSE:
+                self.responses += 1
+                if message.id in self._own:
+                    self.answers.append((self._own.pop(message.id), copy.head))
+                    return Whose.GATEWAY
+                self._answered(message, copy)
+            elif message.kind is Kind.REQUEST:
+                self._questions[message.id] += 1
+            elif message.method == "notifications/progress":
+                for exchange in self._calls.values():
+                    exchange.active(self._vitals.clock())
+        return Whose.CLIENT
+
+    def ask(self, purpose: Purpose) -> bytes | None:
+        """The gateway's own line to the server; None when the purpose needs none."""
+        identity = own_id()
+        line = self.handshake.replay(identity) if purpose is Purpose.REPLAY else self.handshake.liveness(identity)
+        if line is not None:
+            self._own[b'"' + identity.encode() + b'"'] = purpose
+        return line
+
+    def _answered(self, message: Message, copy: Clip) -> None:
+        exchange = self._calls.pop(message.id, None)
+        if exchange is None:
+            if not message.legible:
+                self._vitals.ledger.unreadable += 1
+            return
+        if message.tools and exchange.asked(message.id) == "tools/list":
+            self._vitals.tools.learn(message.tools)
+        self.handshake.server_said(message, copy.head)
+        operation = exchange.answer(message, self._vitals.clock())
+        self._count(exchange, [] if operation is None else [operation])
+
+    # ---- the server is gone
+
+    def cut(self, *, keep_initialize: bool) -> list[bytes]:
+        """The server ended: the ids of the calls that nobody will answer now, counted as broken.
+
+        With ``keep_initialize`` a pending handshake is left to the next server.
+        """
+        now = self._vitals.clock()
+        left: list[bytes] = []
+        for identity, exchange in list(self._calls.items()):
+            if keep_initialize and exchange.asks("initialize"):
+                continue
+            del self._calls[identity]
+            left.append(identity)
+            self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else CONNECTION, now))
+        self._own.clear()
+        self.answers.clear()
+        self._stale_questions.update(+self._questions)
+        self._questions.clear()
+        return left
+
+    def _count(self, exchange: Exchange, operations: list[Operation]) -> None:
+        self._vitals.count(operations)
+        self._vitals.finish(exchange)
+
+
+def _peek(copy: Clip) -> Peek:
+    return peek(copy.head) if copy.whole else peek_clipped(copy.head, copy.tail, copy.marks)
+
+
+def _blank(copy: Clip) -> bool:
+    return copy.whole and not copy.head.strip()

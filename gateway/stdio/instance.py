@@ -1,0 +1,450 @@
+"""One instance: a client, its server, and what is done when the server ends, starts again or falls silent.
+
+Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``server_said``, time by ``step``, orders by
+``order``. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from fleet.inventory import Server
+from fleet.telemetry import Refused
+from gateway import refusals
+from gateway.copies import Clip
+from gateway.refusals import Code
+from gateway.stdio.conversation import Conversation, Whose
+from gateway.stdio.ending import Ending, describe, has_exited, reap
+from gateway.stdio.handshake import Purpose
+from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
+from gateway.stdio.outlet import Outlet
+from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
+from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
+from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
+from gateway.stdio.waiting import Waiter, WaitingRoom
+from gateway.vitals import Vitals
+
+DRAIN_SECONDS: Final = 5.0
+EOF_SECONDS: Final = 1.5
+"""How long a server may take to end after its stdin closed. Clients wait 2 s before they end us."""
+BUSY_EOF_SECONDS: Final = 30.0
+"""The same while calls are under way whose answers the client may still read."""
+RESTART_EOF_SECONDS: Final = 1.0
+HURRIED_SECONDS: Final = 1.0
+OWN_ANSWER_BYTES: Final = 1024 * 1024
+"""A line of the server is held so long while it may be an answer to the gateway."""
+
+_READ_BYTES: Final = 256 * 1024
+_NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
+
+
+class Instance:
+    """``finished`` is the server's exit status once everything is over."""
+
+    def __init__(
+        self, server: Server, environ: Mapping[str, str], guardian: Guardian, vitals: Vitals, to_client: Outlet
+    ) -> None:
+        self._server = server
+        self._environ = environ
+        self._guardian = guardian
+        self._vitals = vitals
+        self._clock = vitals.clock
+        self.to_client = to_client
+        self.to_server: Outlet | None = None
+        self.child: Spawned | None = None
+        self.state = State.WAITING_FOR_SEAT
+        self.reason = "starting"
+        self.talk = Conversation(vitals)
+        self.pulse = Pulse()
+        self.waiting = WaitingRoom()
+        self.finished: int | None = None
+        self._from_client = Lines()
+        self._from_server = Lines()
+        self._line_passes = False
+        self._client_gone = False
+        self._ending: Ending | None = None
+        self._then = Then.REPORT
+        self._deadline = 0.0
+        self._reply: Reply | None = None
+        self._status = 0
+
+    # ---- asked by the relay
+
+    @property
+    def reads_client(self) -> bool:
+        """Whether there is room for more of the client's bytes."""
+        full = self.to_server is not None and self.to_server.full
+        return not self._client_gone and not full and not self.waiting.full
+
+    @property
+    def reads_server(self) -> bool:
+        """Whether there is room for more of the server's bytes."""
+        return self.child is not None and self.child.stdout >= 0 and not self.to_client.full
+
+    @property
+    def step_within(self) -> float | None:
+        """Seconds until ``step`` should be called again; None when only bytes or orders can change something."""
+        if self.state in {State.DRAINING, State.ENDING}:
+            return 0.02
+        if self.state is State.GREETING or self.talk.outstanding or self.waiting.requests:
+            return 0.25
+        return None
+
+    # ---- the beginning
+
+    def adopt(self, child: Spawned) -> None:
+        """The first child was started before all this was there."""
+        self.talk.open()
+        self._attach(child)
+        self._ready()
+
+    def seated(self, refusal: str) -> None:
+        """Whether this instance may be, where ``enforce`` names sessions; an empty refusal starts the server."""
+        if self.state is not State.WAITING_FOR_SEAT:
+            return
+        if refusal:
+            self.state, self.reason = State.REFUSED, refusal
+            self._expire(self._clock())
+        else:
+            self.talk.open()
+            self._start(None)
+
+    # ---- bytes
+
+    def client_said(self, chunk: bytes) -> None:
+        """Bytes from the client."""
+        self._vitals.ledger.bytes_in += len(chunk)
+        hold = HOLD_BYTES if self.state is State.READY else 2 * OWN_ANSWER_BYTES
+        for piece in self._from_client.feed(chunk, hold):
+            self._client_piece(piece)
+
+    def client_left(self) -> None:
+        """The client closed our stdin, or reads no more."""
+        if not self._client_gone:
+            for piece in self._from_client.rest():
+                self._client_piece(piece)
+            self._leave()
+
+    def hurry(self) -> None:
+        """Whoever started us wants us gone."""
+        self._leave()
+        if self._ending is not None:
+            self._deadline = self._clock()
+            self._ending.hurry(self._clock(), HURRIED_SECONDS)
+
+    def server_said(self, chunk: bytes) -> None:
+        """Bytes from the server."""
+        hold = OWN_ANSWER_BYTES if self.talk.awaits_own else HOLD_BYTES
+        self._server_pieces(self._from_server.feed(chunk, hold))
+
+    def server_closed(self) -> None:
+        """The server's stdout ended: so has the server, or it is of no use any more."""
+        child = self.child
+        if child is not None and child.stdout >= 0:
+            os.close(child.stdout)
+            child.stdout = -1
+        if self._ending is None and child is not None:
+            self._end(Then.REPORT, EOF_SECONDS)
+
+    def child_changed(self) -> None:
+        """A child of this process ended; perhaps it is the server."""
+        if self.child is not None and self._ending is None and has_exited(self.child):
+            self._end(Then.REPORT, 0.0)
+
+    # ---- orders
+
+    def order(self, order: Order) -> None:
+        """Begin an act, or say why not."""
+        busy = self._reply is not None or self._client_gone or self.state in {State.ENDING, State.GREETING}
+        if busy or self.state in _NO_SERVER:
+            order.reply(REFUSED, "another act is under way" if busy else "this instance has no server")
+        elif order.act is Act.END_IDLE:
+            self._end_if_idle(order.reply)
+        elif self.child is None:
+            self._order_without_server(order)
+        elif order.act is Act.START:
+            order.reply(SUCCEEDED, "already running")
+        else:
+            self._reply = order.reply
+            self._then = Then.RESTART if order.act is Act.RESTART else Then.STOP
+            self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
+            self.state = State.DRAINING
+            self._deadline = self._clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
+
+    def _order_without_server(self, order: Order) -> None:
+        if order.act is Act.STOP:
+            self.state, self.reason = State.STOPPED, "stopped on request"
+            order.reply(SUCCEEDED, "not running")
+            return
+        if order.act is Act.RESTART:
+            self._vitals.ledger.restarts += 1
+        self._start(order.reply)
+
+    def _end_if_idle(self, reply: Reply) -> None:
+        silent = self._clock() - self.talk.last_heard
+        limits = self._vitals.limits
+        if self.talk.outstanding or silent < limits.initial_response + limits.inactivity:
+            reply(SUCCEEDED, "in use; nothing ended")
+            return
+        reply(SUCCEEDED, f"ended after {silent:.0f} s without a word of its client")
+        self._leave()
+
+    # ---- time
+
+    def now(self) -> float:
+        """The clock of everything here, monotonic seconds."""
+        return self._clock()
+
+    def step(self, now: float) -> None:
+        """Do what is due by now."""
+        if self.state is State.DRAINING and (self.talk.outstanding == 0 or now >= self._deadline):
+            self._end(self._then, 0.0 if self.pulse.hung else RESTART_EOF_SECONDS)
+        if self._ending is not None:
+            self._close_stdin_when_flushed()
+            if self._ending.step(now, patient=self._may_still_answer(now)):
+                self._gone()
+        if self.state is State.GREETING and now >= self._deadline:
+            self._fail("it did not answer the handshake in time")
+        if self.state is State.READY:
+            self._feel_pulse(now)
+        self._expire(now)
+
+    def _may_still_answer(self, now: float) -> bool:
+        waits = self._then is Then.LEAVE and self.talk.outstanding > 0 and not self.to_client.broken
+        return waits and now < self._deadline
+
+    def _feel_pulse(self, now: float) -> None:
+        if self.to_server is not None and self.pulse.due(now, overdue=self.talk.overdue(now)):
+            line = self.talk.ask(Purpose.LIVENESS)
+            if line is not None:
+                self.to_server.say(line)
+                self.pulse.asked(now)
+        if self.pulse.check(now):
+            self._vitals.standing.transport_failed(
+                f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
+            )
+
+    def _expire(self, now: float) -> None:
+        if self.state in {State.STOPPED, State.REFUSED}:
+            expired = self.waiting.take()
+        else:
+            expired = self.waiting.expired(now - self._vitals.limits.initial_response)
+        for waiter in expired:
+            self._refuse(waiter.requests)
+
+    # ---- the client's lines
+
+    def _client_piece(self, piece: Piece) -> None:
+        if piece.starts:
+            self._line_passes = self.state is State.READY
+        if piece.copy is not None:
+            self._client_line(piece, piece.copy)
+        elif self._line_passes and self.to_server is not None:
+            self.to_server.relay(piece.data, ends=False)
+
+    def _client_line(self, piece: Piece, copy: Clip) -> None:
+        messages = self.talk.look(copy)
+        if piece.starts and self.talk.is_stale(messages):
+            return
+        waiter = Waiter(piece.data, copy, messages, self._clock())
+        # While calls drain, answers and cancellations pass: a call under way may need them to end.
+        passes = self._line_passes or (self.state is State.DRAINING and not waiter.requests)
+        if passes and self.to_server is not None:
+            self._pass(waiter, self.to_server)
+        elif piece.starts:
+            self.waiting.add(waiter)
+        else:  # too long to wait, or begun to a server that is gone
+            self._refuse(waiter.requests)
+
+    def _pass(self, waiter: Waiter, to_server: Outlet) -> None:
+        to_server.relay(waiter.data, ends=True)
+        self.talk.asked(waiter.messages, waiter.copy)
+
+    def _refuse(self, identities: Sequence[bytes]) -> None:
+        if self.state is State.REFUSED:
+            reason, code, words = Refused.SESSIONS, Code.TOO_MANY_SESSIONS, self.reason
+        else:
+            reason, code = Refused.RESTARTING, Code.RESTARTING
+            words = refusals.restarting(self._server.name, self.reason)
+        self._vitals.ledger.refuse(reason, len(identities))
+        for identity in identities:
+            self.to_client.say(refusals.jsonrpc_error(identity, code, words) + b"\n")
+
+    # ---- the server's lines
+
+    def _server_pieces(self, pieces: Sequence[Piece]) -> None:
+        if not pieces:
+            return
+        before = self.talk.responses
+        if self.talk.awaits_own:
+            for piece in pieces:
+                own = piece.copy is not None and self.talk.heard(piece.copy) is Whose.GATEWAY
+                if not own or not piece.starts:
+                    self._tell_client(piece.data, ends=piece.ends)
+        else:  # the relay first, the figures after
+            self._tell_client(b"".join(piece.data for piece in pieces), ends=pieces[-1].ends)
+            for piece in pieces:
+                if piece.copy is not None:
+                    self.talk.heard(piece.copy)
+        if self.talk.responses != before:
+            self.pulse.answered(self._clock())
+            self._vitals.standing.answered()
+            self._take_answers()
+
+    def _tell_client(self, data: bytes, *, ends: bool) -> None:
+        self._vitals.ledger.bytes_out += len(data)
+        self.to_client.relay(data, ends=ends)
+
+    def _take_answers(self) -> None:
+        answers, self.talk.answers = self.talk.answers, []
+        for purpose, line in answers:
+            if purpose is Purpose.REPLAY and self.state is State.GREETING:
+                self._greeted(line)
+
+    # ---- start
+
+    def _start(self, reply: Reply | None) -> None:
+        self._reply = reply
+        self.reason = "starting"
+        try:
+            child = spawn(self._server.command, self._environ)
+        except SpawnError as error:
+            self.state, self.reason = State.FAILED, str(error)
+            self._vitals.standing.process_gone(str(error))
+            self._answer(FAILED, str(error))
+            return
+        self._guardian.watch(child.pid)
+        to_server = self._attach(child)
+        greeting = self.talk.ask(Purpose.REPLAY)
+        if greeting is None:
+            pending = self.talk.pending_initialize
+            if pending is not None:
+                to_server.say(pending)
+            self._ready()
+            return
+        to_server.say(greeting)
+        self.state = State.GREETING
+        self._deadline = self._clock() + self._vitals.limits.initial_response
+
+    def _attach(self, child: Spawned) -> Outlet:
+        self.child = child
+        self.to_server = Outlet(child.stdin)
+        self._from_server = Lines()
+        return self.to_server
+
+    def _greeted(self, answer: bytes) -> None:
+        difference = self.talk.handshake.disagreement(answer)
+        if difference:
+            self._answer(SUCCEEDED, f"restarted, but {difference}: the client was closed, to connect anew")
+            self._leave()
+            return
+        completion = self.talk.handshake.completion
+        if completion is not None and self.to_server is not None:
+            self.to_server.say(completion)
+        self._ready()
+
+    def _ready(self) -> None:
+        self.state, self.reason = State.READY, ""
+        self.pulse.reset()
+        self._vitals.standing.process_ready()
+        if self.to_server is not None:
+            for waiter in self.waiting.take():
+                self._pass(waiter, self.to_server)
+        self._answer(SUCCEEDED, "restarted and ready")
+
+    def _fail(self, reason: str) -> None:
+        self.reason = reason
+        self._answer(FAILED, reason)
+        self._end(Then.FAIL, 0.0)
+
+    # ---- end
+
+    def _leave(self) -> None:
+        self._client_gone = True
+        self._answer(FAILED, "the client left meanwhile")
+        if self.child is None:
+            self.finished = self._status
+        elif self._ending is None:
+            self._end(Then.LEAVE, EOF_SECONDS)
+            self._deadline = self._clock() + BUSY_EOF_SECONDS
+        else:
+            self._then = Then.LEAVE
+
+    def _end(self, then: Then, eof_seconds: float) -> None:
+        child = self.child
+        if child is None:
+            return
+        self._then = Then.LEAVE if self._client_gone else then
+        self.state = State.ENDING
+        self._line_passes = False
+        if then is not Then.REPORT:
+            self._vitals.standing.process_changing()
+        self._ending = Ending(child, self._clock(), eof_seconds)
+        self._close_stdin_when_flushed()
+
+    def _close_stdin_when_flushed(self) -> None:
+        child, outlet = self.child, self.to_server
+        if child is None or outlet is None or (self._then is Then.LEAVE and outlet.pending and not outlet.broken):
+            return
+        self.to_server = None
+        os.close(child.stdin)
+
+    def _gone(self) -> None:
+        child = self.child
+        self._ending = None
+        if child is None:
+            return
+        self._read_rest(child)
+        self._status = reap(child)
+        self._guardian.release(child.pid)
+        self.child = None
+        then = self._then
+        if then is Then.REPORT:
+            self.reason = describe(self._status)
+        self._close_calls(then)
+        if then is Then.RESTART:
+            self._vitals.ledger.restarts += 1
+            reply, self._reply = self._reply, None
+            self._start(reply)
+        elif then is Then.LEAVE:
+            self.finished = self._status
+        else:
+            self.state = {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED)
+            self._vitals.standing.process_gone(self.reason)
+            self._answer(*((SUCCEEDED, "stopped") if then is Then.STOP else (FAILED, f"the server {self.reason}")))
+
+    def _read_rest(self, child: Spawned) -> None:
+        """What the server had written before it ended."""
+        if self.to_server is not None:
+            os.close(child.stdin)
+            self.to_server = None
+        while child.stdout >= 0:
+            try:
+                chunk = os.read(child.stdout, _READ_BYTES)
+            except OSError:  # somebody outside the session still holds the pipe
+                chunk = b""
+            if chunk:
+                self.server_said(chunk)
+            else:
+                os.close(child.stdout)
+                child.stdout = -1
+        if self._then is not Then.RESTART:  # else it was cut off while it was writing
+            last = self._then is Then.LEAVE
+            self._server_pieces([replace(piece, ends=last) for piece in self._from_server.rest()])
+        if self._then is not Then.LEAVE:
+            self.to_client.break_line()
+
+    def _close_calls(self, then: Then) -> None:
+        if then is Then.LEAVE:
+            return
+        words = refusals.cut(self._server.name, self.reason)
+        for identity in self.talk.cut(keep_initialize=then is Then.RESTART):
+            self.to_client.say(refusals.jsonrpc_error(identity, Code.CUT, words) + b"\n")
+
+    def _answer(self, outcome: str, detail: str) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply(outcome, detail)

@@ -1,0 +1,245 @@
+"""The side thread: reports to the exporter, takes orders on the control socket, follows the server's TOML.
+
+It imports asyncio and h11 only now, while the server is starting. Whatever fails here is logged and costs figures or
+orders, never the traffic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import h11
+import msgspec
+
+from fleet.errors import ConfigError, MedicError, UnreachableError
+from fleet.inventory import Enforced, Fleet, Server
+from fleet.server_config import Tuning, read_server_config
+from fleet.tasks import Tasks
+from fleet.telemetry import Process, Refused, Telemetry, encode
+from fleet.tokens import read_token
+from gateway import refusals
+from gateway.control import ControlSocket, prepare_folder
+from gateway.exchange import Limits
+from gateway.link import Link
+from gateway.stdio import seats
+from gateway.stdio.desk import Desk
+from gateway.stdio.instance import Instance
+from gateway.stdio.relay import Relay
+from gateway.stdio.states import Act, Order, Reply
+from gateway.stdio.tree import measure
+from gateway.vitals import Source, Vitals
+
+log = logging.getLogger(__name__)
+
+PUSH_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 3.0
+FINAL_SECONDS: Final = 1.5
+TRANSPORT: Final = "pipe"
+
+
+class Side:
+    """Runs beside one relay from ``start`` to ``stop``."""
+
+    def __init__(self, fleet: Fleet, server: Server, instance: Instance, vitals: Vitals, relay: Relay) -> None:
+        self._fleet = fleet
+        self._server = server
+        self._tuning = server.tuning
+        self._seats_are_enforced = Enforced.SESSIONS in server.enforce
+        self._instance = instance
+        self._vitals = vitals
+        self._relay = relay
+        started_at = time.time()
+        self._source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
+        self._processes: list[Process] = []
+        self._stamp = self._toml_stamp()
+        self._failing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._stop_wanted = False
+
+    def run(self) -> None:
+        """Until ``stop``; blocks, so it wants a thread of its own."""
+        try:
+            asyncio.run(self._main())
+        except Exception:  # the boundary between monitoring and traffic: a fault here must not cost the server
+            log.exception("reports and orders have ended; the traffic goes on")
+        finally:
+            self._seat("")
+
+    def stop(self) -> None:
+        """Push for the last time and end; from any thread."""
+        self._stop_wanted = True
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(stopping.set)
+
+    async def _main(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        tasks = Tasks("side")
+        async with AsyncExitStack() as stack:
+            link = Link(self._fleet.exporter.url, self._token())
+            stack.push_async_callback(link.close)
+            stack.push_async_callback(self._push_last, link)
+            await self._open_control(stack, tasks)
+            tasks.start("push", self._push_for_ever(link))
+            stack.push_async_callback(tasks.stop)
+            if not self._stop_wanted:
+                await self._stopping.wait()
+
+    # ---- the control socket and the seat
+
+    async def _open_control(self, stack: AsyncExitStack, tasks: Tasks) -> None:
+        folder, name = self._fleet.gateway.control_dir, self._server.name
+        control = ControlSocket(folder, name, self._desk().handle, tasks)
+        try:
+            prepare_folder(folder)
+            # A breath for others at most: they hold it while they look at a few sockets.
+            with seats.counting(folder, name):
+                refusal = self._refusal(seats.live(folder, name))
+                if not refusal:
+                    await control.start()
+                    stack.push_async_callback(control.stop)
+        except (ConfigError, OSError) as error:
+            message = "no control socket: this server cannot be restarted through the gateway"
+            log.error(message, extra={"error": str(error)})  # noqa: TRY400 - the sentence says all
+            refusal = ""
+        self._seat(refusal)
+
+    def _refusal(self, live: int) -> str:
+        cap = seats.cap(self._tuning)
+        if cap is None or live < cap:
+            return ""
+        if self._seats_are_enforced:
+            return refusals.no_seat(self._server.name, live, cap)
+        with self._relay.lock:
+            self._vitals.ledger.would_refuse(Refused.SESSIONS, 1)
+        return ""
+
+    def _seat(self, refusal: str) -> None:
+        self._relay.post(lambda: self._instance.seated(refusal))
+
+    def _desk(self) -> Desk:
+        return Desk(self._give, self._status, self._reload)
+
+    def _give(self, act: Act, reply: Reply) -> None:
+        self._relay.post(lambda: self._instance.order(Order(act, reply)))
+
+    def _status(self) -> dict[str, Any]:
+        instance, vitals = self._instance, self._vitals
+        with self._relay.lock:
+            up = vitals.standing.up
+            return {
+                "server": self._server.name,
+                "transport": "stdio",
+                "up": up.value,
+                "reason": up.reason,
+                "state": instance.state.value,
+                "hung": instance.pulse.hung,
+                "pid": None if instance.child is None else instance.child.pid,
+                "resident_memory_bytes": sum(each.resident_memory_bytes for each in self._processes),
+                "sessions": vitals.sessions.active,
+                "in_flight": vitals.ledger.in_flight,
+                "waiting": instance.waiting.requests,
+                "restarts": vitals.ledger.restarts,
+                "cache": None,
+                "breaker": None,
+            }
+
+    # ---- reports
+
+    async def _push_for_ever(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + PUSH_SECONDS
+            self._follow_toml()
+            child = self._instance.child
+            self._processes = [] if child is None else await asyncio.to_thread(measure, child.pid)
+            await self._push(link, ANSWER_SECONDS, final=False)
+            await asyncio.sleep(max(0.05, due - loop.time()))
+
+    async def _push_last(self, link: Link) -> None:
+        self._processes = []
+        await self._push(link, FINAL_SECONDS, final=True)
+
+    async def _push(self, link: Link, within: float, *, final: bool) -> None:
+        body = encode(self._telemetry(final=final))
+        try:
+            async with asyncio.timeout(within):
+                status = await link.post(f"/telemetry/v1/servers/{self._server.name}", body)
+        except (OSError, TimeoutError, UnreachableError, h11.ProtocolError) as error:
+            await link.close()
+            self._note_push(str(error) or type(error).__name__)
+            return
+        self._note_push("" if status < 300 else f"it answered {status}")
+
+    def _note_push(self, failure: str) -> None:
+        if failure and not self._failing:
+            log.warning(
+                "the exporter takes no telemetry", extra={"exporter": self._fleet.exporter.url, "reason": failure}
+            )
+        self._failing = bool(failure)
+
+    def _telemetry(self, *, final: bool) -> Telemetry:
+        instance, vitals = self._instance, self._vitals
+        with self._relay.lock:
+            vitals.tick()
+            told = vitals.telemetry(self._source, self._processes, instance.waiting.requests, final=final)
+            stray = instance.talk.stray
+        limit = seats.cap(self._tuning) if self._seats_are_enforced else None
+        return msgspec.structs.replace(
+            told,
+            operations=[msgspec.structs.replace(each, transport=TRANSPORT) for each in told.operations],
+            sessions=msgspec.structs.replace(told.sessions, limit=limit),
+            breakers=[],
+            stray_output=stray,
+        )
+
+    def _token(self) -> str | None:
+        file = self._fleet.exporter.telemetry_token_file
+        try:
+            return None if file is None else read_token(file, "exporter.telemetry_token_file")
+        except ConfigError as error:
+            log.error("telemetry goes without its token", extra={"error": str(error)})  # noqa: TRY400 - as above
+            return None
+
+    # ---- the server's TOML
+
+    def _follow_toml(self) -> None:
+        stamp = self._toml_stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._reload()
+
+    def _toml_stamp(self) -> tuple[int, int, int] | None:
+        config = self._server.config
+        if config is None:
+            return None
+        try:
+            status = config.file.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _reload(self) -> str:
+        config = self._server.config
+        if config is None:
+            return "this server has no config_file"
+        try:
+            self._apply(read_server_config(config.file).tuning)
+        except MedicError as error:
+            log.warning("the server's TOML is not taken; the last good values stay", extra={"error": str(error)})
+            return f"not taken, the last good values stay: {error}"
+        return "taken"
+
+    def _apply(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        with self._relay.lock:
+            self._vitals.limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
