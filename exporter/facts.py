@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from exporter.ids import SourceIds
 from exporter.metrics import Series
 from fleet.telemetry import BreakerState
+from fleet.thresholds import Thresholds
 
 
 class SourceName(enum.StrEnum):
@@ -160,11 +161,15 @@ class ProcessReading:
 
 @dataclass(frozen=True, slots=True)
 class ConfigReading:
-    """The numbers of a server's TOML by (section, key). ``stamp`` tells whether the file changed since."""
+    """The numbers of a server's TOML by (section, key). ``stamp`` tells whether the file changed since.
+
+    ``thresholds`` are the levels that hold with this file.
+    """
 
     measured_at: float
     stamp: tuple[int, int, int]
     values: Mapping[tuple[str, str], float]
+    thresholds: Thresholds
 
 
 Reading = TelemetryReading | ProcessReading | ConfigReading

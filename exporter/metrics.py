@@ -92,6 +92,9 @@ UNREADABLE: Final = _counter("mcp_server_unreadable_total", "Messages that were 
 IN_FLIGHT: Final = _gauge("mcp_server_in_flight", "Calls that wait for the server's answer now.")
 BYTES: Final = _counter("mcp_server_bytes_total", "Body bytes, in from clients and out to clients.", "direction")
 SESSIONS: Final = _gauge("mcp_server_sessions", "Sessions alive now.")
+INSTANCES: Final = _gauge(
+    "mcp_server_instances", "Instances alive now: gateways that report, or the process that was found."
+)
 SESSIONS_LIMIT: Final = _gauge("mcp_server_sessions_limit", "Cap on sessions; present only where it is enforced.")
 CACHE_REQUESTS: Final = _counter("mcp_server_cache_requests_total", "Lookups of something cacheable.")
 CACHE_HITS: Final = _counter("mcp_server_cache_hits_total", "Lookups answered without asking the server.")
@@ -167,10 +170,10 @@ THRESHOLDS: Final[dict[str, Family]] = {
 
 FAMILIES: Final[tuple[Family, ...]] = (
     UP, OPERATION_DURATION, SESSION_DURATION, ERRORS, REFUSED, WOULD_REFUSE, STRAY_OUTPUT, UNREADABLE, IN_FLIGHT,
-    BYTES, SESSIONS, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES, CACHE_EVICTIONS,
-    BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX, CPU_SECONDS,
-    OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(), SOURCE_SUCCESS,
-    SOURCE_DURATION, SOURCE_AGE, LABELS_FOLDED, TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES,
+    BYTES, SESSIONS, INSTANCES, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES,
+    CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
+    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(),
+    SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LABELS_FOLDED, TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES,
     RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip
 """Every family, in the order of the exposition."""

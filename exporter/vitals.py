@@ -23,7 +23,7 @@ from exporter.facts import (
     Totals,
 )
 from exporter.metrics import Series
-from fleet.inventory import Server
+from fleet.inventory import Server, Transport
 from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
 
 Samples = dict[Series, float]
@@ -58,13 +58,15 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     totals = merging.total(known.held)
     process = known.readings.get(SourceName.PROCESS)
     process = process if isinstance(process, ProcessReading) else None
+    instances = _instances(witnesses, known, process)
     samples: Samples = {
         **dict.fromkeys(_INITIAL, 0.0),
         **totals.counters,
         **_errors(totals),
         **_gauges(merging.merged(witnesses) if witnesses else None),
-        **_processes(_instances(witnesses, known, process)),
-        **_thresholds(server),
+        **_counted_instances(server, len(witnesses), instances),
+        **_processes(instances),
+        **_thresholds(server, known),
         **_config(known),
         **_sources(known, now),
     }
@@ -106,6 +108,15 @@ def _gauges(gauges: Gauges | None) -> Samples:
     _put(samples, metrics.SESSIONS_LIMIT.series(), gauges.sessions_limit)
     _put(samples, metrics.QUEUE_LIMIT.series(), gauges.queue_limit)
     return samples
+
+
+def _counted_instances(server: Server, gateways: int, instances: list[Instance]) -> Samples:
+    """How many run. A stdio server without a client has none, and no session; that is known, not unknown."""
+    if server.transport is Transport.STDIO:
+        idle = {} if gateways else {metrics.SESSIONS.series(): 0.0}
+        return {metrics.INSTANCES.series(): float(gateways), **idle}
+    running = gateways or len(instances)
+    return {metrics.INSTANCES.series(): float(running)} if running else {}
 
 
 def _breakers(reported: Mapping[str, BreakerState]) -> Samples:
@@ -150,10 +161,12 @@ def _cpu_seconds(totals: Totals, own: Totals) -> float | None:
     return max(sums, default=None)
 
 
-def _thresholds(server: Server) -> Samples:
+def _thresholds(server: Server, known: ServerFacts) -> Samples:
+    reading = known.readings.get(SourceName.CONFIG)
+    current = reading.thresholds if isinstance(reading, ConfigReading) else server.thresholds
     return {
         metrics.THRESHOLDS[key].series(severity): level
-        for key, levels in server.thresholds.items()
+        for key, levels in current.items()
         for severity, level in levels.items()
     }
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import Setting, SettingValue, as_toml
-from fleet.thresholds import Thresholds
+from fleet.thresholds import Thresholds, Written
 
 ServerName = NewType("ServerName", str)
 """A configured name: ``[a-z0-9][a-z0-9_-]{0,62}``, unique in the fleet."""
@@ -113,7 +113,8 @@ class Server:
     """One MCP server.
 
     ``command`` is argv, run without a shell in ``working_directory`` with ``env`` on top of the gateway's
-    environment. ``thresholds`` is complete: every key, from whichever source was the highest.
+    environment. ``thresholds`` is complete: every key, from whichever source was the highest when the file was read;
+    ``written_thresholds`` is what they are merged from again when the server's TOML changes.
     ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
     ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
     """
@@ -134,6 +135,7 @@ class Server:
     cache_tools: frozenset[str] = frozenset()
     probe: ProbeSettings | None = None
     logs: tuple[LogSource, ...] = ()
+    written_thresholds: Written = field(default_factory=Written)
 
     @property
     def tuning(self) -> Tuning:

@@ -7,7 +7,7 @@ fleet's ``thresholds``, the table. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -76,6 +76,18 @@ def merged(*sources: Thresholds) -> Thresholds:
         for key, levels in source.items():
             result.setdefault(key, {}).update(levels)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What fleet.yml says of one server's levels: in its own entry (``own``), and for all of them (``fleet``)."""
+
+    own: Thresholds = field(default_factory=dict)
+    fleet: Thresholds = field(default_factory=dict)
+
+    def with_file(self, monitoring: Mapping[str, float]) -> Thresholds:
+        """The complete table, when the server's TOML has these numbers in ``[monitoring]``."""
+        return merged(self.own, own_levels(monitoring), self.fleet, TABLE)
 
 
 def crossing(thresholds: Thresholds) -> list[tuple[str, Levels]]:

@@ -1,12 +1,14 @@
-"""The numbers and booleans of a server's own TOML file, re-read when the file changes."""
+"""A server's own TOML file, re-read when it changes: its numbers and booleans, and the levels that hold with it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from exporter.facts import ConfigReading, ServerFacts, SourceName
 from exporter.sources.source import SourceError
+from fleet import thresholds
 from fleet.errors import ConfigError
 from fleet.inventory import Server
 from fleet.server_config import flattened, read_server_config
@@ -24,7 +26,7 @@ def read(server: Server, known: ServerFacts, now: float) -> ConfigReading:
     """The file's values; the last ones when it did not change.
 
     Raises:
-        SourceError: it cannot be read, is not TOML, or holds a setting of the wrong type.
+        SourceError: it cannot be read, is not TOML, holds a setting of the wrong type, or its levels cross.
     """
     if server.config is None:
         raise SourceError(f"server {server.name} has no config_file")
@@ -32,12 +34,17 @@ def read(server: Server, known: ServerFacts, now: float) -> ConfigReading:
     stamp = _stamp(file)
     last = known.readings.get(SourceName.CONFIG)
     if isinstance(last, ConfigReading) and last.stamp == stamp:
-        return ConfigReading(now, stamp, last.values)
+        return replace(last, measured_at=now)
     try:
-        values = flattened(read_server_config(file).values)
+        config = read_server_config(file)
     except ConfigError as error:
         raise SourceError("; ".join(str(problem) for problem in error.problems)) from error
-    return ConfigReading(now, stamp, dict(sorted(values.items())[:MAX_VALUES]))
+    levels = server.written_thresholds.with_file(config.monitoring)
+    for key, crossed in thresholds.crossing(levels):
+        shown = ", ".join(f"{severity} {level:g}" for severity, level in crossed.items())
+        raise SourceError(f"{file}: the levels of {key} cross ({shown}). Mend alert_thresholds_* in [monitoring]")
+    values = sorted(flattened(config.values).items())[:MAX_VALUES]
+    return ConfigReading(now, stamp, dict(values), levels)
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

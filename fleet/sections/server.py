@@ -74,7 +74,8 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     _check_restart(value, transport, command, process, restart)
     if name is None or transport is None or (transport is Transport.HTTP and not target):
         return None
-    levels = _merged(value, own, config, defaults.thresholds)
+    written = thresholds.Written(own, defaults.thresholds)
+    levels = _merged(value, written, config)
     return Server(
         name=name,
         transport=transport,
@@ -92,6 +93,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
         cache_tools=cache_tools,
         probe=probe,
         logs=logs,
+        written_thresholds=written,
     )
 
 
@@ -120,9 +122,8 @@ def _levels(value: Value) -> Levels | None:
     return found
 
 
-def _merged(value: Value, own: Thresholds, config: ServerConfig | None, fleet: Thresholds) -> Thresholds:
-    of_file = {} if config is None else thresholds.own_levels(config.monitoring)
-    merged = thresholds.merged(own, of_file, fleet, thresholds.TABLE)
+def _merged(value: Value, written: thresholds.Written, config: ServerConfig | None) -> Thresholds:
+    merged = written.with_file({} if config is None else config.monitoring)
     for key, levels in thresholds.crossing(merged):
         shown = f"warning {levels[Severity.WARNING]:g}, critical {levels[Severity.CRITICAL]:g}"
         beyond = "above" if thresholds.DIRECTIONS[key].value == ">=" else "below"

@@ -10,6 +10,7 @@ from exporter.facts import ConfigReading, ServerFacts, SourceName
 from exporter.sources import config
 from exporter.sources.source import SourceError
 from fleet.inventory import Server
+from fleet.signals import Severity
 from tests.exporter.fleets import codex
 
 TOML = """
@@ -86,6 +87,27 @@ def test_a_bad_file_fails_with_its_place(server: Server, file: Path, content: st
 def test_values_are_bounded(server: Server, file: Path) -> None:
     file.write_text("[mcp]\n" + "".join(f"key{number} = {number}\n" for number in range(2 * config.MAX_VALUES)))
     assert len(config.read(server, ServerFacts(), 3.0).values) == config.MAX_VALUES
+
+
+LEVELS = "[monitoring]\nalert_thresholds_error_rate = 0.08\nalert_thresholds_memory_usage_mb = 700\n"
+
+
+def test_levels_follow_the_file_and_yield_to_the_servers_entry(tmp_path: Path, file: Path) -> None:
+    own = ", thresholds: {resident_memory_bytes: {critical: 600e6}}"
+    server = codex(tmp_path, f", config_file: {file.name}{own}")
+    first = config.read(server, ServerFacts(), 3.0)
+    assert first.thresholds == server.thresholds
+    file.write_text(LEVELS)
+    changed = config.read(server, knowing(first), 4.0).thresholds
+    assert changed["error_ratio"] == {Severity.WARNING: 0.02, Severity.CRITICAL: 0.08}
+    assert changed["resident_memory_bytes"] == {Severity.WARNING: 400e6, Severity.CRITICAL: 600e6}
+    assert changed["sessions"] == server.thresholds["sessions"]
+
+
+def test_levels_that_cross_fail_with_their_name(server: Server, file: Path) -> None:
+    file.write_text("[monitoring]\nalert_thresholds_error_rate = 0.01\n")
+    with pytest.raises(SourceError, match=r"the levels of error_ratio cross \(warning 0\.02, critical 0\.01\)"):
+        config.read(server, ServerFacts(), 3.0)
 
 
 def test_wanted_only_with_a_file(tmp_path: Path, server: Server) -> None:

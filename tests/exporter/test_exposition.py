@@ -77,7 +77,7 @@ def complete(servers: Facts) -> Facts:
     """Facts in which every family has a series."""
     snapshot = Snapshot(servers.inventory, ())
     snapshot.receive(CODEX, understood(full(), snapshot.server(CODEX).admitted), 0.0, full().started_at)
-    snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}), 0.1)
+    snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {}), 0.1)
     found = ProcessReading(0.0, 0.0, (ProcessFacts(9, 5.0, 70, 2.0, 3),), {(9, 5.0): 2.0})
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)
     return snapshot.facts(1.0)

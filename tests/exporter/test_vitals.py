@@ -18,6 +18,8 @@ from exporter.snapshot import Snapshot
 from exporter.sources.telemetry import understood
 from exporter.vitals import vitals
 from fleet.inventory import Server
+from fleet.loading import load_fleet
+from fleet.signals import Severity
 from fleet.telemetry import ERROR_TYPES, Breaker, BreakerState, Refused, Sessions, Telemetry, Up
 from tests.exporter.fleets import CODEX, body, codex, make_fleet, operations, process
 
@@ -142,7 +144,9 @@ def test_the_worst_breaker_state_is_the_only_one(tmp_path: Path, server: Server)
 
 
 def test_config_values_stay_with_their_age_while_the_file_is_broken(server: Server) -> None:
-    reading = ConfigReading(NOW - 7, (0, 0, 0), {("mcp", "batch_size"): 5.0})
+    reading = ConfigReading(
+        NOW - 7, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {"error_ratio": {Severity.CRITICAL: 0.07}}
+    )
     known = ServerFacts(
         readings={SourceName.CONFIG: reading}, states={SourceName.CONFIG: SourceState(0.1, "is not TOML")}
     )
@@ -150,3 +154,42 @@ def test_config_values_stay_with_their_age_while_the_file_is_broken(server: Serv
     assert samples[metrics.CONFIG_VALUE.series("mcp", "batch_size")] == 5
     assert samples[metrics.SOURCE_SUCCESS.series("config")] == 0
     assert samples[metrics.SOURCE_AGE.series("config")] == 7
+    assert samples[metrics.THRESHOLDS["error_ratio"].series("critical")] == 0.07, "the file's levels hold"
+
+
+def stdio(folder: Path) -> Server:
+    file = folder / "fleet.yml"
+    file.write_text("servers: [{name: codex, transport: stdio, command: [node, server.js]}]")
+    return load_fleet(file, {}).servers[CODEX]
+
+
+def test_a_stdio_server_without_a_client_is_idle_and_up(tmp_path: Path) -> None:
+    samples = vitals(stdio(tmp_path), ServerFacts(), NOW).samples
+    assert samples[metrics.INSTANCES.series()] == 0
+    assert samples[metrics.SESSIONS.series()] == 0
+    assert samples[metrics.UP.series()] == 1
+    assert metrics.RESIDENT_MEMORY.series() not in samples
+
+
+def test_instances_are_the_live_sources_and_sessions_and_restarts_their_sum(tmp_path: Path) -> None:
+    known = knowing(
+        tmp_path,
+        body("a", sessions=Sessions(active=1, limit=8), restarts=2, would_refuse={"sessions": 1}),
+        body("b", sessions=Sessions(active=1, limit=6), restarts=1, would_refuse={"sessions": 2}),
+        body("c", final=True, restarts=4),
+    )
+    samples = vitals(stdio(tmp_path), known, NOW).samples
+    assert samples[metrics.INSTANCES.series()] == 2
+    assert samples[metrics.SESSIONS.series()] == 2
+    assert samples[metrics.SESSIONS_LIMIT.series()] == 6
+    assert samples[metrics.RESTARTS.series()] == 7
+    assert samples[metrics.WOULD_REFUSE.series("sessions")] == 3
+    silent = vitals(stdio(tmp_path), known, NOW + 11).samples
+    assert silent[metrics.INSTANCES.series()] == silent[metrics.SESSIONS.series()] == 0
+    assert silent[metrics.RESTARTS.series()] == 7
+
+
+def test_a_process_that_was_found_is_an_instance(server: Server) -> None:
+    assert vitals(server, with_process(ServerFacts()), NOW).samples[metrics.INSTANCES.series()] == 1
+    gone = vitals(server, with_process(ServerFacts(), success=False), NOW).samples
+    assert metrics.INSTANCES.series() not in gone, "nobody knows"
