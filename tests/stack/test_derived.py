@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,21 @@ import pytest
 import yaml
 
 from fleet.errors import PermanentError
-from fleet.inventory import Address, Mode
+from fleet.inventory import Address, Ladder, Mode, Transport
 from fleet.loading import load_fleet
+from fleet.sections.receiver import DEFAULT_LADDERS
 from stack import tools
-from stack.derived import Manner, Pace, Places, alertmanager_of, fleet_of, prometheus_of, rules_of
+from stack.derived import (
+    Manner,
+    Pace,
+    Places,
+    alertmanager_of,
+    fleet_of,
+    prometheus_of,
+    rules_of,
+    server_config_of,
+    with_settings,
+)
 from stack.loop import PROJECT
 
 RECEIVER = Address("127.0.0.1", 20003)
@@ -124,3 +137,63 @@ def test_prometheus_and_alertmanager_accept_what_is_derived(tmp_path: Path, pace
         (tmp_path / name).write_text(text, encoding="utf-8")
         done = subprocess.run([*command, tmp_path / name], capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_over_stdio_the_example_server_has_no_address(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    manner = Manner(transport=Transport.STDIO)
+    file.write_text(fleet_of(shipped("examples/fleet.yml"), places(tmp_path), FAST, manner), encoding="utf-8")
+    (server,) = load_fleet(file, {}).servers.values()
+    assert (server.transport, server.url) == (Transport.STDIO, "")
+    assert server.command == ("/usr/bin/python3", "/examples/server.py", "--transport", "stdio")
+
+
+def test_a_servers_timeouts_shrink_and_nothing_else_of_its_file() -> None:
+    before = shipped("examples/server.toml")
+    after = server_config_of(before, FAST, {})
+    changed = [
+        (old, new) for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new
+    ]  # fmt: skip
+    assert [new.split("#")[0].strip() for _, new in changed] == [
+        "initial_response_timeout = 3000",
+        "inactivity_timeout = 2000",
+        "circuit_breaker_timeout_ms = 2000",
+    ]
+    assert [new.split("#")[1] for _, new in changed] == [old.split("#")[1] for old, _ in changed]
+    assert server_config_of(before, REAL, {}) == before
+
+
+def test_a_deployments_settings_keep_comments() -> None:
+    before = shipped("examples/server.toml")
+    after = with_settings(before, {"mcp.cache_ttl_ms": 10, "server.allergic_to": "mcp.enable_request_batching"})
+    values = tomllib.loads(after)
+    assert values["mcp"] == tomllib.loads(before)["mcp"] | {"cache_ttl_ms": 10}
+    assert values["server"]["allergic_to"] == "mcp.enable_request_batching"
+    assert [line.partition("#")[2] for line in after.splitlines() if "#" in line] == [
+        line.partition("#")[2] for line in before.splitlines() if "#" in line
+    ]
+
+
+def test_the_ladders_are_the_shipped_ones_with_shorter_durations(tmp_path: Path) -> None:
+    def ladders(pace: Pace) -> Mapping[str, Ladder]:
+        file = tmp_path / "fleet.yml"
+        file.write_text(fleet_of(shipped("examples/fleet.yml"), places(tmp_path), pace, Manner()), encoding="utf-8")
+        return load_fleet(file, {}).receiver.ladders
+
+    assert ladders(REAL) == DEFAULT_LADDERS
+    fast = ladders(FAST)
+    assert {signal: len(ladder) for signal, ladder in fast.items()} == {
+        signal: len(ladder) for signal, ladder in DEFAULT_LADDERS.items()
+    }
+    assert [str(rung) for rung in fast["sessions"]] == [
+        "evidence",
+        (
+            "set_config mcp.max_concurrent_sessions=12 mcp.session_timeout_ms=20000 performance.max_processes=6 "
+            "performance.initial_response_timeout=2000"
+        ),
+        "end_sessions",
+        "restart",
+        "escalate",
+    ]
+    assert [str(rung) for rung in fast["error_ratio"]] == ["evidence", "restart", "apply_profile emergency", "escalate"]
+    assert str(fast["memory"][1]) == "set_config mcp.cache_ttl_ms=4000"

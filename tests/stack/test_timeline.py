@@ -119,6 +119,34 @@ def test_the_rest_of_a_treatment_and_a_kind_that_is_not_known() -> None:
     ]
 
 
+def test_a_rung_is_called_by_what_it_was_told_and_the_way_back_by_its_stages() -> None:
+    change = {"mcp.cache_ttl_ms": "40000"}
+    told = "set_config mcp.cache_ttl_ms=40000"
+    events = [
+        {"at": AT, "kind": "act_intended", "act": "1", "action": "set_config", "told": told, "changes": change},
+        verdict(act="1", action="set_config"),
+        {"at": AT, "kind": "recovery_begun", "stages": ["caching", "limits"]},
+        {"at": AT, "kind": "act_intended", "act": "2", "action": "recover", "told": "caching", "changes": {}},
+        verdict(act="2", action="recover", verdict="worse"),
+        {"at": AT, "kind": "closed", "reason": "healed", "left": change, "kept": {"mcp.batch_size": "7"}},
+    ]
+    assert [(moment.step, moment.subject, moment.act) for moment in moments_of_events(events, "example")] == [
+        (Step.BEGUN, told, "1"),
+        (Step.VERDICT, told, "1"),
+        (Step.HEALED, told, "1"),
+        (Step.RECOVERY, "", ""),
+        (Step.BEGUN, "recover caching", "2"),
+        (Step.VERDICT, "recover caching", "2"),
+        (Step.CLOSED, "", ""),
+    ]
+    details = [moment.detail for moment in moments_of_events(events, "example")]
+    assert details[0] == "mcp.cache_ttl_ms = 40000"
+    assert details[3] == "caching, limits"
+    assert details[-1] == (
+        "healed; left lowered: mcp.cache_ttl_ms = 40000; kept as a person changed them: mcp.batch_size = 7"
+    )
+
+
 moments = st.builds(Moment, st.floats(0, 1e9), st.sampled_from(Step), st.sampled_from("abc"), st.sampled_from("xy"))
 
 
