@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -10,14 +11,11 @@ import msgspec
 
 from fleet.errors import MedicError
 from fleet.tasks import Tasks
-from gateway.gate import Gate
-from gateway.supervisor import ActRefusedError, Supervisor
-from gateway.vitals import Vitals
+from gateway.processes import measure
+from gateway.service import Service
+from gateway.supervisor import ActRefusedError
 
 Answer = tuple[int, dict[str, Any]]
-
-LATER: Final = frozenset({"/-/reload", "/-/cache/reset", "/-/sessions/end-idle"})
-"""Paths of the contract whose feature is not built yet."""
 
 MAX_ID: Final = 200
 
@@ -29,24 +27,24 @@ class _RestartOrder(msgspec.Struct):
 class Acts:
     """The control interface of one server."""
 
-    def __init__(self, name: str, vitals: Vitals, gate: Gate, supervisor: Supervisor, tasks: Tasks) -> None:
-        self._name = name
-        self._vitals = vitals
-        self._gate = gate
-        self._supervisor = supervisor
+    def __init__(self, service: Service, tasks: Tasks) -> None:
+        self._name = service.server.name
+        self._service = service
+        self._supervisor = service.supervisor
         self._tasks = tasks
         self._posts: Mapping[str, Callable[[bytes], Awaitable[Answer]]] = {
             "/-/start": self._start,
             "/-/stop": self._stop,
             "/-/restart": self._restart,
+            "/-/reload": self._reload,
+            "/-/cache/reset": self._reset_cache,
+            "/-/sessions/end-idle": self._end_idle,
         }
 
     async def handle(self, method: str, path: str, body: bytes) -> Answer:
         """Answer one control request."""
         if path == "/-/status":
-            return (200, self.status()) if method in {"GET", "HEAD"} else _not_allowed("GET")
-        if path in LATER:
-            return 501, {"error": f"{path} is not built yet"}
+            return (200, await self.status()) if method in {"GET", "HEAD"} else _not_allowed("GET")
         act = self._posts.get(path)
         if act is None:
             return 404, {"error": f"no such path: {path}"}
@@ -59,22 +57,57 @@ class Acts:
         except MedicError as error:
             return 500, {"error": str(error)}
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """The state of the server as this gateway sees it."""
-        up, supervisor = self._vitals.standing.up, self._supervisor
-        last = supervisor.last_restart
+        vitals, supervisor = self._service.vitals, self._supervisor
+        up, last, breaker = vitals.standing.up, supervisor.last_restart, vitals.breaker
+        wheel = self._service.wheel
         return {
             "server": self._name,
             "up": up.value,
             "reason": up.reason,
             "state": supervisor.state.value,
             "pid": supervisor.child.pid if supervisor.child is not None else None,
-            "sessions": self._vitals.sessions.active,
-            "in_flight": self._vitals.ledger.in_flight,
-            "waiting": self._gate.waiting,
-            "restarts": self._vitals.ledger.restarts,
+            "hung": vitals.standing.hung,
+            "resident_memory_bytes": await self._resident_memory(),
+            "sessions": vitals.sessions.active,
+            "in_flight": vitals.ledger.in_flight,
+            "waiting": self._service.gate.waiting,
+            "restarts": vitals.ledger.restarts,
             "last_restart": None if last is None else last.as_json(),
+            "cache": {
+                "enabled": vitals.cache.settings.enabled,
+                "bytes": vitals.cache.stored_bytes,
+                **msgspec.structs.asdict(vitals.cache.figures),
+            },
+            "breaker": {"state": breaker.state.value, "opened": breaker.opened},
+            "settings": {
+                "file": None if wheel is None else str(wheel.file),
+                "problem": "" if wheel is None else wheel.problem,
+            },
         }
+
+    async def _resident_memory(self) -> int | None:
+        """What the child and its descendants take; None for a server that is not the gateway's child."""
+        child = self._supervisor.child
+        if child is None or child.pid is None:
+            return None
+        return sum(process.resident_memory_bytes for process in await asyncio.to_thread(measure, child.pid))
+
+    async def _reload(self, _: bytes) -> Answer:
+        if self._service.wheel is None:
+            return 409, {"error": f"server {self._name!r} has no config_file"}
+        problem = self._service.take_settings(now=True)
+        if problem:
+            return 200, {"outcome": "failed", "detail": f"the last good settings stay: {problem}"}
+        return 200, {"outcome": "succeeded", "detail": "settings read"}
+
+    async def _reset_cache(self, _: bytes) -> Answer:
+        count = self._service.vitals.cache.clear()
+        return 200, {"outcome": "succeeded", "detail": f"{count} stored answers forgotten"}
+
+    async def _end_idle(self, _: bytes) -> Answer:
+        return 200, (await self._service.end_idle()).as_json()
 
     async def _start(self, _: bytes) -> Answer:
         return 200, {"outcome": "succeeded", "detail": await self._supervisor.start()}

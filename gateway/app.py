@@ -111,6 +111,7 @@ class Gateway:
         for service in self.services.values():
             self._control.start_passing(f"start-{service.server.name}", _started(service))
             self._serving.start(f"watch-{service.server.name}", service.watch())
+            self._serving.start(f"follow-{service.server.name}", service.follow())
         self._children.start("observer", observer.run())
 
     def _observer(self, token: str | None) -> Observer:
@@ -161,7 +162,7 @@ class Gateway:
 
     async def _open_control(self) -> None:
         for name, service in self.services.items():
-            acts = Acts(name, service.vitals, service.gate, service.supervisor, self._control)
+            acts = Acts(service, self._control)
             control = ControlSocket(self._fleet.gateway.control_dir, name, acts.handle, self._control)
             await control.start()
             self._stack.push_async_callback(control.stop)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fleet.telemetry import JSONRPC_ERROR_CODES, OTHER, error_type_of_code
+from gateway.breaker import EXEMPT, Ticket
 from gateway.jsonrpc import Era, Kind, Message
 from gateway.labels import STREAMS
 
@@ -31,12 +32,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One finished request. ``tool`` is the name as sent, not yet a label; ``error_type`` is '' on success."""
+    """One finished request.
+
+    ``tool`` is the name as sent, not yet a label; ``error_type`` is '' on success. ``ticket`` is the breaker's, None
+    for what the breaker does not judge by.
+    """
 
     method: str
     tool: str
     error_type: str
     seconds: float
+    ticket: Ticket | None = None
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class Exchange:
     era: Era = Era.LEGACY
     streams: bool = False
     resumable: bool = False
+    ticket: Ticket | None = None
     _pending: dict[bytes, _Pending] = field(default_factory=dict)
     _last_message: float | None = None
     _overdue: bool = False
@@ -133,15 +140,20 @@ class Exchange:
             return self.started + self.limits.initial_response
         return self._last_message + self.limits.inactivity
 
+    def overdue(self, now: float) -> bool:
+        """Whether a request is outstanding and the server silent for longer than its limits."""
+        return bool(self._pending) and now >= self.deadline()
+
     def newly_overdue(self, now: float) -> int:
         """Requests that a gateway which enforces timeouts would have cut by now; each is told once."""
-        if self._overdue or not self._pending or now < self.deadline():
+        if self._overdue or not self.overdue(now):
             return 0
         self._overdue = True
         return len(self._pending)
 
     def _ended(self, pending: _Pending, error_type: str, now: float) -> Operation:
-        return Operation(pending.method, pending.tool, error_type, max(0.0, now - self.started))
+        ticket = None if pending.method in EXEMPT else self.ticket
+        return Operation(pending.method, pending.tool, error_type, max(0.0, now - self.started), ticket)
 
     def _unused(self, identity: bytes) -> bytes:
         # A batch that uses an id twice is wrong, but each of its requests still ends once.

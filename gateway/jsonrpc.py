@@ -52,6 +52,8 @@ class Message:
         is_error: the result says ``isError: true``.
         cancels: canonical id that a ``notifications/cancelled`` names, else empty.
         tools: names listed by a tools/list result.
+        read_only: those of them that say ``readOnlyHint: true``.
+        uri: ``params.uri`` of a notification, else empty.
         legible: False when part of what matters here could not be told (a clipped or malformed member).
     """
 
@@ -65,6 +67,8 @@ class Message:
     is_error: bool = False
     cancels: bytes = b""
     tools: tuple[str, ...] = ()
+    read_only: frozenset[str] = frozenset()
+    uri: str = ""
     legible: bool = True
 
 
@@ -88,6 +92,7 @@ class _Params(msgspec.Struct, rename={"meta": "_meta", "request_id": "requestId"
     name: _Optional = UNSET
     meta: _Optional = UNSET
     request_id: _Optional = UNSET
+    uri: _Optional = UNSET
 
 
 class _Meta(
@@ -109,6 +114,11 @@ class _Error(msgspec.Struct):
 
 class _Tool(msgspec.Struct):
     name: str
+    annotations: _Optional = UNSET
+
+
+class _Annotations(msgspec.Struct, rename={"read_only": "readOnlyHint"}):
+    read_only: bool = False
 
 
 _envelopes = msgspec.json.Decoder(_Envelope)
@@ -118,6 +128,7 @@ _metas = msgspec.json.Decoder(_Meta)
 _results = msgspec.json.Decoder(_Result)
 _errors = msgspec.json.Decoder(_Error)
 _tools = msgspec.json.Decoder(_Tool)
+_annotations = msgspec.json.Decoder(_Annotations)
 
 
 def peek(body: bytes) -> Peek:
@@ -171,6 +182,7 @@ def _request(envelope: _Envelope, raw_method: Raw) -> Message | None:
         era=era,
         client=b"" if meta.client is UNSET else canonical(bytes(meta.client)),
         cancels=_id(params.request_id) if method == "notifications/cancelled" else b"",
+        uri=(_text(params.uri) or "") if kind is Kind.NOTIFICATION else "",
     )
 
 
@@ -181,18 +193,30 @@ def _response(envelope: _Envelope) -> Message:
         return Message(Kind.RESPONSE, id=_id(envelope.id), error_code=0 if code is None else code)
     result = _decoded(_results, envelope.result) or _Result()
     is_error = result.is_error is not UNSET and bytes(result.is_error) == b"true"
-    return Message(Kind.RESPONSE, id=_id(envelope.id), is_error=is_error, tools=_tool_names(result.tools))
+    tools = _listed(result.tools)
+    return Message(
+        Kind.RESPONSE,
+        id=_id(envelope.id),
+        is_error=is_error,
+        tools=tuple(tool.name for tool in tools),
+        read_only=frozenset(tool.name for tool in tools if _says_read_only(tool)),
+    )
 
 
-def _tool_names(raw: _Optional) -> tuple[str, ...]:
+def _listed(raw: _Optional) -> list[_Tool]:
     if raw is UNSET:
-        return ()
+        return []
     try:
         items = _items.decode(bytes(raw))[:MAX_TOOLS_IN_ANSWER]
     except _MALFORMED:
-        return ()
+        return []
     found = [_decoded(_tools, item) for item in items]
-    return tuple(tool.name for tool in found if tool is not None)
+    return [tool for tool in found if tool is not None]
+
+
+def _says_read_only(tool: _Tool) -> bool:
+    annotations = _decoded(_annotations, tool.annotations)
+    return annotations is not None and annotations.read_only
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], raw: _Optional) -> _T | None:

@@ -10,7 +10,8 @@ from typing import Final
 
 from fleet.telemetry import BOUNDS, Operations, Refused
 
-TRANSPORT: Final = "tcp"
+TCP: Final = "tcp"
+"""OpenTelemetry's ``network.transport`` of an HTTP server; a stdio server's is ``pipe``."""
 
 
 @dataclass(slots=True)
@@ -28,7 +29,8 @@ class _Tally:
 class Ledger:
     """Cumulative counts. Labels given here are already bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: str = TCP) -> None:
+        self._transport = transport
         self._operations: dict[tuple[str, str, str], _Tally] = {}
         self._refused = dict.fromkeys(Refused, 0)
         self._would_refuse = dict.fromkeys(Refused, 0)
@@ -62,7 +64,7 @@ class Ledger:
                 method=method,
                 tool=tool,
                 error_type=error_type,
-                transport=TRANSPORT,
+                transport=self._transport,
                 count=tally.count,
                 sum=tally.sum,
                 buckets=list(accumulate(tally.buckets[:-1])),

@@ -29,6 +29,9 @@ _META: Final = {
     "io.modelcontextprotocol/clientInfo": _CLIENT,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+_GONE: Final = frozenset({200, 202, 204, 404})
+"""Ended now, or already: either way its client meets a 404 and starts anew."""
+
 _FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 Params = dict[str, Any]
@@ -50,19 +53,32 @@ class Liveness:
             return False
         return status not in {502, 503, 504}
 
-    async def tool_names(self) -> list[str] | None:
-        """The names of tools/list, asked the modern way and else the legacy way; None when neither answers."""
+    async def end_session(self, headers: Mapping[str, str]) -> str:
+        """DELETE the legacy session that these headers name; why it lives on, '' when it is gone."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS / 2), self._session.delete(
+                self._url, headers={"User-Agent": USER_AGENT, **headers}, allow_redirects=False
+            ) as answer:  # fmt: skip
+                return "" if answer.status in _GONE else f"the server answered {answer.status} to DELETE"
+        except _FAILURES as error:
+            return f"the server did not answer DELETE: {str(error) or type(error).__name__}"
+
+    async def tools(self) -> dict[str, bool] | None:
+        """The tools of tools/list, and whether each calls itself read-only; None when none are told.
+
+        Asked the modern way and else the legacy way.
+        """
         try:
             async with asyncio.timeout(2 * ANSWER_SECONDS):
-                return await self._modern_names() or await self._legacy_names()
+                return await self._modern_tools() or await self._legacy_tools()
         except _FAILURES as error:
             log.info("the tools of a server could not be listed", extra={"url": self._url, "error": str(error)})
             return None
 
-    async def _modern_names(self) -> list[str] | None:
+    async def _modern_tools(self) -> dict[str, bool] | None:
         return await self._listed(_modern, _modern_headers("tools/list"))
 
-    async def _legacy_names(self) -> list[str] | None:
+    async def _legacy_tools(self) -> dict[str, bool] | None:
         hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": _CLIENT}
         status, headers, _ = await self._post(_legacy("initialize", hello), {})
         if status != 200:
@@ -79,20 +95,20 @@ class Liveness:
                 async with self._session.delete(self._url, headers=own):
                     pass
 
-    async def _listed(self, request: Any, headers: Mapping[str, str]) -> list[str] | None:
-        names: list[str] = []
+    async def _listed(self, request: Any, headers: Mapping[str, str]) -> dict[str, bool] | None:
+        found: dict[str, bool] = {}
         params: Params = {}
         for _ in range(MAX_PAGES):
             _, _, result = await self._post(request("tools/list", params), headers)
             tools = result.get("tools")
             if not isinstance(tools, list):
                 return None
-            names += [tool["name"] for tool in tools if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+            found |= {tool["name"]: _only_reads(tool) for tool in tools if _is_named(tool)}
             cursor = result.get("nextCursor")
             if not isinstance(cursor, str):
                 break
             params = {"cursor": cursor}
-        return names
+        return found
 
     async def _post(self, message: Params, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], Params]:
         """Status, headers and the ``result`` object, empty when there is none."""
@@ -134,6 +150,15 @@ def _result(body: Clip) -> Params | None:
         return None
     result = message.get("result") if isinstance(message, dict) else None
     return result if isinstance(result, dict) else None
+
+
+def _is_named(tool: Any) -> bool:
+    return isinstance(tool, dict) and isinstance(tool.get("name"), str)
+
+
+def _only_reads(tool: Params) -> bool:
+    annotations = tool.get("annotations")
+    return isinstance(annotations, dict) and annotations.get("readOnlyHint") is True
 
 
 def _modern(method: str, params: Params) -> Params:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
+from gateway.breaker import FAILURES, Ticket
+from gateway.caching import MAX_ANSWER_BYTES
+from gateway.caching import Ticket as CacheTicket
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
-from gateway.sessions import Key, legacy_key, modern_key
+from gateway.sessions import Handle, Key, legacy_key, modern_key
 from gateway.sse import Splitter
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
+_NAMING_HEADERS: Final = ("MCP-Protocol-Version", "Authorization")
+"""What a DELETE of a session needs beside its id."""
 MODERN_VERSIONS_FROM: Final = "2026-07-28"
 
 
@@ -39,9 +45,15 @@ class Observation:
         if session_id:
             self._session = legacy_key(session_id)
         self._entered: Key | None = None
+        self._messages: tuple[Message, ...] = ()
         self._request: Clip | None = Clip() if method == "POST" else None
         self._request_decoder = decoder(headers.get("Content-Encoding", ""))
         self._request_id = b""
+        self._treatments = vitals.standing.treatments
+        self._asked_of_cache: CacheTicket | None = None
+        self._copy: list[bytes] = []
+        self._copied = 0
+        self._answer_headers: Mapping[str, str] = {}
         self._status = 0
         self._decoder: Decoder = Identity()
         self._answer: Clip | None = None
@@ -83,7 +95,33 @@ class Observation:
         """The gateway answered by itself: nothing of this exchange is an operation."""
         self._safely(self._on_refused, reason)
 
+    def silenced(self) -> None:
+        """The gateway ended the exchange, because the server was silent for longer than its limits."""
+        self._safely(self._on_silenced)
+
+    def served(self, count: int) -> None:
+        """The cache answered with ``count`` bytes: nothing of this exchange is an operation."""
+        self._safely(self._on_served, count)
+
+    def admitted(self, ticket: Ticket) -> None:
+        """The breaker let this exchange pass, and is to be told how it ends."""
+        self._exchange.ticket = ticket
+
+    def to_be_stored(self, ticket: CacheTicket) -> None:
+        """The answer may be stored."""
+        self._asked_of_cache = ticket
+
     # ---- asked by the relay
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What the client sent, after ``request_end``; empty where it could not be read."""
+        return self._messages
+
+    @property
+    def exchange(self) -> Exchange:
+        """The state of its requests, to be read only."""
+        return self._exchange
 
     @property
     def request_id(self) -> bytes:
@@ -94,6 +132,15 @@ class Observation:
     def outstanding(self) -> int:
         """Requests without an answer yet."""
         return self._exchange.outstanding
+
+    def may_repeat(self, tried: int) -> bool:
+        """Whether a request without any answer may be sent again after ``tried`` attempts more than the first."""
+        admission = self._vitals.admission
+        if tried >= admission.retries(self._messages):
+            return False
+        if not admission.repeats:
+            self._vitals.ledger.would_refuse(Refused.RETRIES, 1)
+        return admission.repeats
 
     @property
     def outlives_client(self) -> bool:
@@ -118,7 +165,7 @@ class Observation:
                 self._request.add(piece)
 
     def _on_request_end(self) -> None:
-        messages = self._request_messages()
+        messages = self._messages = self._request_messages()
         self._exchange.ask(messages)
         if self._headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM:
             # A body too large to keep may hide its `_meta`; the header says the same of a correct client.
@@ -149,6 +196,7 @@ class Observation:
 
     def _on_response_head(self, status: int, headers: Mapping[str, str]) -> None:
         self._status = status
+        self._answer_headers = headers
         self._vitals.standing.answered()
         self._follow_session(status, headers)
         self._decoder = decoder(headers.get("Content-Encoding", ""))
@@ -169,12 +217,15 @@ class Observation:
             return
         if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
             sessions.end(self._session, now)
+            self._vitals.cache.session_ended(self._session[1])
             self._entered = None
         elif self._entered is None and (ok or (self._exchange.era is Era.MODERN and status not in {401, 403})):
             self._enter(self._session)
 
     def _on_response_chunk(self, chunk: bytes) -> None:
         self._vitals.ledger.bytes_out += len(chunk)
+        if self._asked_of_cache is not None:
+            self._keep_copy(chunk)
         if self._events is None and self._answer is None:
             return
         for piece in self._decoder.decode(chunk):
@@ -183,6 +234,13 @@ class Observation:
             elif self._answer is not None:
                 self._exchange.active(self._vitals.clock())
                 self._answer.add(piece)
+
+    def _keep_copy(self, chunk: bytes) -> None:
+        self._copied += len(chunk)
+        if self._copied <= MAX_ANSWER_BYTES:
+            self._copy.append(chunk)
+        else:
+            self._copy, self._asked_of_cache = [], None
 
     def _read_events(self, events: Splitter, piece: bytes) -> None:
         for event in events.feed(piece):
@@ -205,8 +263,11 @@ class Observation:
         if self._may_be_resumed() and self._session is not None:
             self._vitals.set_adrift(self._session, self._exchange, TIMEOUT)
         else:
-            self._end_with(self._error_of_no_answer(legible))
+            self._end_with(self._blamed(self._error_of_no_answer(legible)))
         self._finish()
+        if self._asked_of_cache is not None and self._status == 200:
+            body = b"".join(self._copy)
+            self._vitals.cache.store(self._asked_of_cache, self._answer_headers, body, self._vitals.clock())
 
     def _may_be_resumed(self) -> bool:
         return (
@@ -224,13 +285,14 @@ class Observation:
         return CONNECTION if self._events is not None else OTHER
 
     def _answers(self, messages: tuple[Message, ...]) -> None:
+        self._vitals.notified(messages)
         for message in messages:
             if message.kind is Kind.RESPONSE:
                 self._answer_one(message)
 
     def _answer_one(self, message: Message) -> None:
         if message.tools and self._exchange.asked(message.id) == "tools/list":
-            self._vitals.tools.learn(message.tools)
+            self._vitals.tools.learn(message.tools, message.read_only)
         # A session that is gone is the caller's affair, whatever code the server puts into its 404.
         lost = self._status == 404 and SESSION_HEADER in self._headers
         if lost or (message.id in {b"", b"null"} and self._status >= 400):
@@ -241,7 +303,7 @@ class Observation:
         else:
             operation = self._exchange.answer_only(message, now, self._status)
         if operation is not None:
-            self._vitals.count([operation])
+            self._vitals.count([replace(operation, error_type=self._blamed(operation.error_type))])
         elif self._session is not None and self._method == "GET":
             self._vitals.answer_adrift(self._session, message)
 
@@ -249,8 +311,23 @@ class Observation:
 
     def _on_failed(self, reason: str) -> None:
         self._vitals.transport_failed(reason)
-        self._end_with(CONNECTION)
+        self._end_with(self._blamed(CONNECTION))
         self._finish()
+
+    def _blamed(self, error_type: str) -> str:
+        """What our own restart or stop of the server cut off is not the server's error."""
+        treated = self._vitals.standing.treatments != self._treatments
+        return CANCELLED if treated and error_type in FAILURES else error_type
+
+    def _on_silenced(self) -> None:
+        self._end_with(TIMEOUT)
+        self._finish()
+
+    def _on_served(self, count: int) -> None:
+        self._vitals.ledger.bytes_out += count
+        if self._session is not None and self._entered is None:
+            self._enter(self._session)
+        self._on_unasked()
 
     def _on_client_left(self) -> None:
         if self._may_be_resumed() and self._session is not None:
@@ -261,8 +338,11 @@ class Observation:
 
     def _on_refused(self, reason: Refused) -> None:
         self._vitals.ledger.refuse(reason, self._exchange.outstanding)
+        self._on_unasked()
+
+    def _on_unasked(self) -> None:
         self._vitals.ledger.in_flight -= self._exchange.outstanding
-        self._exchange.end(CANCELLED, self._vitals.clock())  # told to nobody: a refusal is never an operation
+        self._exchange.end(CANCELLED, self._vitals.clock())  # told to nobody: what the server never saw is no operation
         self._finish()
 
     def _end_with(self, error_type: str) -> None:
@@ -272,14 +352,22 @@ class Observation:
         self._done = True
         self._vitals.finish(self._exchange)
         if self._entered is not None:
-            self._vitals.sessions.leave(self._entered, self._vitals.clock())
+            self._vitals.sessions.leave(self._entered, self._vitals.clock(), calls=self._method == "POST")
             self._entered = None
 
     # ---- small things
 
     def _enter(self, key: Key) -> None:
         self._entered = key
-        self._vitals.sessions.enter(key, self._vitals.clock())
+        self._vitals.sessions.enter(key, self._vitals.clock(), self._handle(), calls=self._method == "POST")
+
+    def _handle(self) -> Handle | None:
+        """How to end this session at its server; None for a modern client."""
+        session_id = self._headers.get(SESSION_HEADER) or self._answer_headers.get(SESSION_HEADER)
+        if self._exchange.era is Era.MODERN or not session_id:
+            return None
+        also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
+        return Handle(((SESSION_HEADER, session_id), *((name, value) for name, value in also if value)))
 
     def _look(self, body: Clip) -> Peek:
         looked = _peek(body)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -19,10 +19,13 @@ from yarl import URL
 from fleet.tasks import Tasks
 from fleet.telemetry import Refused
 from gateway import refusals, routes
+from gateway.admission import RETRY_AFTER_SECONDS
+from gateway.answers import EVENTS, Answer
 from gateway.copies import HEAD_BYTES
 from gateway.headers import end_to_end
 from gateway.observation import Observation
 from gateway.service import Service
+from gateway.steering import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ IDLE_SECONDS: Final = 4.0
 MAX_HEADER_BYTES: Final = 64 * 1024
 _NO_AUTOMATIC_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _UPSTREAM_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
+_Body = bytes | AsyncIterator[bytes] | None
+_T = TypeVar("_T")
 
 
 def upstream_session() -> aiohttp.ClientSession:
@@ -103,7 +108,9 @@ class Passage:
     def __init__(
         self, service: Service, request: web.BaseRequest, target: str, session: aiohttp.ClientSession
     ) -> None:  # fmt: skip
+        self._service = service
         self._server = service.server
+        self._target = target
         self._request = request
         self._url = URL(self._server.origin + target, encoded=True)
         self._session = session
@@ -144,11 +151,13 @@ class Passage:
             body = await self._body()
         except (aiohttp.ClientError, web.RequestPayloadError, ConnectionError) as error:
             raise _ClientGoneError from error
-        headers = _one_spelling(end_to_end(self._request.raw_headers, also=frozenset({b"expect"})))
+        own = await self._own(body)
+        if own is not None:
+            return own
         try:
-            upstream = await self._session.request(
-                self._request.method, self._url, headers=headers, data=body, allow_redirects=False
-            )
+            upstream = await self._upstream(body)
+        except _SilentError:
+            return self._given_up()
         except _UPSTREAM_ERRORS as error:
             return self._unanswered(error)
         try:
@@ -158,7 +167,51 @@ class Passage:
             # After a complete answer this changes nothing; before one it closes the connection, seen at once upstream.
             upstream.close()
 
-    async def _body(self) -> bytes | AsyncIterator[bytes] | None:
+    async def _own(self, body: _Body) -> web.Response | None:
+        """The gateway's own answer, where it has one."""
+        steering = self._service.steering
+        if isinstance(body, bytes):
+            found = steering.before_relay(self._seen, self._target, self._request.raw_headers, body)
+            if isinstance(found, Answer):
+                return web.Response(headers=CIMultiDict(found.headers), body=found.body)
+        else:
+            found = None if body is None else steering.before_stream(self._seen)
+            if found is not None:
+                await _read_head(self._seen, self._request)
+                self._seen.refused(Refused.BREAKER)
+        return None if found is None else _refusal(self._seen.request_id, found)
+
+    async def _upstream(self, body: _Body) -> aiohttp.ClientResponse:
+        """The server's answer, its head complete; asked again only where nothing came and asking twice is harmless."""
+        headers = _one_spelling(end_to_end(self._request.raw_headers, also=frozenset({b"expect"})))
+        tried = 0
+        while True:
+            try:
+                return await self._patiently(
+                    self._session.request(
+                        self._request.method, self._url, headers=headers, data=body, allow_redirects=False
+                    )
+                )
+            except _UPSTREAM_ERRORS:
+                if not self._seen.may_repeat(tried) or self.client_gone or not self._service.gate.is_open:
+                    raise
+            tried += 1
+            await asyncio.sleep(self._service.vitals.admission.tuning.retry_delay_seconds)
+
+    async def _patiently(self, waiting: Awaitable[_T]) -> _T:
+        """Wait for the server, where timeouts are enforced only for as long as it may be silent."""
+        if not (self._service.vitals.admission.cuts_silence and self._seen.outstanding):
+            return await waiting
+        limit = asyncio.timeout(self._seen.patience)
+        try:
+            async with limit:
+                return await waiting
+        except TimeoutError as error:
+            if limit.expired():
+                raise _SilentError from error
+            raise
+
+    async def _body(self) -> _Body:
         request = self._request
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -189,16 +242,39 @@ class Passage:
         message = refusals.unreachable(self._server.name, self._server.url, reason)
         return _own_answer(502, self._seen.request_id, refusals.Code.UNREACHABLE, message)
 
+    def _given_up(self) -> web.Response:
+        self._seen.silenced()
+        message = refusals.silent(self._server.name)
+        return _own_answer(504, self._seen.request_id, refusals.Code.SILENT, message)
+
+    async def _give_up(self, response: web.StreamResponse, sent: bytes) -> None:
+        """End an answer that began: between two events of a plain stream by an error, else by breaking it off."""
+        told = self._seen.outstanding == 1 and _between_events(response, sent)
+        self._seen.silenced()
+        if not told:
+            self._abort_client()
+            return
+        error = refusals.jsonrpc_error(
+            self._seen.request_id, refusals.Code.SILENT, refusals.silent(self._server.name)
+        )  # fmt: skip
+        await self._to_client(response.write, b"event: message\ndata: " + error + b"\n\n")
+        await self._to_client(response.write_eof)
+
     async def _answer(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         self._seen.response_head(upstream.status, upstream.headers)
         response = FaithfulResponse(upstream)
         await self._to_client(response.prepare, self._request)
+        sent = b"\n\n"
         try:
-            while chunk := await upstream.content.readany():
+            while chunk := await self._patiently(upstream.content.readany()):
+                sent = chunk[-4:] if len(chunk) >= 4 else (sent + chunk)[-4:]
                 try:
                     await self._to_client(response.write, chunk)
                 finally:
                     self._seen.response_chunk(chunk)
+        except _SilentError:
+            await self._give_up(response, sent)
+            return response
         except _UPSTREAM_ERRORS as error:
             self._seen.failed(f"{self._server.url} broke off its answer: {str(error) or type(error).__name__}")
             self._abort_client()
@@ -243,6 +319,10 @@ class _ClientGoneError(Exception):
     """The client left and nothing is to be read for it any more."""
 
 
+class _SilentError(Exception):
+    """The server was silent for longer than its limits, and the gateway enforces them."""
+
+
 def _listener(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
     """A server without routing or decompression, which notices at once that a client left."""
     return web.Server(
@@ -264,16 +344,32 @@ def _one_spelling(headers: list[tuple[str, str]]) -> CIMultiDict[str]:
 async def _refuse(service: Service, request: web.BaseRequest) -> web.Response:
     """Answer a call that waited in vain; its body is read only to find its id."""
     seen = Observation(service.vitals, request.method, request.headers, request.remote or "")
+    await _read_head(seen, request)
+    seen.refused(Refused.RESTARTING)
+    message = refusals.restarting(service.server.name, service.gate.reason)
+    return _refusal(seen.request_id, Refusal(refusals.Code.RESTARTING, message, RETRY_AFTER_SECONDS))
+
+
+async def _read_head(seen: Observation, request: web.BaseRequest) -> None:
+    """As much of a body as tells the id of its request."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(CONNECT_SECONDS):
             seen.request_chunk(await request.content.read(HEAD_BYTES))
     seen.request_end()
-    seen.refused(Refused.RESTARTING)
-    message = refusals.restarting(service.server.name, service.gate.reason)
-    return _own_answer(503, seen.request_id, refusals.Code.RESTARTING, message)
+
+
+def _between_events(response: web.StreamResponse, sent: bytes) -> bool:
+    """Whether an event may be added to this answer."""
+    plain = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
+    return plain and response.content_type == EVENTS and sent.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+
+
+def _refusal(request_id: bytes, refusal: Refusal) -> web.Response:
+    answer = _own_answer(503, request_id, refusal.code, refusal.message)
+    answer.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
+    return answer
 
 
 def _own_answer(status: int, request_id: bytes, code: refusals.Code, message: str) -> web.Response:
     body = refusals.jsonrpc_error(request_id, code, message)
-    headers = {"Retry-After": "5"} if status == 503 else {}
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    return web.Response(status=status, body=body, content_type="application/json")

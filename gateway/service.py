@@ -9,14 +9,19 @@ import time
 from typing import Final
 
 from fleet.inventory import Server
+from fleet.server_config import Tuning
 from gateway.exchange import Limits
 from gateway.gate import Gate
+from gateway.idle import Farewell, end_idle
 from gateway.liveness import Liveness
+from gateway.steering import Steering
 from gateway.supervisor import State, Supervisor
 from gateway.vitals import Vitals
+from gateway.wheel import LOOK_SECONDS, Wheel
 
 log = logging.getLogger(__name__)
 
+HUNG: Final = "hung: a call is overdue, and the gateway's own question got no answer"
 RECHECK_SECONDS: Final = 1.0
 GREETING_SECONDS: Final = 2.0
 LISTING_ATTEMPTS: Final = 3
@@ -32,6 +37,9 @@ class Service:
         tuning = server.tuning
         limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
+        self._apply(tuning)
+        self.steering = Steering(server.name, self.vitals)
+        self.wheel = None if server.config is None else Wheel(server.config.file, self._apply)
         self.gate = Gate()
         self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)
         self._wake = asyncio.Event()
@@ -47,6 +55,8 @@ class Service:
             if self._may_be_asked():
                 if not self.vitals.standing.up.value:
                     await self._check()
+                elif self.vitals.overdue:
+                    await self._look_for_life()
                 elif self._listings_left > 0:
                     await self._list_tools()
             try:
@@ -55,6 +65,29 @@ class Service:
             except TimeoutError:
                 continue
             self._wake.clear()
+
+    async def follow(self) -> None:
+        """For ever: take changes of the server's TOML while traffic flows."""
+        while True:
+            self.take_settings()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def take_settings(self, *, now: bool = False) -> str:
+        """Take the TOML if it changed, or whatever it is when ``now``; the sentence about a broken one, '' if none."""
+        if self.wheel is None:
+            return ""
+        if now:
+            self.wheel.read()
+        else:
+            self.wheel.look()
+        return self.wheel.problem
+
+    async def end_idle(self) -> Farewell:
+        """End the sessions that are idle."""
+        return await end_idle(self._liveness, self.vitals)
+
+    def _apply(self, tuning: Tuning) -> None:
+        self.vitals.apply(tuning, self.server.enforce, self.server.cache_tools)
 
     def _may_be_asked(self) -> bool:
         return self.supervisor.state in {State.EXTERNAL, State.READY}
@@ -78,10 +111,25 @@ class Service:
         elif self._may_be_asked():
             self.vitals.standing.transport_failed(f"{self.server.url} does not answer")
 
+    async def _look_for_life(self) -> None:
+        """A call is overdue: a server that does not even answer the gateway hangs."""
+        if not await self._liveness.answers() and self._may_be_asked() and self.vitals.overdue:
+            self.vitals.standing.silent(HUNG)
+            log.error("server hangs", extra={"server": self.server.name})
+
     async def _list_tools(self) -> None:
         self._listings_left -= 1
-        names = await self._liveness.tool_names()
-        if names is not None:
+        tools = await self._liveness.tools()
+        if tools is not None:
             self._listings_left = 0
-            self.vitals.tools.learn(names)
+            self.vitals.tools.learn(tools, [name for name, only_reads in tools.items() if only_reads])
+            self._name_uncached()
             log.info("tools known", extra={"server": self.server.name, "count": len(self.vitals.tools)})
+
+    def _name_uncached(self) -> None:
+        names = sorted(name for name in self.server.cache_tools if not self.vitals.tools.is_read_only(name))
+        if names and self.vitals.cache.settings.enabled:
+            log.warning(
+                "cache.tools names tools that do not say readOnlyHint; their results are not stored",
+                extra={"server": self.server.name, "tools": names},
+            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fleet.telemetry import SESSION_BOUNDS, Histogram
@@ -35,18 +35,36 @@ def _digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What it takes to end a legacy session at its server: the headers that name it. In memory only, never shown."""
+
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A session without a call for long. ``handle`` is None for a modern client: its server knows none."""
+
+    key: Key
+    handle: Handle | None
+
+
 @dataclass(slots=True)
 class _Session:
     since: float
     seen: float
+    called: float
     under_way: int = 0
+    calls: int = 0
+    handle: Handle | None = None
 
 
 class Sessions:
     """The live sessions of one server, and how long those lasted that ended."""
 
     def __init__(self, session_seconds: float) -> None:
-        self._session_seconds = session_seconds
+        self.session_seconds = session_seconds
         self._live: dict[Key, _Session] = {}
         self._count = 0
         self._sum = 0.0
@@ -72,24 +90,43 @@ class Sessions:
 
     def seen(self, key: Key, now: float) -> None:
         """A session showed itself; an unknown one (open since before this gateway) is taken up."""
-        session = self._live.pop(key, None) or _Session(now, now)
+        session = self._live.pop(key, None) or _Session(now, now, now)
         session.seen = now
         self._live[key] = session  # re-inserted last: the dict stays ordered by ``seen``
         if len(self._live) > MAX_SESSIONS:
             oldest = next(iter(self._live))
             self.end(oldest, self._live[oldest].seen)
 
-    def enter(self, key: Key, now: float) -> None:
-        """An exchange of this session began (``seen``, too): until ``leave`` it does not expire."""
-        self.seen(key, now)
-        self._live[key].under_way += 1
+    def enter(self, key: Key, now: float, handle: Handle | None = None, *, calls: bool = True) -> None:
+        """An exchange of this session began (``seen``, too): until ``leave`` it does not expire.
 
-    def leave(self, key: Key, now: float) -> None:
+        ``calls`` is False for a stream that only listens: it keeps a session alive, but not from being idle.
+        """
+        self.seen(key, now)
+        session = self._live[key]
+        session.under_way += 1
+        session.handle = handle or session.handle
+        if calls:
+            session.calls += 1
+            session.called = now
+
+    def leave(self, key: Key, now: float, *, calls: bool = True) -> None:
         """An exchange that entered has ended."""
         session = self._live.get(key)
         if session is not None and session.under_way > 0:
             session.under_way -= 1
             self.seen(key, now)
+            if calls and session.calls > 0:
+                session.calls -= 1
+                session.called = now
+
+    def idle(self, now: float) -> list[Idle]:
+        """The sessions without a call for at least half of ``session_seconds``, listening or not."""
+        return [
+            Idle(key, session.handle)
+            for key, session in self._live.items()
+            if session.calls == 0 and now - session.called >= self.session_seconds / 2
+        ]
 
     def end(self, key: Key, now: float) -> None:
         """A session ended; one that is not known is ignored."""
@@ -109,7 +146,7 @@ class Sessions:
     def expire(self, now: float) -> None:
         """End those that were silent for too long, at the moment when they fell silent."""
         for key, session in list(self._live.items()):
-            if now - session.seen < self._session_seconds:
+            if now - session.seen < self.session_seconds:
                 break  # ordered by ``seen``: the rest is younger
             if session.under_way:
                 self.seen(key, now)

@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fleet.inventory import Enforced
+from fleet.server_config import Tuning
 from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
-from gateway.exchange import TIMEOUT, Exchange, Limits, Operation
-from gateway.jsonrpc import Message
+from gateway.admission import Admission
+from gateway.breaker import BreakerSettings, CircuitBreaker
+from gateway.caching import CacheSettings, ResponseCache
+from gateway.exchange import CANCELLED, TIMEOUT, Exchange, Limits, Operation
+from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
-from gateway.ledger import Ledger
+from gateway.ledger import TCP, Ledger
 from gateway.sessions import Key, Sessions
 from gateway.standing import Standing
 
@@ -39,17 +44,40 @@ class Vitals:
     """The mutable figures of one server. Observations write them, the observer reads them."""
 
     def __init__(
-        self, limits: Limits, session_seconds: float, *, clock: Callable[[], float], wall_clock: Callable[[], float]
+        self,
+        limits: Limits,
+        session_seconds: float,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        transport: str = TCP,
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.ledger = Ledger()
+        self.ledger = Ledger(transport)
+        self.admission = Admission()
+        self.breaker = CircuitBreaker()
+        self.cache = ResponseCache()
         self.sessions = Sessions(session_seconds)
         self.tools = ToolNames()
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
+
+    def apply(
+        self, tuning: Tuning, enforce: frozenset[Enforced], cache_tools: frozenset[str] = frozenset()
+    ) -> None:  # fmt: skip
+        """Follow the server's TOML; calls under way keep the limits that they began with."""
+        self.limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
+        self.sessions.session_seconds = tuning.session_seconds
+        self.admission = Admission(tuning, enforce)
+        self.breaker.apply(
+            BreakerSettings(
+                tuning.enable_circuit_breaker, tuning.circuit_breaker_threshold, tuning.circuit_breaker_seconds
+            )
+        )
+        self.cache.apply(CacheSettings(tuning.enable_response_caching, tuning.cache_ttl_seconds, cache_tools))
 
     def begin(self, key: Key | None, exchange: Exchange) -> None:
         """The exchange's requests are known and on their way."""
@@ -58,12 +86,17 @@ class Vitals:
 
     def finish(self, exchange: Exchange) -> None:
         """Nothing more will be told of this exchange."""
+        if exchange.ticket is not None:
+            # Should it have been a trial without any end, it proved nothing.
+            self.breaker.ended(exchange.ticket, CANCELLED, self.clock())
         self._exchanges.pop(id(exchange), None)
 
     def count(self, operations: Sequence[Operation]) -> None:
         """These requests ended."""
         for operation in operations:
             self.ledger.in_flight -= 1
+            if operation.ticket is not None:
+                self.breaker.ended(operation.ticket, operation.error_type, self.clock())
             self.ledger.operation(
                 method_label(operation.method),
                 self.tools.label(operation.tool),
@@ -104,6 +137,22 @@ class Vitals:
             if owner == key and exchange.cancel(request):
                 return
 
+    def notified(self, messages: Sequence[Message]) -> None:
+        """The server said these: what they make stale is stored no longer."""
+        for message in messages:
+            if message.kind is Kind.NOTIFICATION:
+                self.cache.notified(message.method, message.uri)
+
+    @property
+    def overdue(self) -> int:
+        """Exchanges with a call that the server keeps waiting for longer than its limits."""
+        now = self.clock()
+        return sum(exchange.overdue(now) for _, exchange in self._exchanges.values())
+
+    def opening(self, besides: Exchange) -> int:
+        """Exchanges other than this one that ask for a legacy session and have no answer yet."""
+        return sum(exchange.asks("initialize") for _, exchange in self._exchanges.values() if exchange is not besides)
+
     def transport_failed(self, reason: str) -> None:
         """An exchange failed in transport."""
         self.standing.transport_failed(reason)
@@ -114,14 +163,20 @@ class Vitals:
         now = self.clock()
         self.sessions.expire(now)
         late = sum(exchange.newly_overdue(now) for _, exchange in self._exchanges.values())
-        self.ledger.would_refuse(Refused.TIMEOUTS, late)
+        if not self.admission.cuts_silence:
+            self.ledger.would_refuse(Refused.TIMEOUTS, late)
+        for _, exchange in self._exchanges.values():
+            if exchange.ticket is not None and exchange.overdue(now):
+                self.breaker.overdue(exchange.ticket, now)
         for identity, adrift in list(self._adrift.items()):
             if now >= adrift.exchange.deadline():
                 self._give_up(identity)
 
     def server_replaced(self) -> None:
-        """The process that held the legacy sessions is gone, and they with it."""
+        """The process that held the legacy sessions is gone, and they with it; another one deserves a fresh start."""
         self.sessions.end_all("legacy", self.clock())
+        self.cache.clear()
+        self.breaker.reset()
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate."""
@@ -132,8 +187,11 @@ class Vitals:
             final=final,
             operations=ledger.operations,
             up=self.standing.up,
-            sessions=SessionFigures(active=self.sessions.active, ended=self.sessions.ended),
-            breakers=[Breaker(name=BREAKER)],
+            sessions=SessionFigures(
+                active=self.sessions.active, limit=self.admission.session_limit, ended=self.sessions.ended
+            ),
+            cache=self.cache.figures,
+            breakers=[Breaker(name=BREAKER, state=self.breaker.state, opened=self.breaker.opened)],
             queue=Queue(length=waiting),
             in_flight=ledger.in_flight,
             bytes=Bytes(in_=ledger.bytes_in, out=ledger.bytes_out),

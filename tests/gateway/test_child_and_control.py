@@ -148,7 +148,7 @@ async def _is(folder: Path, state: str) -> bool:
     return bool((await order(folder, "GET", "/-/status"))[1]["state"] == state)
 
 
-async def test_calls_in_flight_end_as_connection_and_a_restart_is_no_outage(
+async def test_calls_that_a_restart_cuts_off_are_no_errors_and_it_is_no_outage(
     folder: Path, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.supervisor.DRAIN_SECONDS", 0.3)
@@ -164,7 +164,7 @@ async def test_calls_in_flight_end_as_connection_and_a_restart_is_no_outage(
         ((status, _),) = await hanging
         assert status == 502
         assert worst == [1], "the connection broke by our own act"
-        assert figures(gateway) == {("hang", "connection"): 1}
+        assert figures(gateway) == {("hang", "cancelled"): 1}
 
 
 @pytest.mark.parametrize("manner", ["--stubborn", "--grandchild"])
@@ -264,8 +264,10 @@ async def test_what_the_control_socket_refuses(folder: Path, exporter: Exporter)
         assert (await ask("POST", "/-/restart", *JSON, body=b"x" * 100_000)).status == 413
         assert (await ask("GET", "/-/restart")).status == 405
         assert (await ask("GET", "/nothing")).status == 404
-        for later in ("/-/reload", "/-/cache/reset", "/-/sessions/end-idle"):
-            assert (await ask("POST", later)).status == 501
+        assert (await ask("POST", "/-/reload")).status == 409, "there is no file to read"
+        for act in ("/-/cache/reset", "/-/sessions/end-idle"):
+            assert (await ask("POST", act, ("Origin", "https://evil.example"))).status == 403
+            assert (await ask("GET", act)).status == 405
         status, answer = await order(folder, "POST", "/-/restart", {"id": "x"})
         assert status == 409
         assert "is not the gateway's child" in answer["error"]

@@ -1,0 +1,172 @@
+"""The response cache of one server: which answers are kept, for whom and for how long. Pure; ``now`` is monotonic.
+
+A hit is the stored bytes with two spans replaced, ``id`` and ``ttlMs``. Counted is the look-up of what could be kept:
+a hit, or a miss whose answer was then stored. Bounded in entries and in bytes; the one unused for longest goes first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleet.telemetry import Cache
+from gateway.answers import Answer, Stored, read_answer
+from gateway.questions import Question
+
+MAX_ENTRIES: Final = 1_000
+MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""One answer may take a sixty-fourth of the room, and looking through it costs milliseconds at most."""
+
+INVALIDATES: Final[Mapping[str, frozenset[str]]] = {
+    "notifications/tools/list_changed": frozenset({"tools/list", "tools/call"}),
+    "notifications/prompts/list_changed": frozenset({"prompts/list"}),
+    "notifications/resources/list_changed": frozenset(
+        {"resources/list", "resources/templates/list", "resources/read"}
+    ),
+    "notifications/resources/updated": frozenset({"resources/read"}),
+}  # fmt: skip
+"""What a notification, seen in passing, makes stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """``tool_seconds`` bounds the age of results of ``tools``, the operator's allow-list."""
+
+    enabled: bool = False
+    tool_seconds: float = 300.0
+    tools: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A question on its way to the server; what it asks for must not have become stale when its answer comes."""
+
+    question: Question
+    state: tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Entry:
+    question: Question
+    stored: Stored
+    since: float
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.stored.size
+
+
+class ResponseCache:
+    """One server's stored answers."""
+
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
+        self.settings = CacheSettings()
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._bytes = 0
+        self._clearings = 0
+        self._staleness: Counter[str] = Counter()
+        self._requests = self._hits = self._evictions = 0
+
+    @property
+    def figures(self) -> Cache:
+        """As telemetry tells them."""
+        return Cache(
+            requests=self._requests, hits=self._hits, entries=len(self._entries), evictions=self._evictions
+        )  # fmt: skip
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the stored answers take."""
+        return self._bytes
+
+    def apply(self, settings: CacheSettings) -> None:
+        """Follow a changed file. Turning it off forgets everything: what was stored would age unseen."""
+        if self.settings.enabled and not settings.enabled:
+            self.clear()
+        self.settings = settings
+
+    def look_up(self, question: Question, now: float) -> Answer | None:
+        """The stored answer to this question with its own id, None when there is none that is fresh."""
+        for key in (question.shared, question.private):
+            entry = self._entries.get(key)
+            if entry is None:
+                continue
+            age = now - entry.since
+            if age >= self._lifetime(entry):
+                self._drop(key)
+                continue
+            self._entries.move_to_end(key)
+            self._requests += 1
+            self._hits += 1
+            return entry.stored.for_request(question.id, age)
+        return None
+
+    def ask(self, question: Question) -> Ticket:
+        """The question goes to the server; ``store`` its answer with this."""
+        return Ticket(question, self._state(question.method))
+
+    def store(self, ticket: Ticket, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+        """Keep a complete answer of status 200 if it may be kept; whether it was."""
+        question = ticket.question
+        if not self.settings.enabled or ticket.state != self._state(question.method) or len(body) > MAX_ANSWER_BYTES:
+            return False
+        stored = read_answer(question, headers, body)
+        if stored is None:
+            return False
+        entry = _Entry(question, stored, now)
+        if self._lifetime(entry) <= 0 or entry.size > self._max_bytes:
+            return False
+        self._requests += 1
+        self._put(question.shared if stored.public else question.private, entry)
+        return True
+
+    def notified(self, method: str, uri: str) -> None:
+        """The server said that something changed; without ``uri`` every resource may have."""
+        stale = INVALIDATES.get(method)
+        if stale is None:
+            return
+        self._staleness.update(stale)
+        for key, entry in list(self._entries.items()):
+            other_resource = method == "notifications/resources/updated" and uri and entry.question.uri != uri
+            if entry.question.method in stale and not other_resource:
+                self._drop(key)
+
+    def session_ended(self, session: bytes) -> None:
+        """A legacy session ended: its client must meet the server's own 404."""
+        for key, entry in list(self._entries.items()):
+            if entry.question.session == session:
+                self._drop(key)
+
+    def clear(self) -> int:
+        """Forget everything, answers on their way included; how many entries there were."""
+        count = len(self._entries)
+        self._entries.clear()
+        self._bytes = 0
+        self._clearings += 1
+        return count
+
+    def _lifetime(self, entry: _Entry) -> float:
+        own, bound = entry.stored.ttl_seconds, self.settings.tool_seconds
+        if entry.question.of_tool:
+            return bound if own is None else min(own, bound)
+        return 0.0 if own is None else own
+
+    def _state(self, method: str) -> tuple[int, int]:
+        return self._clearings, self._staleness[method]
+
+    def _put(self, key: bytes, entry: _Entry) -> None:
+        if key in self._entries:
+            self._drop(key)
+        self._entries[key] = entry
+        self._bytes += entry.size
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+            self._evictions += 1
+
+    def _drop(self, key: bytes) -> None:
+        self._bytes -= self._entries.pop(key).size

@@ -1,0 +1,62 @@
+"""The server's TOML as its gateway follows it: looked at often, taken while traffic flows, never half-read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fleet.errors import ConfigError
+from fleet.server_config import Tuning, read_server_config
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""How often to call ``look``: a change is to work within a second."""
+
+_Stamp = tuple[int, int, int] | None
+_NEVER: Final = (-1, -1, -1)
+
+
+class Wheel:
+    """Follows one file. ``look`` is cheap (one stat); ``problem`` is the sentence about a file that cannot be read."""
+
+    def __init__(self, file: Path, apply: Callable[[Tuning], None]) -> None:
+        self.file = file
+        self._apply = apply
+        self._read: _Stamp = _NEVER  # it may have changed since fleet.yml was loaded
+        self._taken: Tuning | None = None
+        self.problem = ""
+
+    def look(self) -> bool:
+        """Read the file if it changed since it was read last; whether its values were applied."""
+        return _stamp(self.file) != self._read and self.read()
+
+    def read(self) -> bool:
+        """Read the file now; whether its values were applied. A broken file leaves the last good values."""
+        self._read = _stamp(self.file)
+        try:
+            tuning = read_server_config(self.file).tuning
+        except ConfigError as error:
+            self._complain("; ".join(str(problem) for problem in error.problems))
+            return False
+        self.problem = ""
+        if tuning != self._taken:
+            self._taken = tuning
+            self._apply(tuning)
+            log.info("settings taken", extra={"file": str(self.file)})
+        return True
+
+    def _complain(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            log.error("settings cannot be read; the last good ones stay", extra={"problem": problem})
+
+
+def _stamp(file: Path) -> _Stamp:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
