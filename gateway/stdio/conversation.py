@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from typing import Final
 
+from gateway.breaker import Ticket
 from gateway.copies import Clip
 from gateway.exchange import CONNECTION, TIMEOUT, Exchange, Operation
 from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
@@ -90,20 +91,20 @@ class Conversation:
         self._stale_questions[identity] -= 1
         return True
 
-    def asked(self, messages: tuple[Message, ...], copy: Clip) -> None:
-        """The line went to the server."""
+    def asked(self, messages: tuple[Message, ...], copy: Clip, ticket: Ticket | None = None) -> None:
+        """The line went to the server; ``ticket`` is the breaker's."""
         now = self._vitals.clock()
         for message in messages:
             self.handshake.client_said(message, copy.head)
             if message.kind is Kind.REQUEST:
-                self._began(message, now)
+                self._began(message, now, ticket)
             elif message.cancels:
                 call = self._calls.get(message.cancels)
                 if call is not None:
                     call.cancel(message.cancels)
 
-    def _began(self, message: Message, now: float) -> None:
-        exchange = Exchange(now, self._vitals.limits)
+    def _began(self, message: Message, now: float, ticket: Ticket | None) -> None:
+        exchange = Exchange(now, self._vitals.limits, ticket=ticket)
         exchange.ask([message])
         if exchange.outstanding and message.id not in self._calls:
             self._calls[message.id] = exchange
@@ -145,7 +146,7 @@ class Conversation:
                 self._vitals.ledger.unreadable += 1
             return
         if message.tools and exchange.asked(message.id) == "tools/list":
-            self._vitals.tools.learn(message.tools)
+            self._vitals.tools.learn(message.tools, message.read_only)
         self.handshake.server_said(message, copy.head)
         operation = exchange.answer(message, self._vitals.clock())
         self._count(exchange, [] if operation is None else [operation])

@@ -6,6 +6,7 @@ Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``ser
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,9 @@ from typing import Final
 from fleet.inventory import Server
 from fleet.telemetry import Refused
 from gateway import refusals
+from gateway.breaker import EXEMPT
 from gateway.copies import Clip
+from gateway.jsonrpc import Kind
 from gateway.refusals import Code
 from gateway.stdio.conversation import Conversation, Whose
 from gateway.stdio.ending import Ending, describe, has_exited, reap
@@ -185,8 +188,7 @@ class Instance:
 
     def _end_if_idle(self, reply: Reply) -> None:
         silent = self._clock() - self.talk.last_heard
-        limits = self._vitals.limits
-        if self.talk.outstanding or silent < limits.initial_response + limits.inactivity:
+        if self.talk.outstanding or silent < self._vitals.sessions.session_seconds / 2:
             reply(SUCCEEDED, "in use; nothing ended")
             return
         reply(SUCCEEDED, f"ended after {silent:.0f} s without a word of its client")
@@ -223,7 +225,7 @@ class Instance:
                 self.to_server.say(line)
                 self.pulse.asked(now)
         if self.pulse.check(now):
-            self._vitals.standing.transport_failed(
+            self._vitals.standing.silent(
                 f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
             )
 
@@ -249,7 +251,7 @@ class Instance:
         messages = self.talk.look(copy)
         if piece.starts and self.talk.is_stale(messages):
             return
-        waiter = Waiter(piece.data, copy, messages, self._clock())
+        waiter = Waiter(piece.data, copy, messages, self._clock(), whole=piece.starts)
         # While calls drain, answers and cancellations pass: a call under way may need them to end.
         passes = self._line_passes or (self.state is State.DRAINING and not waiter.requests)
         if passes and self.to_server is not None:
@@ -260,15 +262,28 @@ class Instance:
             self._refuse(waiter.requests)
 
     def _pass(self, waiter: Waiter, to_server: Outlet) -> None:
+        ticket = None
+        if any(message.kind is Kind.REQUEST and message.method not in EXEMPT for message in waiter.messages):
+            ticket = self._vitals.breaker.admit(self._clock())
+            if ticket is None and waiter.whole:
+                self._hold_off(waiter)
+                return
         to_server.relay(waiter.data, ends=True)
-        self.talk.asked(waiter.messages, waiter.copy)
+        self.talk.asked(waiter.messages, waiter.copy, ticket)
+
+    def _hold_off(self, waiter: Waiter) -> None:
+        breaker, now = self._vitals.breaker, self._clock()
+        words = refusals.breaker_open(self._server.name, max(1, math.ceil(breaker.retry_after(now))))
+        self._say_refusal(waiter.requests, Refused.BREAKER, Code.BREAKER_OPEN, words)
 
     def _refuse(self, identities: Sequence[bytes]) -> None:
         if self.state is State.REFUSED:
-            reason, code, words = Refused.SESSIONS, Code.TOO_MANY_SESSIONS, self.reason
+            self._say_refusal(identities, Refused.SESSIONS, Code.TOO_MANY_SESSIONS, self.reason)
         else:
-            reason, code = Refused.RESTARTING, Code.RESTARTING
             words = refusals.restarting(self._server.name, self.reason)
+            self._say_refusal(identities, Refused.RESTARTING, Code.RESTARTING, words)
+
+    def _say_refusal(self, identities: Sequence[bytes], reason: Refused, code: Code, words: str) -> None:
         self._vitals.ledger.refuse(reason, len(identities))
         for identity in identities:
             self.to_client.say(refusals.jsonrpc_error(identity, code, words) + b"\n")
@@ -401,6 +416,7 @@ class Instance:
         self._status = reap(child)
         self._guardian.release(child.pid)
         self.child = None
+        self._vitals.server_replaced()
         then = self._then
         if then is Then.REPORT:
             self.reason = describe(self._status)

@@ -114,7 +114,8 @@ def _relay(fleet: Fleet, server: Server, environ: dict[str, str], guardian: Guar
     logs.configure(logging.WARNING)
     tuning = server.tuning
     limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
-    vitals = Vitals(limits, tuning.session_seconds, clock=monotonic, wall_clock=time)
+    vitals = Vitals(limits, tuning.session_seconds, clock=monotonic, wall_clock=time, transport="pipe")
+    vitals.apply(tuning, server.enforce)
     to_client = Outlet(1)
     instance = Instance(server, environ, guardian, vitals, to_client)
     relay = Relay(instance)

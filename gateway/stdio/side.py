@@ -18,15 +18,14 @@ from typing import Any, Final
 import h11
 import msgspec
 
-from fleet.errors import ConfigError, MedicError, UnreachableError
+from fleet.errors import ConfigError, UnreachableError
 from fleet.inventory import Enforced, Fleet, Server
-from fleet.server_config import Tuning, read_server_config
+from fleet.server_config import Tuning
 from fleet.tasks import Tasks
 from fleet.telemetry import Process, Refused, Telemetry, encode
 from fleet.tokens import read_token
 from gateway import refusals
 from gateway.control import ControlSocket, prepare_folder
-from gateway.exchange import Limits
 from gateway.link import Link
 from gateway.stdio import seats
 from gateway.stdio.desk import Desk
@@ -35,13 +34,13 @@ from gateway.stdio.relay import Relay
 from gateway.stdio.states import Act, Order, Reply
 from gateway.stdio.tree import measure
 from gateway.vitals import Source, Vitals
+from gateway.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
 PUSH_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 3.0
 FINAL_SECONDS: Final = 1.5
-TRANSPORT: Final = "pipe"
 
 
 class Side:
@@ -58,7 +57,7 @@ class Side:
         started_at = time.time()
         self._source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
         self._processes: list[Process] = []
-        self._stamp = self._toml_stamp()
+        self._wheel = None if server.config is None else Wheel(server.config.file, self._apply)
         self._failing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -150,7 +149,7 @@ class Side:
                 "waiting": instance.waiting.requests,
                 "restarts": vitals.ledger.restarts,
                 "cache": None,
-                "breaker": None,
+                "breaker": vitals.breaker.state.value,
             }
 
     # ---- reports
@@ -159,7 +158,8 @@ class Side:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + PUSH_SECONDS
-            self._follow_toml()
+            if self._wheel is not None:
+                self._wheel.look()
             child = self._instance.child
             self._processes = [] if child is None else await asyncio.to_thread(measure, child.pid)
             await self._push(link, ANSWER_SECONDS, final=False)
@@ -196,9 +196,7 @@ class Side:
         limit = seats.cap(self._tuning) if self._seats_are_enforced else None
         return msgspec.structs.replace(
             told,
-            operations=[msgspec.structs.replace(each, transport=TRANSPORT) for each in told.operations],
             sessions=msgspec.structs.replace(told.sessions, limit=limit),
-            breakers=[],
             stray_output=stray,
         )
 
@@ -212,34 +210,13 @@ class Side:
 
     # ---- the server's TOML
 
-    def _follow_toml(self) -> None:
-        stamp = self._toml_stamp()
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._reload()
-
-    def _toml_stamp(self) -> tuple[int, int, int] | None:
-        config = self._server.config
-        if config is None:
-            return None
-        try:
-            status = config.file.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
     def _reload(self) -> str:
-        config = self._server.config
-        if config is None:
+        wheel = self._wheel
+        if wheel is None:
             return "this server has no config_file"
-        try:
-            self._apply(read_server_config(config.file).tuning)
-        except MedicError as error:
-            log.warning("the server's TOML is not taken; the last good values stay", extra={"error": str(error)})
-            return f"not taken, the last good values stay: {error}"
-        return "taken"
+        return "taken" if wheel.read() else f"not taken, the last good values stay: {wheel.problem}"
 
     def _apply(self, tuning: Tuning) -> None:
         self._tuning = tuning
         with self._relay.lock:
-            self._vitals.limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
+            self._vitals.apply(tuning, self._server.enforce)

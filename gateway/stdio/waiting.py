@@ -14,12 +14,16 @@ FULL_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """A whole line, what it says, and when it came (monotonic seconds)."""
+    """A line, what it says, and when it came (monotonic seconds).
+
+    ``whole`` unless its first pieces went to the server already.
+    """
 
     data: bytes
     copy: Clip
     messages: tuple[Message, ...]
     since: float
+    whole: bool = True
 
     @property
     def requests(self) -> list[bytes]:
