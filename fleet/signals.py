@@ -195,7 +195,6 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         evidence=f"sum by (server) (increase({_CALLS}{{{_ANSWERED}$matchers}}[$range]))",
         rests_on_traffic=True,
         threshold="response_time_seconds",
-        distorted_by=frozenset({"reset_cache"}),
     ),
     Signal(
         name=SignalName.SESSIONS,

@@ -97,7 +97,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
     door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
-    pages = Web(door, chronicle, metrics, fleet.servers, reconciler.soon)
+    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, ask=engine.ask)
     address = await _listen(stack, pages.application(), settings.listen)
     log.info("listening", extra={"address": str(address), "servers": len(fleet.servers)})
     return Running(address, chronicle, tasks)

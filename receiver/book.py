@@ -17,12 +17,16 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.alerts import identity, is_judged
 from receiver.events import (
+    RECOVERY,
     TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
     ActIntended,
+    ActionAsked,
     Alert,
+    ByHand,
+    Changed,
     Closed,
     Delivered,
     Entry,
@@ -31,10 +35,12 @@ from receiver.events import (
     IncidentId,
     Inconclusive,
     Judgement,
+    RecoveryBegun,
     Verdict,
     VerdictGiven,
 )
-from receiver.incident import ActRecord, Incident, SignalState
+from receiver.incident import ActRecord, Incident, Moved, SignalState
+from receiver.moves import move
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
@@ -49,12 +55,16 @@ _ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """One treatment as budgets count it; those that were found not done are not in the ledger."""
+    """One treatment as budgets count it; those that were found not done are not in the ledger.
+
+    ``recovery``: it belongs to the way back and to its budget.
+    """
 
     server: str
     act: ActId
     intended_at: float
     ended_at: float | None = None
+    recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class Book:
         self._open: dict[str, Incident] = {}
         self._closed: deque[Incident] = deque(maxlen=RECENT_CLOSED)
         self._treatments: dict[str, dict[ActId, Treatment]] = {}
+        self._left: dict[str, Mapping[str, Moved]] = {}
         self._ledger: Ledger | None = None
 
     def apply(self, entry: Entry) -> tuple[str, ...]:
@@ -89,6 +100,8 @@ class Book:
         self._ledger = None
         if isinstance(event, Delivered):
             return self._deliver(entry, event)
+        if isinstance(event, ActionAsked):
+            return self._ask(entry, event)
         if isinstance(event, ActIntended):
             self._spend(entry, event)
         elif isinstance(event, ActEnded):
@@ -138,18 +151,33 @@ class Book:
                 by_server.setdefault(alert.server, []).append(alert)
         touched = []
         for server, alerts in by_server.items():
-            incident = self._open.get(server) or Incident(
-                id=IncidentId(f"{server}-{entry.seq}"), number=entry.seq, server=server, opened_at=entry.at
-            )
+            incident = self._open.get(server) or self._new(server, entry.seq, entry.at)
             signals = _joined(incident.signals, alerts, entry.at)
             if signals is not incident.signals:
                 self._keep(entry, replace(incident, signals=signals))
                 touched.append(server)
         return tuple(touched)
 
+    def _new(self, server: str, seq: int, at: float) -> Incident:
+        incident = IncidentId(f"{server}-{seq}")
+        return Incident(id=incident, number=seq, server=server, opened_at=at, moved=self._left.get(server, {}))
+
+    def imagined(self, server: str) -> Incident:
+        """The incident that a person's wish would open now: guards judge the wish by it."""
+        return self._new(server, 0, 0.0)
+
+    def _ask(self, entry: Entry, event: ActionAsked) -> tuple[str, ...]:
+        if event.refused is not None or event.server not in self._configured:
+            return ()
+        incident = self._open.get(event.server)
+        if incident is None:
+            incident = replace(self._new(event.server, entry.seq, entry.at), manual=True, signals=_watched(entry.at))
+        self._keep(entry, replace(incident, asked=event.action))
+        return (event.server,)
+
     def _addressed(self, event: Event) -> Incident | None:
         """The open incident that an event speaks of, when both its server and its id fit."""
-        if isinstance(event, ActIntended | ActEnded | ActDenied | VerdictGiven | Escalated | Closed):
+        if isinstance(event, ActIntended | ActEnded | ActDenied | VerdictGiven | Escalated | RecoveryBegun | Closed):
             incident = self._open.get(event.server)
             return incident if incident is not None and incident.id == event.incident else None
         return None
@@ -161,12 +189,13 @@ class Book:
         else:
             self._open.pop(incident.server, None)
             self._closed.append(incident)
+            self._left[incident.server] = incident.moved
 
     def _spend(self, entry: Entry, event: ActIntended) -> None:
         # Counted even where no open incident knows the act: a budget must never forget a treatment.
         if event.action in TREATMENTS:
             acts = self._treatments.setdefault(event.server, {})
-            acts.setdefault(event.act, Treatment(event.server, event.act, entry.at))
+            acts.setdefault(event.act, Treatment(event.server, event.act, entry.at, recovery=event.action in RECOVERY))
             while len(acts) > KEPT_TREATMENTS:
                 del acts[next(iter(acts))]
 
@@ -222,11 +251,15 @@ def _changed(incident: Incident, at: float, event: Event) -> Incident | None:
         case VerdictGiven():
             return _measured(incident, at, event)
         case ActDenied():
-            return replace(incident, denied=incident.denied | {(event.action, event.reason)})
+            return _denied(incident, event)
         case Escalated() if incident.escalated_at is None:
             return replace(
                 incident, escalated_at=at, escalation=event.reason, escalation_detail=event.detail
             )  # fmt: skip
+        case RecoveryBegun():
+            asked = None if incident.asked == ByHand.RECOVER else incident.asked
+            begun = replace(incident, recovering_since=at, recovery_by_hand=event.by_hand, asked=asked)
+            return replace(begun, escalated_at=None, escalation=None)
         case Closed():
             return replace(incident, closed_at=at, closing=event.reason)
         case _:
@@ -236,8 +269,29 @@ def _changed(incident: Incident, at: float, event: Event) -> Incident | None:
 def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | None:
     if any(act.act == event.act for act in incident.acts):
         return None
-    act = ActRecord(event.act, event.action, tuple(event.signals), at)
-    return replace(incident, acts=(*incident.acts, act))
+    restarts = event.restarts or event.action == "restart"
+    act = ActRecord(
+        event.act,
+        event.action,
+        tuple(event.signals),
+        at,
+        told=event.told,
+        changes=event.changes,
+        expected=event.expected,
+        restarts=restarts,
+        by_hand=event.by_hand,
+    )
+    changed = replace(incident, acts=(*incident.acts, act))
+    if event.by_hand and not act.is_recovery:
+        changed = replace(changed, asked=None, escalated_at=None, escalation=None)
+    # A treatment ends a way back that had not begun to give anything back, or whose stage was taken back.
+    begins_anew = act.is_treatment and not act.is_recovery
+    return replace(changed, recovering_since=None) if begins_anew else changed
+
+
+def _denied(incident: Incident, event: ActDenied) -> Incident:
+    asked = None if event.by_hand else incident.asked
+    return replace(incident, denied=incident.denied | {(event.told or event.action, event.reason)}, asked=asked)
 
 
 def _ended(incident: Incident, at: float, event: ActEnded) -> Incident | None:
@@ -245,10 +299,32 @@ def _ended(incident: Incident, at: float, event: ActEnded) -> Incident | None:
     if act is None or act.outcome is not None:
         return None
     ended = replace(
-        act, outcome=_outcome(event), detail=event.detail, ended_at=_ended_at(event, act.intended_at, at)
-    )  # fmt: skip
+        act,
+        outcome=_outcome(event),
+        detail=event.detail,
+        ended_at=_ended_at(event, act.intended_at, at),
+        changed=event.changed is not None and event.changed.before != event.changed.after,
+    )
     before = incident.before if act.is_treatment else {**incident.before, **_values(event.findings)}
-    return replace(incident, acts=_with(incident, ended), before=before)
+    changed = replace(incident, acts=_with(incident, ended), before=before)
+    return changed if event.changed is None else _with_changes(changed, ended, event.changed)
+
+
+def _with_changes(incident: Incident, act: ActRecord, done: Changed) -> Incident:
+    """The incident after an act that wrote, or looked at, settings."""
+    moved, directions = dict(incident.moved), dict(incident.directions)
+    for name, after in done.after.items():
+        known, before = moved.get(name), done.before.get(name)
+        if name in done.kept or (known is not None and after == known.before):
+            moved.pop(name, None)
+        elif before != after:
+            # Where a person edited it since our last change, theirs is what is given back.
+            first = known.before if known is not None and known.after == before else before
+            way = move(name, first, after)
+            moved[name] = Moved(first, after, act.act, way, restarted=act.restarts)
+            if way is not None and not act.is_recovery:
+                directions.setdefault(name, way)
+    return replace(incident, moved=moved, directions=directions, kept={**incident.kept, **done.kept})
 
 
 def _measured(incident: Incident, at: float, event: VerdictGiven) -> Incident | None:
@@ -268,7 +344,11 @@ def _measured(incident: Incident, at: float, event: VerdictGiven) -> Incident | 
     healed_at = None
     if event.verdict == Verdict.HEALED:
         healed_at = at if incident.healed_at is None else incident.healed_at
-    return replace(incident, acts=_with(incident, act), healed_at=healed_at)
+    healed = event.verdict == Verdict.HEALED
+    moved = {
+        name: replace(each, proven=healed) if each.act == act.act else each for name, each in incident.moved.items()
+    }
+    return replace(incident, acts=_with(incident, act), healed_at=healed_at, moved=moved)
 
 
 def _consecutive_ill(before: Mapping[str, int], judgements: Iterable[Judgement]) -> Mapping[str, int]:
@@ -280,6 +360,12 @@ def _consecutive_ill(before: Mapping[str, int], judgements: Iterable[Judgement])
         elif judgement.verdict == Verdict.HEALED:
             counts.pop(judgement.signal, None)
     return counts
+
+
+def _watched(at: float) -> dict[SignalName, SignalState]:
+    """What is measured where no alert says what to look at."""
+    names = (SignalName.DOWN, SignalName.ERROR_RATIO, SignalName.RESPONSE_TIME)
+    return {name: SignalState(name, Severity.CRITICAL, {}, at, at, at) for name in names}
 
 
 def _find(incident: Incident, act: ActId) -> ActRecord | None:
@@ -315,4 +401,8 @@ def _is_under_treatment(incident: Incident) -> bool:
     last = incident.last_treatment
     if last is None or incident.escalated_at is not None:
         return False
-    return last.outcome is None or (last.needs_verdict and last.verdict is None)
+    if last.outcome is None:
+        return True
+    # A way back without traffic, or a person's own act, may wait for its verdict for hours; it holds nobody up.
+    patient = (incident.manual or last.is_recovery) and last.inconclusive_since is not None
+    return last.needs_verdict and last.verdict is None and not patient

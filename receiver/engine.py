@@ -15,34 +15,27 @@ from typing import TYPE_CHECKING
 
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
-from receiver import verify
+from receiver import surroundings, verify
 from receiver.actions.act import ActContext, ActResult
 from receiver.actions.table import ACTIONS
 from receiver.events import (
+    RECOVERY,
     TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
     ActIntended,
+    ActionAsked,
     Delivered,
     Escalated,
     Quarantined,
     Verdict,
     VerdictGiven,
 )
+from receiver.health import confirmed, verdict_given
 from receiver.journal.store import JournalUnavailable
-from receiver.policy import (
-    Act,
-    ConfirmHealth,
-    Deny,
-    Escalate,
-    Measure,
-    VerifyAct,
-    Wait,
-    confirmed,
-    next_step,
-    verdict_given,
-)
+from receiver.policy import next_step, refuses_by_hand
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, VerifyAct, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +44,14 @@ if TYPE_CHECKING:
     from fleet.tasks import Tasks
     from receiver.actions.act import ActFunction
     from receiver.chronicle import Chronicle
-    from receiver.events import Entry, Event, Judgement
+    from receiver.effects import Surroundings
+    from receiver.events import ByHand, Entry, Event, Judgement
+    from receiver.guards import Refusal
     from receiver.incident import ActRecord, Incident
     from receiver.metrics import Metrics
-    from receiver.policy import Step
     from receiver.prometheus import Prometheus
     from receiver.settings import Settings
+    from receiver.steps import Step
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +106,32 @@ class Engine:
             async with asyncio.timeout(within):
                 await self._none_acting.wait()
 
+    async def ask(self, server: Server, action: ByHand) -> tuple[Incident | None, Refusal | None]:
+        """A person's wish: journal it and what the guards say. The incident that takes it up, or why it was refused.
+
+        Raises:
+            JournalUnavailable: nothing was written.
+        """
+        book = self._chronicle.book
+        async with self._choosing:
+            around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
+            refusal = refuses_by_hand(
+                action,
+                book.open_incident(server.name) or book.imagined(server.name),
+                server,
+                settings=self._settings.fleet.receiver,
+                ledger=book.ledger(),
+                now=self._now(),
+                around=around,
+            )
+            reason = None if refusal is None else refusal.reason
+            await self._append(ActionAsked(server=server.name, action=action, refused=reason))
+        if reason is not None:
+            self._metrics.denied.labels(reason).inc()
+            return None, refusal
+        self._metrics.manual_actions.inc()
+        return book.open_incident(server.name), None
+
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
         # What one server's treatment spends or gives back, another may be waiting for.
         everyone = not isinstance(entry.event, Delivered | Quarantined)
@@ -145,10 +166,11 @@ class Engine:
             return None
         scrape_seconds = await self._prometheus.scrape_seconds(server.name)
         async with self._choosing:
+            around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
                 return None
-            step = self._next_step(incident, server, scrape_seconds)
+            step = self._next_step(incident, server, around, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
             intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
         pause = await self._take(step, incident, server, intent)
@@ -156,13 +178,14 @@ class Engine:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
 
-    def _next_step(self, incident: Incident, server: Server, scrape_seconds: float) -> Step:
+    def _next_step(self, incident: Incident, server: Server, around: Surroundings, scrape_seconds: float) -> Step:
         return next_step(
             incident,
             server,
             self._settings.fleet.receiver,
             self._chronicle.book.ledger(),
             self._now(),
+            around=around,
             scrape_seconds=scrape_seconds,
             lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
@@ -179,10 +202,8 @@ class Engine:
                 await self._measure(incident, server, act, since)
             case ConfirmHealth(act, since):
                 return await self._confirm_health(incident, server, act, since)
-            case Deny(action, reason):
-                event = ActDenied(incident=incident.id, server=server.name, action=action, reason=reason)
-                await self._append(event)
-                self._metrics.denied.labels(reason).inc()
+            case Deny():
+                await self._deny(incident, step)
             case Escalate(reason, detail):
                 called = Escalated(incident=incident.id, server=server.name, reason=reason, detail=detail)
                 await self._append(called)
@@ -191,6 +212,18 @@ class Engine:
                 return None if until is None else max(_SHORTEST_WAIT, until - self._now())
         return _AT_ONCE
 
+    async def _deny(self, incident: Incident, step: Deny) -> None:
+        denied = ActDenied(
+            incident=incident.id,
+            server=incident.server,
+            action=step.action,
+            reason=step.reason,
+            told=step.told,
+            by_hand=step.by_hand,
+        )
+        await self._append(denied)
+        self._metrics.denied.labels(step.reason).inc()
+
     async def _intend(self, incident: Incident, step: Act) -> ActIntended:
         intent = ActIntended(
             incident=incident.id,
@@ -198,8 +231,13 @@ class Engine:
             act=ActId(str(uuid.uuid4())),
             action=step.action,
             signals=list(step.signals),
+            told=step.told,
+            changes=step.changes,
+            expected=step.expected,
+            restarts=step.restarts,
+            by_hand=step.by_hand,
         )
-        first = step.action in TREATMENTS and incident.last_treatment is None
+        first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None
         await self._append(intent)
         if first:
             self._metrics.time_to_act.observe(max(0.0, self._now() - incident.opened_at))
@@ -210,7 +248,7 @@ class Engine:
         self._none_acting.clear()
         try:
             action = ACTIONS[intent.action]
-            result = await self._carry_out(action.perform, server, intent.act)
+            result = await self._carry_out(action.perform, server, intent)
             await self._keep_outcome(intent, result)
         finally:
             self._acting -= 1
@@ -220,24 +258,22 @@ class Engine:
     async def _verify_act(self, incident: Incident, server: Server, act: ActRecord) -> None:
         """Ask what became of an act that has no outcome, again while it may still be under way."""
         timing = self._settings.timing
-        intent = ActIntended(
-            incident=incident.id, server=server.name, act=act.act, action=act.action, signals=list(act.signals)
-        )
+        intent = _intent_of(incident, act)
         deadline = time.monotonic() + timing.verify_deadline_seconds
         while True:
             action = ACTIONS.get(act.action)
             if action is None:
                 result = ActResult(Outcome.UNKNOWN, f"this version knows no action {act.action}")
                 break
-            result = await self._carry_out(action.verify, server, act.act)
+            result = await self._carry_out(action.verify, server, intent)
             if result.outcome is not Outcome.UNKNOWN or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(timing.verify_retry_seconds)
         log.info("verified an act that was cut off", extra={"server": server.name, "outcome": result.outcome})
         await self._keep_outcome(intent, result)
 
-    async def _carry_out(self, function: ActFunction, server: Server, act: ActId) -> ActResult:
-        context = ActContext(server, act, self._settings.fleet.gateway.control_dir, self._prometheus)
+    async def _carry_out(self, function: ActFunction, server: Server, intent: ActIntended) -> ActResult:
+        context = ActContext(server, intent, self._settings.fleet.gateway.control_dir, self._prometheus)
         try:
             return await function(context)
         except Exception as error:  # whatever an action does, its intent must get an outcome
@@ -255,6 +291,8 @@ class Engine:
             detail=result.detail,
             ended_at=self._now() if result.ended_at is None else result.ended_at,
             findings=result.findings,
+            told=intent.told,
+            changed=result.changed,
         )
         timing = self._settings.timing
         backoff = timing.retry_seconds
@@ -309,8 +347,24 @@ class Engine:
         log.info(type(event).__name__, extra=_fields(event))
 
 
+def _intent_of(incident: Incident, act: ActRecord) -> ActIntended:
+    """The intent as it was journalled."""
+    return ActIntended(
+        incident=incident.id,
+        server=incident.server,
+        act=act.act,
+        action=act.action,
+        signals=list(act.signals),
+        told=act.told,
+        changes=act.changes,
+        expected=act.expected,
+        restarts=act.restarts,
+        by_hand=act.by_hand,
+    )
+
+
 def _fields(event: Event) -> dict[str, str]:
-    names = ("incident", "server", "action", "outcome", "verdict", "reason", "detail")
+    names = ("incident", "server", "action", "told", "outcome", "verdict", "reason", "detail")
     return {name: str(value) for name in names if (value := getattr(event, name, None)) not in {None, ""}}
 
 

@@ -57,8 +57,11 @@ class Denied(enum.StrEnum):
     SEVERITY = "severity"
     NO_RESTART_METHOD = "no_restart_method"
     ALREADY_TRIED = "already_tried"
+    NO_EFFECT = "no_effect"
+    UNDER_WAY = "under_way"
     COOLDOWN = "cooldown"
     SERVER_BUDGET = "server_budget"
+    RECOVERY_BUDGET = "recovery_budget"
     FLEET_BUDGET = "fleet_budget"
     CONCURRENT_TREATMENTS = "concurrent_treatments"
 
@@ -111,14 +114,41 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, tag="quarantined"):
     excerpt: str
 
 
+Raws = dict[str, str | None]
+"""Settings by dotted name (``mcp.cache_ttl_ms``) and the TOML text of their values; None where one is absent."""
+
+
 class ActIntended(msgspec.Struct, frozen=True, kw_only=True, tag="act_intended"):
-    """Written before an act; without its ``ActEnded`` the act is verified, never blindly repeated."""
+    """Written before an act; without its ``ActEnded`` the act is verified, never blindly repeated.
+
+    ``told`` is the whole rung (``apply_profile high_load``), or the stage of a recovery; "" where the action says it
+    all. ``changes`` are the settings to write; ``expected`` is how they must still stand for that (recovery only).
+    ``restarts``: the server is restarted, after the change where there is one. ``by_hand``: a person asked for it.
+    """
 
     incident: IncidentId
     server: str
     act: ActId
     action: str
     signals: list[str]
+    told: str = ""
+    changes: Raws = msgspec.field(default_factory=dict)
+    expected: Raws = msgspec.field(default_factory=dict)
+    restarts: bool = False
+    by_hand: bool = False
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """What an act did to the server's TOML. ``backup`` is the file that was replaced, "" when nothing was written.
+
+    ``kept``: settings that a person had changed meanwhile, so that they were left as they stand.
+    """
+
+    before: Raws
+    after: Raws
+    kept: Raws = msgspec.field(default_factory=dict)
+    backup: str = ""
+    diff: str = ""
 
 
 class ActEnded(msgspec.Struct, frozen=True, kw_only=True, tag="act_ended"):
@@ -132,6 +162,8 @@ class ActEnded(msgspec.Struct, frozen=True, kw_only=True, tag="act_ended"):
     detail: str
     ended_at: float
     findings: dict[str, Any] = msgspec.field(default_factory=dict)
+    told: str = ""
+    changed: Changed | None = None
 
 
 class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
@@ -141,6 +173,8 @@ class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
     server: str
     action: str
     reason: Denied
+    told: str = ""
+    by_hand: bool = False
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,15 +217,59 @@ class Escalated(msgspec.Struct, frozen=True, kw_only=True, tag="escalated"):
     detail: str = ""
 
 
+class RecoveryBegun(msgspec.Struct, frozen=True, kw_only=True, tag="recovery_begun"):
+    """The server was measured healthy: the settings that treatment changed are given back, stage by stage."""
+
+    incident: IncidentId
+    server: str
+    stages: list[str]
+    by_hand: bool = False
+
+
 class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
-    """The end of an incident."""
+    """The end of an incident.
+
+    ``left`` are the settings that still stand as treatment set them, ``kept`` those that a person changed in between
+    and that were therefore left alone.
+    """
 
     incident: IncidentId
     server: str
     reason: Closing
+    left: Raws = msgspec.field(default_factory=dict)
+    kept: Raws = msgspec.field(default_factory=dict)
 
 
-Event = Delivered | Quarantined | ActIntended | ActEnded | ActDenied | VerdictGiven | Escalated | Closed
+class ByHand(enum.StrEnum):
+    """What a person may ask for: POST ``/api/v1/servers/NAME/actions/ACTION``."""
+
+    EMERGENCY = "emergency"
+    RECOVER = "recover"
+
+
+class ActionAsked(msgspec.Struct, frozen=True, kw_only=True, tag="action_asked"):
+    """A person asked for an action. ``refused`` says which guard refused it; None: it is about to be done.
+
+    It joins the server's open incident, or opens one of its own.
+    """
+
+    server: str
+    action: ByHand
+    refused: Denied | None = None
+
+
+Event = (
+    Delivered
+    | Quarantined
+    | ActIntended
+    | ActEnded
+    | ActDenied
+    | VerdictGiven
+    | Escalated
+    | RecoveryBegun
+    | ActionAsked
+    | Closed
+)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,5 +280,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     event: Event
 
 
-TREATMENTS: Final = frozenset({"restart"})
-"""Actions that change the server: they spend budgets and are followed by a verdict. Evidence and escalate do not."""
+RECOVERY: Final = frozenset({"recover", "take_back"})
+"""Acts of the way back: a stage given back, or taken back because it hurt. They have a budget of their own."""
+
+TREATMENTS: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart"}) | RECOVERY
+"""Actions that change the server: they spend a budget and are followed by a verdict. Evidence and escalate do not."""

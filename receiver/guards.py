@@ -18,14 +18,19 @@ from receiver.events import Denied
 from receiver.incident import Incident, SignalState
 
 MAX_ATTEMPTS: Final = 2
-"""Intents of one action in one incident; a second only after the first was found not to have taken place."""
+"""Intents of one rung in one incident; a second only after the first was found not to have taken place."""
+
+_REVERSIBLE: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions"})
+"""What a warning allows, unless it comes with a restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A treatment that is asked for, and all that guards look at.
 
-    ``signals`` are those that fire, are not healed, and whose ladder names ``action``.
+    ``signals`` are those that fire, are not healed, and whose ladder names ``action``. ``told`` is the whole rung,
+    ``times`` how often the ladder has named it so far. ``restarts`` and ``changes``: what it would do;
+    ``has_effect`` is False when that is nothing. ``by_hand``: a person asks.
     """
 
     action: str
@@ -35,6 +40,17 @@ class Asked:
     limits: Limits
     ledger: Ledger
     now: float
+    told: str = ""
+    times: int = 1
+    restarts: bool = False
+    changes: bool = False
+    has_effect: bool = True
+    by_hand: bool = False
+
+    @property
+    def rung(self) -> str:
+        """The whole rung by name."""
+        return self.told or self.action
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +62,62 @@ class Refusal:
 
 
 def refuses(asked: Asked) -> Refusal | None:
-    """The first refusal in the order of ``GUARDS``, None when the treatment may be given."""
-    return next((refusal for guard in GUARDS if (refusal := guard(asked)) is not None), None)
+    """The first refusal in the order of the guards that apply, None when the act may be done."""
+    if asked.action == "recover":
+        guards = RECOVERY_BY_HAND if asked.by_hand else RECOVERY_GUARDS
+    else:
+        guards = BY_HAND if asked.by_hand else GUARDS
+    return next((refusal for guard in guards if (refusal := guard(asked)) is not None), None)
 
 
-def was_tried(incident: Incident, action: str) -> bool:
-    """True when the action took place in this incident, may have, or was found undone too often."""
-    attempts = [act for act in incident.acts if act.action == action]
-    return len(attempts) >= MAX_ATTEMPTS or any(act.outcome != Outcome.NOT_DONE for act in attempts)
+def was_tried(incident: Incident, rung: str, times: int = 1) -> bool:
+    """True when the rung took place ``times`` times in this incident, may have, or was found undone too often."""
+    attempts = [act for act in incident.acts if act.rung == rung]
+    done = [act for act in attempts if act.outcome is not Outcome.NOT_DONE]
+    return len(done) >= times or len(attempts) >= times + MAX_ATTEMPTS - 1
 
 
 def already_tried(asked: Asked) -> Refusal | None:
-    """An action is given once per incident: what did not help once does not help twice."""
-    return Refusal(Denied.ALREADY_TRIED) if was_tried(asked.incident, asked.action) else None
+    """What did not help does not help twice, unless the ladder says so and the configuration changed in between."""
+    if was_tried(asked.incident, asked.rung, asked.times) or _is_in_vain(asked):
+        return Refusal(Denied.ALREADY_TRIED)
+    return None
+
+
+def no_effect(asked: Asked) -> Refusal | None:
+    """Nothing of it would take effect on this server."""
+    return None if asked.has_effect else Refusal(Denied.NO_EFFECT)
+
+
+def under_way(asked: Asked) -> Refusal | None:
+    """One wish at a time, and none while an act has no outcome yet."""
+    busy = asked.incident.unfinished is not None
+    return Refusal(Denied.UNDER_WAY) if busy else None
 
 
 def severity(asked: Asked) -> Refusal | None:
-    """A treatment needs a critical signal that asks for it; a warning may still rise."""
+    """What restarts needs a critical signal that asks for it; a warning may still rise."""
+    if asked.signals and asked.action in _REVERSIBLE and not asked.restarts:
+        return None
     return None if any(signal.severity == Severity.CRITICAL for signal in asked.signals) else Refusal(Denied.SEVERITY)
 
 
 def no_restart_method(asked: Asked) -> Refusal | None:
     """Nobody is configured who could restart this server."""
-    impossible = asked.action == "restart" and asked.server.restart is None
-    return Refusal(Denied.NO_RESTART_METHOD) if impossible else None
+    return Refusal(Denied.NO_RESTART_METHOD) if asked.restarts and asked.server.restart is None else None
 
 
 def server_budget(asked: Asked) -> Refusal | None:
     """At most ``limits.actions`` on this server, over all its incidents."""
-    retry_at = _spent_until(_of(asked), asked.limits.actions, asked.now)
+    retry_at = _spent_until(_treatments(_of(asked)), asked.limits.actions, asked.now)
     return None if retry_at is None else Refusal(Denied.SERVER_BUDGET, retry_at)
+
+
+def recovery_budget(asked: Asked) -> Refusal | None:
+    """At most ``limits.recovery_actions`` stages on this server; apart from treatment, or undo would never be had."""
+    stages = [act for act in _of(asked) if act.recovery]
+    retry_at = _spent_until(stages, asked.limits.recovery_actions, asked.now)
+    return None if retry_at is None else Refusal(Denied.RECOVERY_BUDGET, retry_at)
 
 
 def cooldown(asked: Asked) -> Refusal | None:
@@ -87,7 +129,7 @@ def cooldown(asked: Asked) -> Refusal | None:
 
 def fleet_budget(asked: Asked) -> Refusal | None:
     """At most ``limits.fleet_actions`` on all servers together: beyond that the cause is elsewhere."""
-    retry_at = _spent_until(asked.ledger.treatments, asked.limits.fleet_actions, asked.now)
+    retry_at = _spent_until(_treatments(asked.ledger.treatments), asked.limits.fleet_actions, asked.now)
     return None if retry_at is None else Refusal(Denied.FLEET_BUDGET, retry_at)
 
 
@@ -106,6 +148,7 @@ Guard = Callable[[Asked], Refusal | None]
 
 GUARDS: Final[tuple[Guard, ...]] = (
     already_tried,
+    no_effect,
     severity,
     no_restart_method,
     server_budget,
@@ -115,6 +158,35 @@ GUARDS: Final[tuple[Guard, ...]] = (
     suggest,
 )
 """In this order; the first refusal counts."""
+
+BY_HAND: Final[tuple[Guard, ...]] = (
+    under_way,
+    no_effect,
+    no_restart_method,
+    server_budget,
+    cooldown,
+    fleet_budget,
+    concurrent_treatments,
+)
+"""A person needs no severity and may act on a server that is only to be advised, but spends the same budgets."""
+
+RECOVERY_GUARDS: Final[tuple[Guard, ...]] = (recovery_budget, concurrent_treatments, suggest)
+RECOVERY_BY_HAND: Final[tuple[Guard, ...]] = (under_way, no_effect, recovery_budget, concurrent_treatments)
+
+
+def _is_in_vain(asked: Asked) -> bool:
+    """Whether it was done already, or it is a restart and one was given, with no configuration change since."""
+    alike = [
+        at
+        for at, act in enumerate(asked.incident.acts)
+        if act.outcome is not Outcome.NOT_DONE
+        and (act.rung == asked.rung or (asked.restarts and not asked.changes and act.restarts))
+    ]
+    return bool(alike) and not any(act.changed for act in asked.incident.acts[alike[-1] + 1 :])
+
+
+def _treatments(acts: Iterable[Treatment]) -> list[Treatment]:
+    return [act for act in acts if not act.recovery]
 
 
 def _of(asked: Asked) -> list[Treatment]:

@@ -9,29 +9,35 @@ from dataclasses import dataclass, field
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.events import (
+    RECOVERY,
     TREATMENTS,
     ActId,
     Alert,
+    ByHand,
     Closing,
     Denied,
     EscalationReason,
     IncidentId,
+    Raws,
     Verdict,
 )
+from receiver.moves import Move
 
 
 class IncidentState(enum.StrEnum):
-    """The label ``state``. ``awaiting_approval`` and ``recovering`` come with approvals and staged recovery.
+    """The label ``state``. ``awaiting_approval`` comes with approvals.
 
     WAITING: open, nothing under way: alerts are weighed, or a guard or the quiet period is waited for.
     ACTING: an act was intended and has no outcome yet.
     OBSERVING: a treatment has ended; its verdict, or the end of the healthy period after it, is awaited.
-    ESCALATED: people were called; stays so until closed, and nothing is done to the server any more.
+    RECOVERING: the server is healthy, and what treatment changed in its configuration is given back in stages.
+    ESCALATED: people were called; nothing is done to the server until it is measured healthy or a person asks.
     """
 
     WAITING = "waiting"
     ACTING = "acting"
     OBSERVING = "observing"
+    RECOVERING = "recovering"
     ESCALATED = "escalated"
     CLOSED = "closed"
 
@@ -65,11 +71,39 @@ class SignalState:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """One setting that treatment changed and that still stands so.
+
+    Attributes:
+        before: its TOML text before the first change (None: absent); what recovery gives back.
+        after: its TOML text now.
+        act: the act that changed it last.
+        direction: which way it went from ``before``.
+        restarted: the change came with a restart, so giving it back does too.
+        proven: the verdict on the act was healed. A setting that was raised and proved itself is no loss: it stays.
+    """
+
+    before: str | None
+    after: str | None
+    act: ActId
+    direction: Move | None = None
+    restarted: bool = False
+    proven: bool = False
+
+    @property
+    def is_owed(self) -> bool:
+        """True when recovery gives it back."""
+        return self.direction is not Move.UP or not self.proven
+
+
+@dataclass(frozen=True, slots=True)
 class ActRecord:
     """One act of an incident: intent, outcome, verdicts.
 
     Attributes:
         signals: the signals that asked for it.
+        told, changes, expected, restarts, by_hand: as in ``ActIntended``.
+        changed: true when it changed a setting, false while that is not known.
         ended_at: None until there is an outcome; never before ``intended_at`` nor after the outcome was written.
         verdict: the newest final verdict; ``verdict_at`` is when it was given.
         measured_at: when it was last measured, conclusive or not.
@@ -91,11 +125,27 @@ class ActRecord:
     inconclusive_since: float | None = None
     judged: Mapping[str, Verdict] = field(default_factory=dict)
     ill: Mapping[str, int] = field(default_factory=dict)
+    told: str = ""
+    changes: Raws = field(default_factory=dict)
+    expected: Raws = field(default_factory=dict)
+    restarts: bool = False
+    by_hand: bool = False
+    changed: bool = False
 
     @property
     def is_treatment(self) -> bool:
         """True for actions that change the server."""
         return self.action in TREATMENTS
+
+    @property
+    def is_recovery(self) -> bool:
+        """True for a stage of the way back, given or taken back."""
+        return self.action in RECOVERY
+
+    @property
+    def rung(self) -> str:
+        """The whole rung by name: ``restart``, ``apply_profile high_load``."""
+        return self.told or self.action
 
     @property
     def needs_verdict(self) -> bool:
@@ -110,9 +160,16 @@ class Incident:
     Attributes:
         signals: by name, every signal that ever fired in it, in the order of ``SignalName``.
         acts: in the order of their intents.
-        denied: (action, reason) that were recorded.
+        denied: (rung, reason) that were recorded.
         before: the last value of each signal before treatment, from the evidence's ``findings["signals"]``.
         healed_at: when the verdict HEALED was first given and not taken back since.
+        manual: a person's wish opened it, not an alert.
+        asked: what a person asked for and that has not begun.
+        moved: the settings that still stand as treatment set them, in this incident or an earlier one.
+        kept: settings that a person changed in between, left alone by the recovery.
+        directions: the way in which each setting went in this incident: it may not go the other way.
+        recovering_since: when health was measured and the way back began; None before, or when a treatment ended it.
+        recovery_by_hand: a person asked for that.
         entries: numbers of the journal entries that opened or changed it (the newest 1,000).
     """
 
@@ -123,6 +180,13 @@ class Incident:
     signals: Mapping[SignalName, SignalState] = field(default_factory=dict)
     acts: tuple[ActRecord, ...] = ()
     denied: frozenset[tuple[str, Denied]] = frozenset()
+    manual: bool = False
+    asked: ByHand | None = None
+    moved: Mapping[str, Moved] = field(default_factory=dict)
+    kept: Raws = field(default_factory=dict)
+    directions: Mapping[str, Move] = field(default_factory=dict)
+    recovering_since: float | None = None
+    recovery_by_hand: bool = False
     before: Mapping[str, float] = field(default_factory=dict)
     healed_at: float | None = None
     escalated_at: float | None = None
@@ -139,6 +203,8 @@ class Incident:
             return IncidentState.CLOSED
         if self.escalated_at is not None:
             return IncidentState.ESCALATED
+        if self.is_recovering:
+            return IncidentState.RECOVERING
         if self.unfinished is not None:
             return IncidentState.ACTING
         observed = self.observed
@@ -157,6 +223,13 @@ class Incident:
         if self.firing:
             return None
         return max((signal.last_change_at for signal in self.signals.values()), default=self.opened_at)
+
+    @property
+    def is_recovering(self) -> bool:
+        """True from the beginning of the way back until it is closed, or a stage was taken back."""
+        since = self.recovering_since
+        taken_back = (act.intended_at for act in self.acts if act.action == "take_back")
+        return since is not None and not any(at >= since for at in taken_back)
 
     @property
     def unfinished(self) -> ActRecord | None:

@@ -7,95 +7,34 @@ under one lock over all servers, or two servers could spend the same place of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.inventory import Ladder, Limits, ReceiverSettings, Server
+from fleet.inventory import Ladder, ReceiverSettings, Rung, Server
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
+from receiver import recovery
 from receiver.book import Ledger
-from receiver.events import (
-    Closed,
-    Closing,
-    Denied,
-    EscalationReason,
-    Inconclusive,
-    Judgement,
-    Verdict,
-    VerdictGiven,
-)
-from receiver.guards import Asked, refuses, was_tried
+from receiver.effects import Effect, Surroundings, effect_of, wanted
+from receiver.events import ByHand, Denied, EscalationReason, Verdict
+from receiver.guards import Asked, Refusal, refuses, was_tried
+from receiver.health import quiet_since
 from receiver.incident import ActRecord, Incident, SignalState
-from receiver.verdict import MIN_SCRAPES, overall
+from receiver.ladder import merged_ladder
+from receiver.moves import Move, move
+from receiver.recovery import StageDue
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Step, VerifyAct, Wait
+from receiver.verdict import ILL, MIN_SCRAPES
 
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Journal the intent, carry ``action`` out, journal the outcome. ``signals`` asked for it."""
-
-    action: str
-    signals: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """Journal ``ActDenied`` (once for each action and reason), then ask again."""
-
-    action: str
-    reason: Denied
-    retry_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyAct:
-    """An intent without outcome: find out what became of it and journal the outcome. Never repeat it."""
-
-    act: ActRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """Judge every signal of the incident over the time since ``since``, then journal ``verdict_given(...)``."""
-
-    act: ActRecord
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Escalate:
-    """Journal ``Escalated``."""
-
-    reason: EscalationReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmHealth:
-    """Judge every signal over the time since ``since`` and ask Prometheus whether an alert of the server fires; journal
-    what ``confirmed(...)`` returns, or wait ``repeat_seconds`` when it returns None. ``act`` is the last treatment.
-    """
-
-    act: ActRecord | None
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do before ``until`` (None: before the journal says something new). ``why`` is for logs and people."""
-
-    until: float | None
-    why: str
-
-
-Step = Act | Deny | VerifyAct | Measure | Escalate | ConfirmHealth | Wait
-
-_RANK: Final = {"evidence": 0, "restart": 1, "escalate": 2}
-_NOT_BUILT: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions"})
 _UNGUARDED: Final = frozenset({"evidence"})
 """Actions that change nothing and ask no guard. Whatever is not named here is guarded, unknown actions too."""
 
-_ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
+_PASSED_OVER: Final = frozenset({Denied.ALREADY_TRIED, Denied.NO_EFFECT, Denied.NO_RESTART_METHOD, Denied.SEVERITY})
+"""Refusals after which the next rung is looked at; the others are waited for."""
+
+EMERGENCY: Final = Rung("apply_profile", profile="emergency")
+
 _WINDOW_MARGIN: Final = 0.05
 """Seconds. Windows are floored to whole seconds: one that is short by a rounding error would cost a scrape more."""
 
@@ -123,53 +62,29 @@ def next_step(
     ledger: Ledger,
     now: float,
     *,
+    around: Surroundings,
     scrape_seconds: float = 15.0,
     lag_seconds: float = 2.0,
 ) -> Step:
     """The next step of an open incident. See ``Pace`` for ``scrape_seconds`` and ``lag_seconds``."""
-    return _Case(incident, server, settings, ledger, now, Pace(scrape_seconds, lag_seconds)).next_step()
+    return _Case(incident, server, settings, ledger, now, Pace(scrape_seconds, lag_seconds), around).next_step()
 
 
-def verdict_given(incident: Incident, act: ActRecord, judgements: Sequence[Judgement]) -> VerdictGiven:
-    """The event of a measurement; final unless inconclusive."""
-    verdict = overall(judgements)
-    return VerdictGiven(
-        incident=incident.id,
-        server=incident.server,
-        act=act.act,
-        action=act.action,
-        verdict=verdict,
-        judgements=list(judgements),
-        final=verdict != Verdict.INCONCLUSIVE,
-    )
-
-
-def confirmed(
+def refuses_by_hand(
+    action: ByHand,
     incident: Incident,
-    judgements: Sequence[Judgement],
-    alert_fires: bool | None,
-    limits: Limits,
+    server: Server,
+    *,
+    settings: ReceiverSettings,
+    ledger: Ledger,
     now: float,
-) -> Closed | VerdictGiven | None:
-    """The event that a ``ConfirmHealth`` leads to, None to ask again later.
-
-    ``alert_fires``: whether Prometheus has a firing alert of the server with a signal; None when it could not be
-    asked, and then nothing is ever closed. Only a measured health after a measured verdict closes as HEALED.
-    """
-    quiet_since = _quiet_since(incident)
-    unasked = any(judgement.reason == Inconclusive.ERROR for judgement in judgements)
-    if alert_fires is not False or unasked or quiet_since is None or incident.unfinished is not None:
-        return None
-    act = incident.observed
-    helped = act is not None and act.verdict == Verdict.HEALED
-    if any(judgement.verdict in _ILL or judgement.reason == Inconclusive.UNCONFIRMED for judgement in judgements):
-        return verdict_given(incident, act, judgements) if act is not None and helped else None
-    if overall(judgements) == Verdict.HEALED:
-        return _closed(incident, Closing.HEALED if helped else Closing.RESOLVED)
-    # The alerts ended and nothing contradicts them, but there is too little traffic to measure. What was measured
-    # healed gets time to be measured again; the rest ends as its alerts did, and nobody says it was healed.
-    patience = limits.healthy_seconds + (limits.verdict_timeout_seconds if helped else 0.0)
-    return _closed(incident, Closing.RESOLVED) if now >= quiet_since + patience else None
+    around: Surroundings,
+) -> Refusal | None:
+    """Why a person's wish is refused, None when it may begin. ``incident`` is the open one, or what would be opened."""
+    if incident.asked is not None:
+        return Refusal(Denied.UNDER_WAY)
+    case = _Case(incident, server, settings, ledger, now, Pace(), around)
+    return refuses(case.by_hand_asked() if action is ByHand.EMERGENCY else case.recovery_asked(by_hand=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +97,86 @@ class _Case:
     ledger: Ledger
     now: float
     pace: Pace
+    around: Surroundings
 
     def next_step(self) -> Step:
         if self.incident.unfinished is not None:
             return VerifyAct(self.incident.unfinished)
+        if self.incident.asked is ByHand.EMERGENCY:
+            return self._by_hand()
         if self.incident.escalated_at is not None:
             return self._quiet() or Wait(None, "people were called; nothing more is done to the server")
         act = self.incident.observed
+        back = self._way_back()
+        if back is not None:
+            return back
         if act is not None and act.verdict is None:
             return self._await_verdict(act)
         quiet = self._quiet()
         if quiet is not None:
             return quiet
         return self._climb() if act is None else self._watch(act)
+
+    # A person's wish
+
+    def by_hand_asked(self) -> Asked:
+        """The emergency that a person asks for, as guards see it."""
+        effect = effect_of(EMERGENCY, self.server, self.around, (), {})
+        return self._asked(EMERGENCY, (), effect, by_hand=True)
+
+    def _by_hand(self) -> Step:
+        asked = self.by_hand_asked()
+        refusal = refuses(asked)
+        effect = effect_of(EMERGENCY, self.server, self.around, (), {})
+        if refusal is not None or effect is None:
+            reason = Denied.NO_EFFECT if refusal is None else refusal.reason
+            return Deny(asked.action, reason, told=asked.rung, by_hand=True)
+        return Act(asked.action, (), told=asked.rung, changes=effect.changes, restarts=effect.restarts, by_hand=True)
+
+    # The way back
+
+    def recovery_asked(self, *, by_hand: bool, told: str = "") -> Asked:
+        """A stage of the way back, or the whole of it, as guards see it."""
+        return Asked(
+            "recover", (), self.incident, self.server, self.settings.limits, self.ledger, self.now,
+            told=told, has_effect=bool(recovery.due(self.incident)), by_hand=by_hand,
+        )  # fmt: skip
+
+    def _way_back(self) -> Step | None:
+        """A stage to take back or to give back now; None when there is none, or its verdict is awaited."""
+        last = self.incident.last_treatment
+        if last is not None and recovery.hurts(last):
+            return self._take_back(last, "it hurt")
+        if last is not None and last.action == "take_back" and last.outcome is Outcome.FAILED:
+            return Escalate(EscalationReason.ACT_FAILED, f"{last.rung} failed: {last.detail}")
+        judged = last is None or not last.needs_verdict or last.verdict is not None
+        stage = recovery.next_stage(self.incident)
+        if stage is None or not judged or self.incident.firing:
+            return None
+        return self._give_back(stage)
+
+    def _give_back(self, stage: StageDue) -> Step | None:
+        by_hand = self.incident.recovery_by_hand
+        refusal = refuses(self.recovery_asked(by_hand=by_hand, told=stage.told))
+        if refusal is None:
+            restarts = stage.restarts and self.server.restart is not None
+            return Act(
+                "recover", (), told=stage.told, changes=stage.changes, expected=stage.expected, restarts=restarts,
+                by_hand=by_hand,
+            )  # fmt: skip
+        if (stage.told, refusal.reason) not in self.incident.denied:
+            return Deny("recover", refusal.reason, refusal.retry_at, told=stage.told)
+        return None if refusal.reason is Denied.SUGGEST else self._wait_for(refusal, stage.told)
+
+    def _take_back(self, act: ActRecord, why: str) -> Step:
+        """Set again what a stage gave back. No guard is asked: it restores what was measured healthy."""
+        told = f"take_back {act.told.removeprefix('recover ')}"
+        attempts = [each for each in self.incident.acts if each.told == told and each.intended_at >= act.intended_at]
+        if len(attempts) >= recovery.MAX_ATTEMPTS:
+            return Escalate(EscalationReason.ACT_FAILED, f"{told} could not be done, and {why}")
+        return Act("take_back", (), told=told, changes=act.expected, expected=act.changes, restarts=act.restarts)
+
+    # Verdicts
 
     def _await_verdict(self, act: ActRecord) -> Step:
         """A treatment without a final verdict: measure until there is one, whatever the alerts say meanwhile."""
@@ -204,8 +186,22 @@ class _Case:
         if self.now >= due:
             return Measure(act, ended_at)
         if self._is_inconclusive_for_long(act):
+            return self._unmeasured(act, due)
+        return Wait(due, f"the verdict on {act.rung}")
+
+    def _unmeasured(self, act: ActRecord, due: float) -> Step:
+        """Nobody could say for long whether the act helped: people are called where it matters, else it is waited."""
+        critical = any(signal.severity == Severity.CRITICAL for signal in self.incident.firing)
+        if critical and act.action == "recover":
+            return self._take_back(act, "whether it hurt could not be measured")
+        opened = any(signal.opened_with == Severity.CRITICAL for signal in self.incident.signals.values())
+        if critical or (opened and not self.incident.manual and not act.is_recovery):
             return self._escalate_inconclusive(act)
-        return Wait(due, f"the verdict on {act.action}")
+        quiet = self._quiet()
+        if quiet is None or isinstance(quiet, Wait):
+            until = due if quiet is None or quiet.until is None else min(due, quiet.until)
+            return Wait(until, f"the verdict on {act.rung}, which cannot be measured now")
+        return quiet
 
     def _watch(self, act: ActRecord) -> Step:
         """A treatment with a verdict, and alerts fire: leftovers of the time before, or a relapse; measure which."""
@@ -245,15 +241,17 @@ class _Case:
 
     def _escalate_inconclusive(self, act: ActRecord) -> Escalate:
         seconds = self.settings.limits.verdict_timeout_seconds
-        detail = f"whether {act.action} helped could not be measured for {seconds:g} s"
+        detail = f"whether {act.rung} helped could not be measured for {seconds:g} s"
         return Escalate(EscalationReason.INCONCLUSIVE, detail)
 
     def _quiet(self) -> Step | None:
         """While nothing fires: wait for the end of the healthy period, then have health confirmed."""
-        since = _quiet_since(self.incident)
+        since = quiet_since(self.incident)
         if since is None:
             return None
-        due = since + max(self.settings.limits.healthy_seconds, self.pace.window_seconds)
+        asked = self.incident.asked is ByHand.RECOVER  # a person needs a measurement, and no period before it
+        healthy = 0.0 if asked else self.settings.limits.healthy_seconds
+        due = since + max(healthy, self.pace.window_seconds)
         act = self.incident.observed
         if act is not None and act.measured_at is not None and act.measured_at > since:
             due = max(due, act.measured_at + self.pace.scrape_seconds)
@@ -264,46 +262,93 @@ class _Case:
     def _climb(self) -> Step:
         """The next rung of the merged ladder, or why there is none now."""
         asking = self._asking()
-        for rung in merged_ladder(asking, self.settings.ladders):
-            named = tuple(signal for signal in asking if rung in self._ladder(signal))
-            action = rung.action
-            if action == "escalate":
-                if any(signal.severity == Severity.CRITICAL for signal in named):
+        named = Counter[Rung]()
+        for rung in merged_ladder([signal.name for signal in asking], self.settings.ladders):
+            named[rung] += 1
+            signals = tuple(signal for signal in asking if rung in self._ladder(signal))
+            if rung.action == "escalate":
+                if any(signal.severity == Severity.CRITICAL for signal in signals):
                     return self._call_people()
-            elif action in _UNGUARDED:
-                if not was_tried(self.incident, action):
-                    return Act(action, _names(named))
+            elif rung.action in _UNGUARDED:
+                if not was_tried(self.incident, rung.action):
+                    return Act(rung.action, _names(signals))
             else:
-                step = self._treat(action, named)
+                step = self._treat(rung, signals, named[rung])
                 if step is not None:
                     return step
         return Wait(None, "no rung is left for what fires" if asking else "no signal asks for more")
 
-    def _treat(self, action: str, signals: tuple[SignalState, ...]) -> Step | None:
+    def _treat(self, rung: Rung, signals: tuple[SignalState, ...], times: int) -> Step | None:
         """Give the treatment, or say why not; None when the next rung should be looked at."""
-        asked = Asked(action, signals, self.incident, self.server, self.settings.limits, self.ledger, self.now)
+        effect = effect_of(rung, self.server, self.around, _names(signals), self._allowed(signals))
+        asked = self._asked(rung, signals, effect, times=times)
         refusal = refuses(asked)
-        if refusal is None:
-            return Act(action, _names(signals))
-        if (action, refusal.reason) not in self.incident.denied:
-            return Deny(action, refusal.reason, refusal.retry_at)
-        if refusal.reason in {Denied.ALREADY_TRIED, Denied.NO_RESTART_METHOD}:
+        if refusal is None and effect is not None:
+            told, names = asked.rung, _names(signals)
+            return Act(rung.action, names, told=told, changes=effect.changes, restarts=effect.restarts)
+        refusal = refusal or Refusal(Denied.NO_EFFECT)
+        if (asked.rung, refusal.reason) not in self.incident.denied:
+            return Deny(rung.action, refusal.reason, refusal.retry_at, told=asked.rung)
+        if refusal.reason in _PASSED_OVER:
             return None
         if refusal.reason == Denied.SERVER_BUDGET:
+            if not any(signal.severity == Severity.CRITICAL for signal in signals):
+                return self._wait_for(refusal, asked.rung)
             limit = self.settings.limits.actions
-            detail = f"{action} is needed, but {limit.count} treatments in {limit.per_seconds:g} s were given already"
-            return Escalate(EscalationReason.SERVER_BUDGET, detail)
+            detail = f"{asked.rung} is needed, but {limit.count} treatments in {limit.per_seconds:g} s were given"
+            return Escalate(EscalationReason.SERVER_BUDGET, f"{detail} already")
+        return self._wait_for(refusal, asked.rung)
+
+    def _asked(
+        self,
+        rung: Rung,
+        signals: tuple[SignalState, ...],
+        effect: Effect | None,
+        *,
+        times: int = 1,
+        by_hand: bool = False,
+    ) -> Asked:
+        return Asked(
+            rung.action,
+            signals,
+            self.incident,
+            self.server,
+            self.settings.limits,
+            self.ledger,
+            self.now,
+            told=str(rung),
+            times=times,
+            restarts=effect is not None and effect.restarts,
+            changes=effect is not None and bool(effect.changes),
+            has_effect=effect is not None,
+            by_hand=by_hand,
+        )
+
+    def _allowed(self, signals: tuple[SignalState, ...]) -> dict[str, Move]:
+        """The direction that a setting may go: as it went in this incident, and as no higher signal forbids."""
+        allowed: dict[str, Move] = {}
+        for signal in self._asking():
+            if signal in signals:
+                break
+            for rung in self._ladder(signal):
+                for name, raw in wanted(rung).items():
+                    way = move(name, (self.around.settings or {}).get(name), raw)
+                    if way is not None:
+                        allowed.setdefault(name, way)
+        return allowed | dict(self.incident.directions)
+
+    def _wait_for(self, refusal: Refusal, what: str) -> Wait:
         until = refusal.retry_at
         if refusal.reason == Denied.CONCURRENT_TREATMENTS:
             until = self.now + self.pace.scrape_seconds  # another server's end is not in this incident's entries
-        return Wait(until, f"{action} is refused: {refusal.reason}")
+        return Wait(until, f"{what} is refused: {refusal.reason}")
 
     def _call_people(self) -> Escalate:
         last = self.incident.last_treatment
         if last is not None and last.outcome == Outcome.FAILED:
-            return Escalate(EscalationReason.ACT_FAILED, f"{last.action} failed: {last.detail}")
-        if last is not None and last.verdict in _ILL:
-            return Escalate(EscalationReason.LADDER_EXHAUSTED, f"{last.action} did not help: {last.verdict}")
+            return Escalate(EscalationReason.ACT_FAILED, f"{last.rung} failed: {last.detail}")
+        if last is not None and last.verdict in ILL:
+            return Escalate(EscalationReason.LADDER_EXHAUSTED, f"{last.rung} did not help: {last.verdict}")
         return Escalate(EscalationReason.LADDER_EXHAUSTED, "the ladder has no other rung that may be tried")
 
     def _asking(self) -> tuple[SignalState, ...]:
@@ -318,38 +363,15 @@ class _Case:
             signal
             for signal in firing
             if (alone or signal.name != SignalName.CACHE_HIT_RATIO)
-            and (act is None or act.judged.get(signal.name) in _ILL)
+            and (act is None or act.judged.get(signal.name) in ILL)
         )
 
     def _ladder(self, signal: SignalState) -> Ladder:
         return self.settings.ladders.get(signal.name, ())
 
 
-def merged_ladder(signals: Sequence[SignalState], ladders: Mapping[str, Ladder]) -> Ladder:
-    """The rungs of all these signals, each once: cheapest first, then in the order of the signals.
-
-    A rung whose action is not built here yet is passed over.
-    """
-    named = (rung for signal in signals for rung in ladders.get(signal.name, ()))
-    rungs = dict.fromkeys(rung for rung in named if rung.action not in _NOT_BUILT)
-    return tuple(sorted(rungs, key=lambda rung: _RANK.get(rung.action, len(_RANK))))
-
-
-def _names(signals: Sequence[SignalState]) -> tuple[str, ...]:
+def _names(signals: tuple[SignalState, ...]) -> tuple[str, ...]:
     return tuple(signal.name.value for signal in signals)
-
-
-def _closed(incident: Incident, reason: Closing) -> Closed:
-    return Closed(incident=incident.id, server=incident.server, reason=reason)
-
-
-def _quiet_since(incident: Incident) -> float | None:
-    """Since when nothing fires, no verdict was given and nobody was called: the start of the healthy period."""
-    if incident.quiet_since is None:
-        return None
-    act = incident.observed
-    later = (incident.escalated_at, None if act is None else act.verdict_at)
-    return max(incident.quiet_since, *(at for at in later if at is not None), incident.opened_at)
 
 
 def _ended_at(act: ActRecord) -> float:

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from string import Template
 from typing import Final
 
-from fleet.signals import Direction, Severity, Signal, SignalName, server_matcher
+from fleet.lifecycle.outcome import Outcome
+from fleet.signals import BY_NAME, Direction, Severity, Signal, SignalName, server_matcher
 from fleet.thresholds import Thresholds
 from receiver.events import Inconclusive, Judgement, Verdict
+from receiver.incident import Incident
+from receiver.moves import Move
 
 _WORST: Final = (Verdict.WORSE, Verdict.NOT_HEALED, Verdict.INCONCLUSIVE, Verdict.HEALED)
+ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
+_CACHE_SETTINGS: Final = frozenset({"mcp.enable_response_caching", "mcp.cache_ttl_ms"})
 _REFUSALS_ALLOWED: Final = frozenset({SignalName.DOWN})
 """Signals that do not need served calls to be judged: whether a server is up can be seen while nobody gets in."""
 
@@ -85,7 +90,7 @@ def judge(
     thresholds: Thresholds,
     measurement: Measurement,
     *,
-    action: str,
+    distorted: bool,
     before: float | None,
     ill_before: int,
     min_operations: int,
@@ -93,14 +98,14 @@ def judge(
 ) -> Judgement:
     """One signal's judgement.
 
-    ``opened_with`` chooses the level: the one that opened the incident. ``action`` is the act's ("" for none).
+    ``opened_with`` chooses the level: the one that opened the incident. ``distorted``: it is among ``distorted(...)``.
     ``before`` is the value before it (``Incident.before``), ``ill_before`` the consecutive ill measurements so far
     (``ActRecord.ill``). ``min_operations`` applies to signals that rest on traffic.
     """
     level = _level(signal, opened_with, thresholds)
     needed = float(min_operations) if signal.rests_on_traffic else float(MIN_SCRAPES)
     value = measurement.value
-    doubt = _doubt(signal, level, measurement, action=action, needed=needed, scrape_seconds=scrape_seconds)
+    doubt = _doubt(signal, level, measurement, distorted=distorted, needed=needed, scrape_seconds=scrape_seconds)
     if doubt is None and value is not None and level is not None:
         ill = signal.direction.beyond(value, level) and not measurement.suppressed
         verdict, doubt = _conclude(signal, value, level, before, ill_before) if ill else (Verdict.HEALED, None)
@@ -117,6 +122,22 @@ def judge(
         reason="" if doubt is None else doubt,
         detail=measurement.error,
     )
+
+
+def distorted(incident: Incident) -> frozenset[SignalName]:
+    """The signals whose values say nothing, because an act of this incident made them what they are.
+
+    An emptied cache stays so for the incident; a cache that was switched off or shortened until that is undone.
+    """
+    done = {act.action for act in incident.acts if act.outcome is not Outcome.NOT_DONE}
+    if any(act.restarts for act in incident.acts if act.outcome is not Outcome.NOT_DONE):
+        done.add("restart")
+    found = {name for name in incident.signals if BY_NAME[name].distorted_by & done}
+    lowered = (each for name, each in incident.moved.items() if name in _CACHE_SETTINGS)
+    given_back = (act for act in incident.acts if act.is_recovery and _CACHE_SETTINGS & act.changes.keys())
+    if any(each.direction is Move.DOWN for each in lowered) or any(given_back):
+        found.add(SignalName.CACHE_HIT_RATIO)
+    return frozenset(found)
 
 
 def overall(judgements: Iterable[Judgement]) -> Verdict:
@@ -141,7 +162,7 @@ def _doubt(
     level: float | None,
     measurement: Measurement,
     *,
-    action: str,
+    distorted: bool,
     needed: float,
     scrape_seconds: float,
 ) -> Inconclusive | None:
@@ -149,7 +170,7 @@ def _doubt(
     value, evidence = measurement.value, measurement.evidence
     doubts = (
         (Inconclusive.ERROR, bool(measurement.error)),
-        (Inconclusive.OWN_TREATMENT, action in signal.distorted_by),
+        (Inconclusive.OWN_TREATMENT, distorted),
         (Inconclusive.NO_LEVEL, level is None),
         (Inconclusive.WINDOW_TOO_SHORT, not measurement.window_seconds >= MIN_SCRAPES * scrape_seconds),
         (Inconclusive.ONLY_REFUSALS, measurement.only_refusals and signal.name not in _REFUSALS_ALLOWED),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fleet.errors import MedicError
 from fleet.signals import BY_NAME
-from receiver.verdict import Measurement, judge, queries
+from receiver.verdict import Measurement, distorted, judge, queries
 
 if TYPE_CHECKING:
     from fleet.inventory import Limits, Server
@@ -38,6 +38,7 @@ async def judgements(
     scrape_seconds = await prometheus.scrape_seconds(server.name)
     window = max(0.0, float(math.floor(window_seconds)))
     signals = [BY_NAME[name] for name in incident.signals]
+    suspended = distorted(incident)
     measured = await asyncio.gather(*(measure(prometheus, signal, server.name, window, at) for signal in signals))
     return [
         judge(
@@ -45,7 +46,7 @@ async def judgements(
             incident.signals[signal.name].opened_with,
             server.thresholds,
             measurement,
-            action="" if act is None else act.action,
+            distorted=signal.name in suspended,
             before=incident.before.get(signal.name),
             ill_before=0 if act is None else act.ill.get(signal.name, 0),
             min_operations=limits.min_operations,

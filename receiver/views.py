@@ -28,7 +28,12 @@ def incident(of: Incident) -> dict[str, Any]:
         "signals": list(of.signals),
         "firing": [_signal(signal) for signal in of.firing],
         "acts": [_act(act) for act in of.acts],
-        "denied": [{"action": action, "reason": reason} for action, reason in sorted(of.denied)],
+        "denied": [_denied(told, reason) for told, reason in sorted(of.denied)],
+        "manual": of.manual,
+        "asked": of.asked,
+        "moved": {name: {"before": each.before, "after": each.after} for name, each in of.moved.items()},
+        "kept": of.kept,
+        "recovering_since": of.recovering_since,
         "healed_at": of.healed_at,
         "escalated_at": of.escalated_at,
         "escalated_reason": of.escalation,
@@ -58,10 +63,17 @@ def _signal(state: SignalState) -> dict[str, Any]:
     }
 
 
+def _denied(told: str, reason: str) -> dict[str, str]:
+    return {"action": told.partition(" ")[0], "told": told, "reason": reason}
+
+
 def _act(act: ActRecord) -> dict[str, Any]:
     return {
         "act": act.act,
         "action": act.action,
+        "told": act.told,
+        "by_hand": act.by_hand,
+        "restarts": act.restarts,
         "signals": list(act.signals),
         "intended_at": act.intended_at,
         "ended_at": act.ended_at,

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
+from fleet.inventory import ServerName
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
-from receiver.events import Quarantined
+from receiver.events import ByHand, Denied, Quarantined
 from receiver.journal.store import JournalUnavailable
 from receiver.metrics import CONTENT_TYPE, WebhookResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Mapping
 
     from fleet.doors import Door, Refusal
+    from fleet.inventory import Server
+    from receiver import guards
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
+    from receiver.incident import Incident
     from receiver.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -39,21 +43,27 @@ READ_SECONDS: Final = 10.0
 
 
 class Web:
-    """The routes and what they need. ``reconcile_soon`` asks for a reading of Alertmanager's active alerts."""
+    """The routes and what they need.
+
+    ``reconcile_soon`` asks for a reading of Alertmanager's active alerts, ``ask`` for an action by hand.
+    """
 
     def __init__(
         self,
         door: Door,
         chronicle: Chronicle,
         metrics: Metrics,
-        servers: Collection[str],
+        servers: Mapping[ServerName, Server],
+        *,
         reconcile_soon: Callable[[], None],
+        ask: Callable[[Server, ByHand], Awaitable[tuple[Incident | None, guards.Refusal | None]]],
     ) -> None:
         self._door = door
         self._chronicle = chronicle
         self._metrics = metrics
         self._servers = servers
         self._reconcile_soon = reconcile_soon
+        self._ask = ask
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -63,6 +73,7 @@ class Web:
                 web.post("/api/v1/alerts", self.alerts),
                 web.get("/api/v1/incidents", self.incidents),
                 web.get("/api/v1/incidents/{incident}", self.incident),
+                web.post("/api/v1/servers/{server}/actions/{action}", self.act),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),
@@ -109,6 +120,30 @@ class Web:
         except JournalUnavailable as error:
             return _answer(503, {"error": str(error)})
         return _answer(200, {"incident": views.incident(incident), "events": [views.event(entry) for entry in entries]})
+
+    async def act(self, request: web.Request) -> web.Response:
+        """POST /api/v1/servers/NAME/actions/ACTION: 202 and the incident that takes it up, 409 and why not."""
+        refusal = self._door.refuses_post(request.headers, request.can_read_body)
+        if refusal is not None:
+            return _refused(refusal)
+        server = self._servers.get(ServerName(request.match_info["server"]))
+        if server is None:
+            return _answer(404, {"error": "fleet.yml names no such server"})
+        name = request.match_info["action"]
+        if name not in set(ByHand):
+            return _answer(404, {"error": f"no such action by hand; there are {', '.join(ByHand)}"})
+        try:
+            body = await _body(request)
+            if body is None or body.strip() not in {b"", b"{}"}:
+                return _answer(400, {"error": "send no body, or {}"})
+            incident, refused = await self._ask(server, ByHand(name))
+        except (TimeoutError, web.RequestPayloadError):
+            return _answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
+        except JournalUnavailable as error:
+            return _answer(503, {"error": str(error)})
+        if refused is not None:
+            return _answer(409, {"reason": refused.reason, "retry_at": refused.retry_at, "error": _why(refused)})
+        return _answer(202, {"incident": None if incident is None else incident.id, "action": name})
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """GET /metrics."""
@@ -184,6 +219,20 @@ async def _body(request: web.Request) -> bytes | None:
             if len(body) > MAX_BODY_BYTES:
                 return None
     return bytes(body)
+
+
+def _why(refused: guards.Refusal) -> str:
+    words = {
+        Denied.NO_EFFECT: "it would change nothing here",
+        Denied.UNDER_WAY: "an act is under way, or another one was asked for; see /api/v1/incidents",
+        Denied.NO_RESTART_METHOD: "fleet.yml names no way to restart this server",
+        Denied.SERVER_BUDGET: "limits.actions are spent",
+        Denied.RECOVERY_BUDGET: "limits.recovery_actions are spent",
+        Denied.FLEET_BUDGET: "limits.fleet_actions are spent",
+        Denied.COOLDOWN: "the last treatment ended too short a time ago",
+        Denied.CONCURRENT_TREATMENTS: "too many other servers are under treatment",
+    }
+    return words.get(refused.reason, str(refused.reason))
 
 
 def _refused(refusal: Refusal) -> web.Response:

@@ -9,16 +9,16 @@ from typing import Any
 
 from fleet.inventory import Server
 from fleet.lifecycle.outcome import Outcome
-from receiver.events import ActId
+from receiver.events import ActIntended, Changed
 from receiver.prometheus import Prometheus
 
 
 @dataclass(frozen=True, slots=True)
 class ActContext:
-    """Everything an action may use. ``act`` is its identity: the same id never acts twice."""
+    """Everything an action may use. ``intent.act`` is its identity: the same id never acts twice."""
 
     server: Server
-    act: ActId
+    intent: ActIntended
     control_dir: Path
     prometheus: Prometheus
 
@@ -28,13 +28,14 @@ class ActResult:
     """How an act ended.
 
     ``ended_at`` is UNIX seconds by the clock of whoever acted, None when unknown. ``findings`` is evidence: JSON
-    values, bounded in size.
+    values, bounded in size. ``changed`` is what it did to the server's TOML, also where it failed after that.
     """
 
     outcome: Outcome
     detail: str
     ended_at: float | None = None
     findings: dict[str, Any] = field(default_factory=dict)
+    changed: Changed | None = None
 
 
 ActFunction = Callable[[ActContext], Awaitable[ActResult]]

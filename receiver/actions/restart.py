@@ -17,7 +17,7 @@ async def perform(context: ActContext) -> ActResult:
     method = _method(context)
     if method is None:
         return _no_method(context)
-    return _result(await method.restart(context.server, context.control_dir, context.act))
+    return _result(await method.restart(context.server, context.control_dir, context.intent.act))
 
 
 async def verify(context: ActContext) -> ActResult:
@@ -25,7 +25,7 @@ async def verify(context: ActContext) -> ActResult:
     method = _method(context)
     if method is None:
         return _no_method(context)
-    return _result(await method.verify(context.server, context.control_dir, context.act))
+    return _result(await method.verify(context.server, context.control_dir, context.intent.act))
 
 
 def _method(context: ActContext) -> RestartMethod | None:

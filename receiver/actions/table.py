@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from receiver.actions import evidence, restart
+from receiver.actions import configuration, evidence, gentle, restart
 from receiver.actions.act import Action
 
 if TYPE_CHECKING:
@@ -15,6 +15,12 @@ ACTIONS: Final[Mapping[str, Action]] = MappingProxyType(
     {
         # Reading changes nothing, so evidence that was cut short is simply read again.
         "evidence": Action(evidence.collect, evidence.collect),
+        "reset_cache": Action(gentle.reset_cache, gentle.forgotten),
+        "end_sessions": Action(gentle.end_sessions, gentle.forgotten),
+        "set_config": Action(configuration.perform, configuration.verify),
+        "apply_profile": Action(configuration.perform, configuration.verify),
+        "recover": Action(configuration.perform, configuration.verify),
+        "take_back": Action(configuration.perform, configuration.verify),
         "restart": Action(restart.perform, restart.verify),
     }
 )

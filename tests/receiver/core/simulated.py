@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.inventory import (
     Address,
+    Enforced,
     Ladder,
     Limits,
     Mode,
@@ -23,50 +24,55 @@ from fleet.inventory import (
 )
 from fleet.lifecycle.outcome import Outcome
 from fleet.sections.receiver import DEFAULT_LADDERS
+from fleet.server_config import ServerConfig, Tuning
+from fleet.server_settings import KNOWN
 from fleet.signals import BY_NAME, Direction, Severity
 from fleet.thresholds import TABLE
 from receiver.book import Book
+from receiver.effects import Surroundings
 from receiver.events import (
     ActDenied,
     ActEnded,
     ActId,
     ActIntended,
+    ActionAsked,
     Alert,
+    ByHand,
+    Changed,
     Closed,
     Delivered,
+    Denied,
     Entry,
     Escalated,
     Event,
     Judgement,
+    RecoveryBegun,
     VerdictGiven,
     Via,
 )
+from receiver.health import confirmed, verdict_given
 from receiver.incident import ActRecord, Incident
 from receiver.journal.memory import MemoryJournal
-from receiver.policy import (
-    Act,
-    ConfirmHealth,
-    Deny,
-    Escalate,
-    Measure,
-    VerifyAct,
-    Wait,
-    confirmed,
-    next_step,
-    verdict_given,
-)
-from receiver.verdict import Measurement, judge
+from receiver.policy import next_step, refuses_by_hand
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, VerifyAct, Wait
+from receiver.verdict import Measurement, distorted, judge
 
 SCRAPE = 15.0
 LAG = 2.0
 START = 1_800_000_000.0
-MOST_STEPS_AT_ONCE = 12
+MOST_STEPS_AT_ONCE = 24
 """More at one moment without a wait would be a worker that spins."""
 
 
 def a_server(
-    name: str = "codex", mode: Mode = Mode.AUTOMATIC, restart: RestartVia | None = RestartVia.GATEWAY
+    name: str = "codex",
+    mode: Mode = Mode.AUTOMATIC,
+    restart: RestartVia | None = RestartVia.GATEWAY,
+    *,
+    config: bool = False,
+    enforce: Iterable[Enforced] = (),
 ) -> Server:
+    """``config``: a TOML file that the simulation keeps in ``files``."""
     return Server(
         name=ServerName(name),
         transport=Transport.HTTP,
@@ -75,11 +81,13 @@ def a_server(
         command=(),
         env={},
         working_directory=Path("/"),
-        config=None,
+        config=ServerConfig(Path("/codex.toml"), {}, {}, Tuning()) if config else None,
         process=None,
         restart=None if restart is None else Restart(restart),
         mode=mode,
         thresholds=TABLE,
+        enforce=frozenset(enforce),
+        cache_tools=frozenset({"search"}),
     )
 
 
@@ -133,11 +141,14 @@ class Simulation:
     verified: deque[str] = field(default_factory=deque)
     fires: dict[str, bool | None] = field(default_factory=dict)
     act_seconds: float = 3.0
+    files: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    gateways: int = 1
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(lambda: self.now)
         self.book = Book([server.name for server in self.servers])
         self.entries: list[Entry] = []
+        self.written: dict[str, Changed] = {}
 
     # What happens outside
 
@@ -164,7 +175,27 @@ class Simulation:
                 return
             self.now = max(following, self.now + 0.001)
 
+    def ask(self, action: ByHand, server: str = "codex") -> str | None:
+        """A person's wish, as the engine takes it; why it was refused."""
+        configured = next(each for each in self.servers if each.name == server)
+        refusal = refuses_by_hand(
+            action,
+            self.book.open_incident(server) or self.book.imagined(server),
+            configured,
+            settings=self.settings,
+            ledger=self.book.ledger(),
+            now=self.now,
+            around=self.around(configured),
+        )
+        self.append(ActionAsked(server=server, action=action, refused=None if refusal is None else refusal.reason))
+        return None if refusal is None else refusal.reason.value
+
     # What the engine does
+
+    def around(self, server: Server) -> Surroundings:
+        if server.config is None:
+            return Surroundings(self.gateways)
+        return Surroundings(self.gateways, {name: self.files[server.name].get(name) for name in KNOWN})
 
     def settle(self, server: Server) -> float | None:
         """Take steps until one is a wait; its end."""
@@ -178,21 +209,28 @@ class Simulation:
                 self.settings,
                 self.book.ledger(),
                 self.now,
+                around=self.around(server),
                 scrape_seconds=SCRAPE,
                 lag_seconds=LAG,
             )
             match step:
                 case Wait(until):
                     return until
-                case Act(action, signals):
-                    self._act(incident, action, signals)
+                case Act():
+                    self._act(incident, step)
                 case VerifyAct(act):
-                    outcome = self.verified.popleft() if self.verified else "unknown"
-                    self._end(incident, act.act, act.action, outcome)
+                    self._verify(incident, act)
                 case Measure(act, since):
                     self.append(verdict_given(incident, act, self.judgements(incident, server, act, since)))
-                case Deny(action, reason):
-                    denied = ActDenied(incident=incident.id, server=server.name, action=action, reason=reason)
+                case Deny():
+                    denied = ActDenied(
+                        incident=incident.id,
+                        server=server.name,
+                        action=step.action,
+                        reason=step.reason,
+                        told=step.told,
+                        by_hand=step.by_hand,
+                    )
                     self.append(denied)
                 case Escalate(reason, detail):
                     self.append(Escalated(incident=incident.id, server=server.name, reason=reason, detail=detail))
@@ -207,13 +245,14 @@ class Simulation:
 
     def judgements(self, incident: Incident, server: Server, act: ActRecord | None, since: float) -> list[Judgement]:
         window = float(int(self.now - since - LAG))
+        suspended = distorted(incident)
         return [
             judge(
                 BY_NAME[name],
                 state.opened_with,
                 server.thresholds,
                 self.measured(server.name, name, window),
-                action="" if act is None else act.action,
+                distorted=name in suspended,
                 before=incident.before.get(name),
                 ill_before=0 if act is None else act.ill.get(name, 0),
                 min_operations=self.settings.limits.min_operations,
@@ -231,19 +270,49 @@ class Simulation:
         evidence = 1.0 if health == "idle" else 1000.0
         return Measurement(window, a_value(signal, health), evidence)
 
-    def _act(self, incident: Incident, action: str, signals: tuple[str, ...]) -> None:
-        act = ActId(str(uuid.uuid4()))
-        self.append(
-            ActIntended(incident=incident.id, server=incident.server, act=act, action=action, signals=list(signals))
+    def _act(self, incident: Incident, step: Act) -> None:
+        intent = ActIntended(
+            incident=incident.id,
+            server=incident.server,
+            act=ActId(str(uuid.uuid4())),
+            action=step.action,
+            signals=list(step.signals),
+            told=step.told,
+            changes=step.changes,
+            expected=step.expected,
+            restarts=step.restarts,
+            by_hand=step.by_hand,
         )
+        self.append(intent)
         outcome = "succeeded"
-        if action != "evidence" and self.outcomes:
+        if step.action != "evidence" and self.outcomes:
             outcome = self.outcomes.popleft()
-        if outcome != "crash":
+        if step.changes and outcome not in {"failed", "crash early"}:
+            self.written[intent.act] = self._write(intent)
+        if not outcome.startswith("crash"):
             self.now += self.act_seconds
-            self._end(incident, act, action, outcome)
+            self._end(incident, intent.act, step.action, outcome, step.told)
 
-    def _end(self, incident: Incident, act: ActId, action: str, outcome: str) -> None:
+    def _write(self, intent: ActIntended) -> Changed:
+        """What ``fleet.config_change`` does to a file."""
+        file = self.files[intent.server]
+        before = {name: file.get(name) for name in intent.changes}
+        kept = {}
+        for name, raw in intent.changes.items():
+            if name not in intent.expected or file.get(name) == intent.expected[name]:
+                file[name] = raw
+            elif file.get(name) != raw:
+                kept[name] = file.get(name)
+        return Changed(before=before, after={name: file.get(name) for name in intent.changes}, kept=kept)
+
+    def _verify(self, incident: Incident, act: ActRecord) -> None:
+        if act.changes:
+            outcome = "succeeded" if act.act in self.written else "not_done"
+        else:
+            outcome = self.verified.popleft() if self.verified else "unknown"
+        self._end(incident, act.act, act.action, outcome, act.told)
+
+    def _end(self, incident: Incident, act: ActId, action: str, outcome: str, told: str) -> None:
         ill = {name: a_value(name, "ill") for name in incident.signals}
         ended = ActEnded(
             incident=incident.id,
@@ -254,13 +323,15 @@ class Simulation:
             detail="as told",
             ended_at=self.now,
             findings={"signals": ill} if action == "evidence" else {},
+            told=told,
+            changed=self.written.get(act),
         )
         self.append(ended)
 
     # What is seen afterwards
 
     def story(self, server: str = "codex") -> list[str]:
-        """The journal in words; deliveries and repeated inconclusive measurements left out."""
+        """The journal in words; deliveries, repeated measurements and rungs that would do nothing are left out."""
         told: list[str] = []
         for entry in self.entries:
             word = _word(entry.event)
@@ -272,7 +343,7 @@ class Simulation:
 def a_value(signal: str, health: str) -> float:
     """A value on that side of the critical level."""
     entry = BY_NAME[signal]
-    level = 0.0 if entry.threshold is None else TABLE[entry.threshold][Severity.CRITICAL]
+    level = (entry.fixed_critical or 0.0) if entry.threshold is None else TABLE[entry.threshold][Severity.CRITICAL]
     if entry.direction is Direction.HIGH:
         return level * {"ill": 2.0, "worse": 5.0, "idle": 2.0}.get(health, 0.1)
     return {"ill": level * 0.5, "worse": level * 0.1, "idle": level * 0.5}.get(health, 1.0)
@@ -280,17 +351,24 @@ def a_value(signal: str, health: str) -> float:
 
 def _word(event: Event) -> str:
     match event:
-        case ActIntended(action=action):
-            return action
+        case ActIntended(action=action, told=told):
+            return told or action
         case ActEnded(outcome=outcome) if outcome != "succeeded":
             return outcome
-        case ActDenied(action=action, reason=reason):
-            return f"no {action}: {reason}"
+        case ActDenied(reason=Denied.NO_EFFECT):
+            return ""
+        case ActDenied(action=action, told=told, reason=reason):
+            return f"no {told or action}: {reason}"
         case VerdictGiven(verdict=verdict):
             return verdict.value
         case Escalated(reason=reason):
             return f"people: {reason}"
-        case Closed(reason=reason):
-            return f"closed: {reason}"
+        case RecoveryBegun(stages=stages):
+            return f"way back: {', '.join(stages)}"
+        case ActionAsked(action=action, refused=refused):
+            return f"asked: {action}" if refused is None else f"asked: {action}, refused: {refused}"
+        case Closed(reason=reason, left=left, kept=kept):
+            named = [*(f"left {name}" for name in left), *(f"kept {name}" for name in kept)]
+            return ", ".join([f"closed: {reason}", *named])
         case _:
             return ""

@@ -14,7 +14,7 @@ from fleet.signals import Severity, SignalName
 from receiver import guards
 from receiver.book import Ledger, Treatment
 from receiver.events import ActId, Denied, IncidentId
-from receiver.guards import GUARDS, Asked, Refusal, refuses
+from receiver.guards import BY_HAND, GUARDS, RECOVERY_GUARDS, Asked, Refusal, refuses
 from receiver.incident import ActRecord, Incident, SignalState
 from tests.receiver.core.simulated import START, a_server, an_alert
 
@@ -29,7 +29,7 @@ def an_incident(*acts: ActRecord) -> Incident:
 
 
 def asked(**changes: object) -> Asked:
-    usual = Asked("restart", (a_signal(),), an_incident(), a_server(), Limits(), Ledger(), START)
+    usual = Asked("restart", (a_signal(),), an_incident(), a_server(), Limits(), Ledger(), START, restarts=True)
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
@@ -104,7 +104,8 @@ def test_others_under_treatment_count_this_server_does_not() -> None:
 
 
 def test_every_reason_has_its_guard_and_the_permanent_ones_come_first() -> None:
-    assert {guard.__name__ for guard in GUARDS} == {reason.value for reason in Denied}
+    guards_ = {*GUARDS, *BY_HAND, *RECOVERY_GUARDS}
+    assert {guard.__name__ for guard in guards_} == {reason.value for reason in Denied}
     everything = asked(
         signals=(), server=a_server(mode=Mode.SUGGEST, restart=None), ledger=Ledger(treatments(1, 2, 3, 4, 5, 6))
     )

@@ -12,7 +12,7 @@ from receiver.events import VerdictGiven
 from receiver.incident import IncidentState
 from tests.receiver.core.simulated import LAG, SCRAPE, Simulation, a_server, an_alert, rungs, settings
 
-SIGNALS = ["down", "error_ratio", "memory", "response_time", "sessions"]
+SIGNALS = ["down", "circuit_breaker", "error_ratio", "memory", "response_time"]
 
 
 def ill(**changes: object) -> Simulation:

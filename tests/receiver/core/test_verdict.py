@@ -26,7 +26,7 @@ def judged(
     measurement: Measurement,
     *,
     opened_with: Severity = Severity.CRITICAL,
-    action: str = "restart",
+    distorted: bool = False,
     before: float | None = None,
     ill_before: int = 0,
 ) -> Judgement:
@@ -35,7 +35,7 @@ def judged(
         opened_with,
         TABLE,
         measurement,
-        action=action,
+        distorted=distorted,
         before=before,
         ill_before=ill_before,
         min_operations=20,
@@ -67,7 +67,7 @@ def measured(value: float | None = 0.0, evidence: float | None = 1000.0, **more:
     ],
 )
 def test_what_says_nothing_says_why(signal: Signal, measurement: Measurement, reason: Inconclusive) -> None:
-    judgement = judged(signal, measurement)
+    judgement = judged(signal, measurement, distorted=reason is Inconclusive.OWN_TREATMENT)
     assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, reason)
 
 
@@ -77,8 +77,8 @@ def test_the_level_itself_is_ill_and_just_within_it_is_healed(signal: Signal, se
     level = signal.fixed_critical if signal.threshold is None else TABLE[signal.threshold][severity]
     assert level is not None
     towards_health = -math.inf if signal.direction is Direction.HIGH else math.inf
-    at = judged(signal, measured(level), opened_with=severity, action="", ill_before=1)
-    within = judged(signal, measured(math.nextafter(level, towards_health)), opened_with=severity, action="")
+    at = judged(signal, measured(level), opened_with=severity, ill_before=1)
+    within = judged(signal, measured(math.nextafter(level, towards_health)), opened_with=severity)
     assert (at.verdict, at.threshold, within.verdict) == (Verdict.NOT_HEALED, level, Verdict.HEALED)
 
 
@@ -110,7 +110,7 @@ def test_the_second_ill_measurement_counts() -> None:
 def test_worse_is_clearly_beyond_what_was_ill_before(
     signal: Signal, before: float | None, value: float, verdict: Verdict
 ) -> None:
-    assert judged(signal, measured(value), action="", before=before).verdict is verdict
+    assert judged(signal, measured(value), before=before).verdict is verdict
 
 
 def test_a_level_that_is_not_set_is_replaced_by_the_other_one() -> None:
@@ -124,7 +124,7 @@ def test_a_level_that_is_not_set_is_replaced_by_the_other_one() -> None:
             Severity.WARNING,
             thresholds,
             measured(0.0),
-            action="",
+            distorted=False,
             before=None,
             ill_before=0,
             min_operations=20,
@@ -149,14 +149,14 @@ MEASUREMENTS = st.builds(
     st.sampled_from(SIGNALS),
     st.sampled_from(Severity),
     MEASUREMENTS,
-    st.sampled_from(["", "restart", "reset_cache"]),
+    st.booleans(),
     ANY_NUMBER,
     st.integers(0, 3),
 )
 def test_healed_rests_on_data(
-    signal: Signal, opened: Severity, found: Measurement, action: str, before: float | None, ill_before: int
+    signal: Signal, opened: Severity, found: Measurement, distorted: bool, before: float | None, ill_before: int
 ) -> None:
-    judgement = judged(signal, found, opened_with=opened, action=action, before=before, ill_before=ill_before)
+    judgement = judged(signal, found, opened_with=opened, distorted=distorted, before=before, ill_before=ill_before)
     assert (judgement.verdict is Verdict.INCONCLUSIVE) == bool(judgement.reason)
     if judgement.verdict is Verdict.HEALED:
         assert not found.error
@@ -166,7 +166,7 @@ def test_healed_rests_on_data(
         assert found.evidence is not None
         assert found.evidence >= (20 if signal.rests_on_traffic else 4)
         assert found.suppressed or not signal.direction.beyond(found.value, judgement.threshold or 0.0)
-        assert action not in signal.distorted_by
+        assert not distorted
     if judgement.verdict is Verdict.NOT_HEALED:
         assert ill_before >= 1
 

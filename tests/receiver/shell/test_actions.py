@@ -14,7 +14,7 @@ from fleet.inventory import ServerName
 from fleet.lifecycle.outcome import Outcome
 from receiver.actions.act import ActContext
 from receiver.actions.table import ACTIONS
-from receiver.events import ActId
+from receiver.events import ActId, ActIntended, IncidentId
 from receiver.prometheus import Prometheus
 from tests.receiver.shell.world import World
 
@@ -23,7 +23,10 @@ from tests.receiver.shell.world import World
 def context(world: World, session: aiohttp.ClientSession) -> ActContext:
     fleet = world.settings().fleet
     prometheus = Prometheus(session, world.prometheus.url, time.time)
-    return ActContext(fleet.servers[ServerName("alpha")], ActId("act-1"), fleet.gateway.control_dir, prometheus)
+    intent = ActIntended(
+        incident=IncidentId("alpha-1"), server="alpha", act=ActId("act-1"), action="restart", signals=[], restarts=True
+    )
+    return ActContext(fleet.servers[ServerName("alpha")], intent, fleet.gateway.control_dir, prometheus)
 
 
 async def test_a_restart_carries_the_acts_id_and_happens_once(world: World, context: ActContext) -> None:

@@ -162,7 +162,7 @@ async def test_suggest_mode_says_what_it_would_do_and_does_nothing(world: World,
 
         async def denied() -> bool:
             (incident,) = await client.incidents()
-            return {"action": "restart", "reason": "suggest"} in incident["denied"]
+            return {"action": "restart", "told": "restart", "reason": "suggest"} in incident["denied"]
 
         await until(denied)
         assert world.gateways["alpha"].asked == []
@@ -176,7 +176,7 @@ async def test_a_warning_is_evidence_and_no_restart(world: World, start: Start) 
 
         async def denied() -> bool:
             (incident,) = await client.incidents()
-            return {"action": "restart", "reason": "severity"} in incident["denied"]
+            return {"action": "restart", "told": "restart", "reason": "severity"} in incident["denied"]
 
         await until(denied)
         assert world.gateways["alpha"].asked == []

@@ -1,0 +1,167 @@
+"""What a rung would do to this server as it stands now: which settings it changes, whether it restarts, or nothing.
+
+Pure: the table of effects. A rung none of whose keys takes effect is skipped (``Denied.NO_EFFECT``), because treating
+a server with what it does not read would only spend its budget and a verdict's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleet.inventory import Enforced, RestartVia, Rung, Server, Transport
+from fleet.profiles import PROFILES
+from fleet.server_settings import as_toml
+from fleet.signals import SignalName
+from receiver.events import Raws
+from receiver.moves import Move, in_force, move
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What was found of a server just now.
+
+    ``gateways`` is how many serve it. ``settings`` is how each setting that we know stands in its TOML, by dotted
+    name; None when there is no file or it cannot be read now.
+    """
+
+    gateways: int = 0
+    settings: Mapping[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The settings to write (their new TOML text), and whether a restart belongs to it."""
+
+    changes: Raws = field(default_factory=dict)
+    restarts: bool = False
+
+
+CONFIGURES: Final = frozenset({"set_config", "apply_profile"})
+
+
+def effect_of(
+    rung: Rung,
+    server: Server,
+    around: Surroundings,
+    signals: Collection[str],
+    allowed: Mapping[str, Move],
+) -> Effect | None:
+    """What ``rung`` would do, None when it would do nothing.
+
+    ``signals`` ask for it. ``allowed`` is the only direction in which a setting may go, where one is fixed: it moves
+    one way in an incident, and a higher signal wins.
+    """
+    if rung.action in CONFIGURES:
+        return _configured(rung, server, around, signals, allowed)
+    if rung.action == "reset_cache":
+        return Effect() if around.gateways and _is_on("mcp.enable_response_caching", server, around) else None
+    if rung.action == "end_sessions":
+        return Effect() if around.gateways else None
+    return Effect(restarts=rung.action == "restart")
+
+
+def wanted(rung: Rung) -> dict[str, str]:
+    """The settings that a rung names, as TOML text."""
+    changes = PROFILES[rung.profile].changes.items() if rung.profile else rung.changes
+    return {str(setting): as_toml(value) for setting, value in changes}
+
+
+def _configured(
+    rung: Rung, server: Server, around: Surroundings, signals: Collection[str], allowed: Mapping[str, Move]
+) -> Effect | None:
+    live = around.gateways > 0
+    if server.config is None or not (live or _reads_at_restart(server)):
+        return None
+    ways = [*_own_ways(rung, signals), allowed]
+    target = wanted(rung)
+    changes: Raws = {}
+    for name, raw in target.items():
+        if live and not _takes_effect(name, server, around, target):
+            continue
+        if around.settings is None:  # the act will say what is wrong with the file
+            changes[name] = raw
+            continue
+        now = around.settings.get(name)
+        way = move(name, now, raw)
+        says_it = now is None and not live  # what an absent setting means there only that server knows
+        if (way is not None or says_it) and all(fixed.get(name, way) == way for fixed in ways):
+            changes[name] = raw
+    if not changes:
+        return None
+    return Effect(changes, restarts=not live or (bool(rung.profile) and PROFILES[rung.profile].restarts))
+
+
+def _reads_at_restart(server: Server) -> bool:
+    """True for a server that stands without a gateway and that somebody can restart: it reads its TOML then."""
+    return server.restart is not None and server.restart.via is not RestartVia.GATEWAY
+
+
+_PROFILE_WAYS: Final = {"high_load": Move.DOWN, "low_load": Move.UP, "emergency": Move.DOWN}
+_SIGNAL_WAYS: Final[Mapping[str, Mapping[str, Move]]] = {
+    SignalName.MEMORY: {"mcp.cache_ttl_ms": Move.DOWN, "performance.max_processes": Move.DOWN},
+    SignalName.CACHE_HIT_RATIO: {"mcp.cache_ttl_ms": Move.UP},
+}
+"""What would make the signal worse in the other direction, whatever value a ladder names."""
+
+
+def _own_ways(rung: Rung, signals: Collection[str]) -> list[Mapping[str, Move]]:
+    if rung.profile:
+        way = _PROFILE_WAYS.get(rung.profile)
+        return [] if way is None else [dict.fromkeys(wanted(rung), way)]
+    return [_SIGNAL_WAYS[signal] for signal in signals if signal in _SIGNAL_WAYS]
+
+
+_Condition = Callable[[Server, Callable[[str], bool]], bool]
+
+
+def _enforced(limit: Enforced) -> _Condition:
+    return lambda server, _is: limit in server.enforce
+
+
+def _while_on(flag: str) -> _Condition:
+    return lambda _server, is_on: is_on(flag)
+
+
+def _cached_by_age(server: Server, is_on: Callable[[str], bool]) -> bool:
+    """``cache_ttl_ms`` rules the tools that are on the list; what carries ``ttlMs`` it only bounds."""
+    return bool(server.cache_tools) and is_on("mcp.enable_response_caching")
+
+
+def _children_are_capped(server: Server, _is_on: Callable[[str], bool]) -> bool:
+    return server.transport is Transport.STDIO and Enforced.SESSIONS in server.enforce
+
+
+_TAKES_EFFECT: Final[Mapping[str, _Condition]] = {
+    "mcp.cache_ttl_ms": _cached_by_age,
+    "mcp.batch_size": _while_on("mcp.enable_request_batching"),
+    "mcp.batch_timeout_ms": _while_on("mcp.enable_request_batching"),
+    "mcp.max_concurrent_sessions": _enforced(Enforced.SESSIONS),
+    "mcp.session_timeout_ms": _enforced(Enforced.SESSIONS),
+    "performance.max_processes": _children_are_capped,
+    "performance.connection_pool_size": _enforced(Enforced.SESSIONS),
+    "performance.initial_response_timeout": _enforced(Enforced.TIMEOUTS),
+    "performance.inactivity_timeout": _enforced(Enforced.TIMEOUTS),
+    "performance.max_retries": _enforced(Enforced.RETRIES),
+    "performance.retry_delay_ms": _enforced(Enforced.RETRIES),
+    "performance.circuit_breaker_threshold": _while_on("performance.enable_circuit_breaker"),
+    "performance.circuit_breaker_timeout_ms": _while_on("performance.enable_circuit_breaker"),
+}
+"""When the gateway acts upon a setting. What is not here (the ``enable_`` flags) it always follows."""
+
+
+def _takes_effect(name: str, server: Server, around: Surroundings, target: Mapping[str, str]) -> bool:
+    condition = _TAKES_EFFECT.get(name)
+
+    def is_on(flag: str) -> bool:
+        return in_force(flag, target[flag]) == 1.0 if flag in target else _is_on(flag, server, around)
+
+    return condition is None or condition(server, is_on)
+
+
+def _is_on(flag: str, server: Server, around: Surroundings) -> bool:
+    """Whether a flag is set; where the file cannot be read now, take it that it is."""
+    if server.config is None:
+        return False
+    return around.settings is None or in_force(flag, around.settings.get(flag)) == 1.0

@@ -1,0 +1,35 @@
+"""Looks at a server before its next step is chosen: who serves it, and how its TOML stands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from fleet.config_change import read_raw
+from fleet.errors import MedicError
+from fleet.lifecycle.control import control_sockets
+from fleet.server_settings import KNOWN
+from receiver.effects import Surroundings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet.inventory import Server
+
+_SETTINGS: Final = frozenset(setting for setting, _ in KNOWN.values())
+
+
+async def look(server: Server, control_dir: Path) -> Surroundings:
+    """What stands now; a file that cannot be read is no error here: the act that needs it says what is wrong."""
+    return await asyncio.to_thread(_look, server, control_dir)
+
+
+def _look(server: Server, control_dir: Path) -> Surroundings:
+    gateways = len(control_sockets(control_dir, server.name))
+    if server.config is None:
+        return Surroundings(gateways)
+    try:
+        found = read_raw(server.config.file, _SETTINGS)
+    except MedicError:
+        return Surroundings(gateways)
+    return Surroundings(gateways, {str(setting): raw for setting, raw in found.items()})
