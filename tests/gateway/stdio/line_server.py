@@ -1,0 +1,72 @@
+"""A small MCP server over stdio that does what its tools are told. Standard library only, so that it starts quickly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+INFO = {"name": "line", "version": "1"}
+TOOLS = ("echo", "pid", "sleep", "stop", "exit", "stray", "grandchild", "fail", "ask", "large")
+
+
+def say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def capabilities() -> dict[str, Any]:
+    file = Path("capabilities.json")
+    return dict(json.loads(file.read_text())) if file.exists() else {"tools": {}}
+
+
+def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(arguments)
+    if name == "pid":
+        text = str(os.getpid())
+    elif name == "sleep":
+        time.sleep(arguments["seconds"])
+    elif name == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif name == "exit":
+        os._exit(arguments["status"])
+    elif name == "stray":
+        sys.stdout.write("a log line\n\nanother {\n")
+    elif name == "grandchild":
+        text = str(subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL).pid)
+    elif name == "ask":
+        say({"id": 0, "method": "roots/list"})
+    elif name == "large":
+        text = "x" * arguments["size"]
+    return {"content": [{"type": "text", "text": text}], "isError": name == "fail"}
+
+
+def answer(message: dict[str, Any]) -> dict[str, Any]:
+    method, params = message["method"], message.get("params", {})
+    if method == "initialize":
+        with Path("initialized.log").open("a") as log:
+            log.write(json.dumps(message) + "\n")
+        return {"protocolVersion": params["protocolVersion"], "capabilities": capabilities(), "serverInfo": INFO}
+    if method == "tools/list":
+        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
+    if method == "tools/call":
+        return call(params["name"], params.get("arguments", {}))
+    return {}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        message = json.loads(line)
+        with Path("heard.log").open("a") as log:
+            log.write(line)
+        if "method" in message and "id" in message:
+            say({"id": message["id"], "result": answer(message)})
+
+
+if __name__ == "__main__":
+    main()
