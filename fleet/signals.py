@@ -206,11 +206,11 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         evidence=_SCRAPES.format(metric="mcp_server_sessions"),
         rests_on_traffic=False,
         threshold="sessions",
-        # mcp_server_sessions_limit exists only where a cap is enforced. The count cannot exceed it there, so being
-        # at the cap is ill only while callers are refused.
+        # mcp_server_sessions_limit exists only where a cap is enforced. The count is held there, so being at the cap is
+        # ill only while callers are refused. Beyond it are those that were there before a treatment lowered it.
         suppressed=(
             '(max by (server) (mcp_server_sessions{server!=""$matchers})'
-            ' >= on (server) max by (server) (mcp_server_sessions_limit{server!=""$matchers}))'
+            ' == on (server) max by (server) (mcp_server_sessions_limit{server!=""$matchers}))'
             " unless on (server)"
             ' (sum by (server) (increase(mcp_server_refused_total{reason="sessions"$matchers}[$range])) > 0)'
         ),

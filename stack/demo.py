@@ -175,7 +175,15 @@ class Options:
 async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
     """Run one demonstration in a loop of its own; a problem is on the screen and in the result."""
     scenario = SCENARIOS[fault]
-    loop = Loop(LoopOptions("demo", options.mode, transport=options.transport, settings=scenario.settings))
+    loop = Loop(
+        LoopOptions(
+            label="demo",
+            mode=options.mode,
+            transport=options.transport,
+            settings=scenario.settings,
+            enforce=scenario.enforce,
+        )
+    )
     screen.say(
         f"starting the loop: {options.mode} mode, fault {fault} over {options.transport}; "
         f"configuration and logs in {loop.folder}"

@@ -14,7 +14,7 @@ import tomlkit
 import yaml
 
 from fleet.errors import PermanentError
-from fleet.inventory import Address, Limits, Rung, Transport
+from fleet.inventory import Address, Enforced, Limits, Rung, Transport
 from fleet.profiles import PROFILES
 from fleet.sections.receiver import DEFAULT_LADDERS
 from fleet.server_settings import KNOWN, Setting, SettingValue
@@ -164,11 +164,15 @@ def _divided(milliseconds: int, pace: Pace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the receiver treats, and how clients reach the server. ``limits`` stand on top of the scaled ones."""
+    """How the receiver treats, how clients reach the server, and which limits the gateway enforces.
+
+    ``limits`` stand on top of the scaled ones.
+    """
 
     mode: str = "automatic"
     limits: Mapping[str, object] = field(default_factory=dict)
     transport: Transport = Transport.HTTP
+    enforce: frozenset[Enforced] = frozenset()
 
 
 def fleet_of(example: str, places: Places, pace: Pace, manner: Manner) -> str:
@@ -197,10 +201,12 @@ def fleet_of(example: str, places: Places, pace: Pace, manner: Manner) -> str:
         "command": [places.python, places.server_script, "--port", str(places.server.port)],
         "env": {"EXAMPLE_FAULT_FILE": places.fault_file, "EXAMPLE_CONFIG_FILE": places.server_config},
         "config_file": places.server_config,
+        "enforce": sorted(str(limit) for limit in manner.enforce),
     }
     if manner.transport is Transport.STDIO:
         del server["url"]
-        server |= {"transport": "stdio", "command": [places.python, places.server_script, "--transport", "stdio"]}
+        server["transport"] = str(manner.transport)
+        server["command"] = [places.python, places.server_script, "--transport", "stdio"]
     return _dumped(document)
 
 

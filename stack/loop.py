@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fleet.inventory import Address, Transport
+from fleet.inventory import Address, Enforced, Transport
 from fleet.loading import MAX_SOCKET_PATH_BYTES
 from fleet.server_settings import SettingValue
 from stack import derived, tools
@@ -51,6 +51,7 @@ class LoopOptions:
         addresses: fixed addresses by part (and ``server``); the others are free loopback ports.
         transport: how clients reach the server; over stdio each of them starts a gateway of its own.
         settings: what stands in the server's TOML from the beginning, by dotted name (``mcp.cache_ttl_ms``).
+        enforce: the limits that the gateway enforces.
         keep: leave the folder with logs and configuration behind when it ends.
     """
 
@@ -62,6 +63,7 @@ class LoopOptions:
     addresses: Mapping[str, Address] = field(default_factory=dict)
     transport: Transport = Transport.HTTP
     settings: Mapping[str, SettingValue | str] = field(default_factory=dict)
+    enforce: frozenset[Enforced] = frozenset()
     keep: bool = False
 
     @property
@@ -201,7 +203,7 @@ class Loop:
                 _shipped("examples/fleet.yml"),
                 self._places(),
                 pace,
-                Manner(self.options.mode, self.options.limits, self.options.transport),
+                Manner(self.options.mode, self.options.limits, self.options.transport, self.options.enforce),
             ),
             self.folder / "prometheus.yml": derived.prometheus_of(
                 _shipped("deploy/prometheus.yml"), _jobs(self.addresses), [str(file) for file in rules], pace

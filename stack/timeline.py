@@ -137,6 +137,9 @@ def moments_of_events(events: Iterable[JsonObject], server: str) -> list[Moment]
 def _rung(event: JsonObject) -> str:
     """What an act is called: its action with what it was told, a stage of the way back by its name."""
     action, told = str(event.get("action", "")), str(event.get("told") or "")
+    settings = told.count("=")
+    if settings > 1:
+        return f"{action} of {settings} settings"
     return told if told.startswith(action) else f"{action} {told}".strip()
 
 

@@ -248,6 +248,7 @@ SESSIONS = [
         more={**LIMIT, **counter("mcp_server_refused_total", (20, 1), labels=REFUSED)},
     ),
     sessions("below an enforced cap", {"10m": BOTH}, (20, 15), more=LIMIT),
+    sessions("more than a cap that was lowered meanwhile", {"10m": BOTH}, (20, 30), more=LIMIT),
     Case(
         "without thresholds the table judges", "McpSessionsHigh", gauge("mcp_server_sessions", (10, 15)), {"5m": BOTH}
     ),
