@@ -47,6 +47,8 @@ class Tasks:
 
     async def wait(self) -> None:
         """Wait until a task ends unasked, then raise its error; returns only after ``stop``."""
+        if self._failed is None and self._stopping:
+            return
         if self._failed is None:
             self._failed = asyncio.get_running_loop().create_future()
             for task in [*self._eternal, *self._passing]:

@@ -104,7 +104,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address) -> Address:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUESTS_SECONDS)
+    # Alertmanager compresses nothing, so nothing is unpacked: a small body cannot become a large one.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUESTS_SECONDS, auto_decompress=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

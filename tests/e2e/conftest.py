@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from stack.loop import SERVER, Loop, LoopOptions
 from stack.watch import Watch
 
 FAST = Pace(factor=30, scrape_seconds=1)
+# Two scrapes more than a verdict needs: the tests wait for the end of each incident.
+QUICK: Mapping[str, object] = {"healthy_seconds": 6}
 
 
 class Run:
@@ -66,7 +68,8 @@ async def start() -> AsyncIterator[Starter]:
     """Start a loop with traffic for one test: ``await start(mode=..., without=..., limits=..., traffic=False)``."""
     async with AsyncExitStack() as stack:
 
-        async def started(*, traffic: bool = True, **options: Any) -> Run:
-            return await stack.enter_async_context(run_of(LoopOptions(label="e2e", pace=FAST, **options), traffic))
+        async def started(*, traffic: bool = True, limits: Mapping[str, object] | None = None, **options: Any) -> Run:
+            loop_options = LoopOptions(label="e2e", pace=FAST, limits={**QUICK, **(limits or {})}, **options)
+            return await stack.enter_async_context(run_of(loop_options, traffic))
 
         yield started

@@ -63,6 +63,7 @@ async def test_stop_cancels_everything_and_may_be_repeated() -> None:
     await tasks.stop()
     await tasks.stop()
     assert task.cancelled()
+    await asyncio.wait_for(tasks.wait(), 5)
     with pytest.raises(TaskEndedError, match="is stopping"):
         tasks.start("late", for_ever())
 

@@ -15,7 +15,7 @@ from receiver.actions.table import ACTIONS
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.engine import Engine
-from receiver.events import Alert, Delivered, Entry, Event, Via
+from receiver.events import ActDenied, Alert, Delivered, Entry, Event, Via
 from receiver.journal.memory import MemoryJournal
 from receiver.metrics import Metrics
 from receiver.prometheus import Prometheus
@@ -57,6 +57,33 @@ async def test_a_defect_met_by_one_server_leaves_the_others_their_responder(
         await until_true(lambda: b"mcp_remediation_worker_errors_total 0.0" not in metrics.exposition({}))
         assert world.gateways["alpha"].asked == []
         assert "a step failed and is tried again" in caplog.text
+    finally:
+        await tasks.stop()
+        await chronicle.close()
+
+
+class DeafBook(Book):
+    """A fold with a defect: it never learns that a rung was refused."""
+
+    def apply(self, entry: Entry) -> tuple[str, ...]:
+        return () if isinstance(entry.event, ActDenied) else super().apply(entry)
+
+
+async def test_a_step_that_changes_nothing_is_a_fault_and_no_busy_loop(
+    world: World, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.mode = "suggest"
+    settings = world.settings()
+    metrics = Metrics(settings.fleet.servers, ACTIONS, ["waiting"])
+    chronicle = await Chronicle.open(MemoryJournal, DeafBook(settings.fleet.servers))
+    prometheus = Prometheus(session, world.prometheus.url, time.time)
+    tasks, begin = Tasks("test"), asyncio.Event()
+    begin.set()
+    Engine(settings, chronicle, prometheus, metrics).start(tasks, after=begin)
+    try:
+        await chronicle.append(firing("alpha"))
+        await until_true(lambda: b"mcp_remediation_worker_errors_total 0.0" not in metrics.exposition({}))
+        assert "Deny left incident alpha-1 as it was" in caplog.text
     finally:
         await tasks.stop()
         await chronicle.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 from collections.abc import AsyncIterator
 
@@ -112,6 +113,14 @@ async def test_a_body_that_cannot_be_read_is_put_aside_with_2xx(start: Start, bo
         assert await client.post(body) == (200, {"result": "quarantined"})
         assert await client.post(body) == (200, {"result": "duplicate"})
         assert await counted(client) == {"quarantined": 1, "duplicate": 1}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "nonsense"])
+async def test_a_compressed_body_is_put_aside_and_never_unpacked(start: Start, encoding: str) -> None:
+    async with start() as client:
+        packed = gzip.compress(webhook(alert("alpha", "error_ratio")))
+        assert await client.post(packed, Content_Encoding=encoding) == (200, {"result": "quarantined"})
+        assert await client.incidents() == []
 
 
 async def test_10_mb_is_413_counted_and_reconciled_at_once(world: World, start: Start) -> None:
