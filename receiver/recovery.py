@@ -88,4 +88,4 @@ def hurts(act: ActRecord | None) -> bool:
 
 def left(incident: Incident) -> Raws:
     """The settings that still stand as treatment set them, with their TOML text."""
-    return {name: each.after for name, each in incident.moved.items()}
+    return {name: each.after for name, each in sorted(incident.moved.items())}

@@ -20,7 +20,8 @@ from receiver.moves import Move
 
 _WORST: Final = (Verdict.WORSE, Verdict.NOT_HEALED, Verdict.INCONCLUSIVE, Verdict.HEALED)
 ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
-_CACHE_SETTINGS: Final = frozenset({"mcp.enable_response_caching", "mcp.cache_ttl_ms"})
+_CACHING: Final = "mcp.enable_response_caching"
+_CACHE_SETTINGS: Final = frozenset({_CACHING, "mcp.cache_ttl_ms"})
 _REFUSALS_ALLOWED: Final = frozenset({SignalName.DOWN})
 """Signals that do not need served calls to be judged: whether a server is up can be seen while nobody gets in."""
 
@@ -134,8 +135,8 @@ def distorted(incident: Incident) -> frozenset[SignalName]:
         done.add("restart")
     found = {name for name in incident.signals if BY_NAME[name].distorted_by & done}
     lowered = (each for name, each in incident.moved.items() if name in _CACHE_SETTINGS)
-    given_back = (act for act in incident.acts if act.is_recovery and _CACHE_SETTINGS & act.changes.keys())
-    if any(each.direction is Move.DOWN for each in lowered) or any(given_back):
+    switched = any(act.is_recovery and _CACHING in act.changes for act in incident.acts)  # on again, and empty
+    if switched or any(each.direction is Move.DOWN for each in lowered):
         found.add(SignalName.CACHE_HIT_RATIO)
     return frozenset(found)
 

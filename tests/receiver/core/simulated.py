@@ -142,6 +142,8 @@ class Simulation:
     fires: dict[str, bool | None] = field(default_factory=dict)
     act_seconds: float = 3.0
     files: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    edited: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What a person wrote last, by server and setting."""
     gateways: int = 1
 
     def __post_init__(self) -> None:

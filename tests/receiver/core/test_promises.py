@@ -7,9 +7,22 @@ from dataclasses import dataclass, field
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from fleet.inventory import ActionLimit, Limits, Mode
+from fleet.inventory import ActionLimit, Enforced, Limits, Mode
 from receiver.book import Book
-from receiver.events import ActEnded, ActIntended, Closed, Closing, Entry, Verdict, VerdictGiven
+from receiver.events import (
+    RECOVERY,
+    TREATMENTS,
+    ActEnded,
+    ActIntended,
+    ByHand,
+    Closed,
+    Closing,
+    Entry,
+    RecoveryBegun,
+    Verdict,
+    VerdictGiven,
+)
+from receiver.moves import move
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
 
@@ -18,14 +31,31 @@ SERVERS = st.sampled_from(["plain", "plain", "other", "third", "suggesting", "st
 LIMITS = st.builds(
     Limits,
     cooldown_seconds=st.sampled_from([0.0, 120.0, 2000.0]),
-    actions=st.builds(ActionLimit, st.integers(1, 2), st.sampled_from([600.0, 7200.0])),
-    fleet_actions=st.builds(ActionLimit, st.integers(1, 3), st.sampled_from([300.0, 3600.0])),
+    actions=st.builds(ActionLimit, st.integers(1, 5), st.sampled_from([600.0, 7200.0])),
+    fleet_actions=st.builds(ActionLimit, st.integers(1, 9), st.sampled_from([300.0, 3600.0])),
+    recovery_actions=st.builds(ActionLimit, st.integers(1, 6), st.sampled_from([300.0, 3600.0])),
     concurrent_treatments=st.integers(1, 2),
     verdict_delay_seconds=st.sampled_from([0.0, 30.0, 200.0]),
     verdict_timeout_seconds=st.sampled_from([60.0, 600.0]),
     healthy_seconds=st.sampled_from([30.0, 300.0]),
 )
 WAITS = st.sampled_from([1.0, 20.0, 100.0, 400.0, 2000.0])
+TOML = {
+    "mcp.enable_response_caching": "true",
+    "mcp.cache_ttl_ms": "300_000",
+    "mcp.enable_request_batching": "true",
+    "mcp.max_concurrent_sessions": None,
+    "performance.enable_circuit_breaker": "true",
+}
+EDITS = {
+    "mcp.enable_response_caching": ["true # mine", "false # mine"],
+    "mcp.cache_ttl_ms": ["77", "777_777"],
+    "mcp.enable_request_batching": ["false # mine"],
+    "mcp.max_concurrent_sessions": ["7", "77"],
+    "performance.enable_circuit_breaker": ["true # mine"],
+}
+"""Values that no treatment writes."""
+
 EPISODES = st.tuples(st.just("episode"), SERVERS, SIGNALS, WAITS, WAITS)
 MOVES = st.lists(
     st.one_of(
@@ -36,8 +66,12 @@ MOVES = st.lists(
         st.tuples(
             st.just("health"), SERVERS, st.sampled_from(["well", "ill", "worse", "silent", "idle", "unreachable"])
         ),
+        st.tuples(st.just("asks"), SERVERS, st.sampled_from(ByHand)),
+        st.sampled_from(sorted(EDITS)).flatmap(
+            lambda name: st.tuples(st.just("edits"), SERVERS, st.just(name), st.sampled_from(EDITS[name]))
+        ),
         st.tuples(st.just("fires"), SERVERS, st.sampled_from([True, False, None])),
-        st.tuples(st.just("outcome"), st.sampled_from(["succeeded", "failed", "unknown", "crash"])),
+        st.tuples(st.just("outcome"), st.sampled_from(["succeeded", "failed", "unknown", "crash", "crash early"])),
         st.tuples(st.just("verified"), st.sampled_from(["succeeded", "failed", "unknown", "not_done"])),
     ),
     min_size=5,
@@ -47,15 +81,17 @@ MOVES = st.lists(
 
 
 def play(limits: Limits, moves: list[tuple[object, ...]]) -> Simulation:
+    capped = (Enforced.SESSIONS,)
     world = Simulation(
         servers=(
-            a_server("plain"),
-            a_server("other"),
+            a_server("plain", config=True, enforce=capped),
+            a_server("other", config=True),
             a_server("third"),
-            a_server("suggesting", mode=Mode.SUGGEST),
-            a_server("stuck", restart=None),
+            a_server("suggesting", mode=Mode.SUGGEST, config=True),
+            a_server("stuck", restart=None, config=True, enforce=capped),
         ),
         settings=simulated.settings(limits),
+        files={name: dict(TOML) for name in ("plain", "other", "suggesting", "stuck")},
     )
     for move in moves:
         match move:
@@ -71,6 +107,13 @@ def play(limits: Limits, moves: list[tuple[object, ...]]) -> Simulation:
                 world.run(quiet)
             case ("health", str(server), str(health)):
                 world.health[server] = health
+            case ("asks", str(server), ByHand() as action):
+                world.ask(action, server)
+                world.run(0)
+            case ("edits", str(server), str(name), str(raw)):
+                if server in world.files:
+                    world.files[server][name] = raw
+                    world.edited[server, name] = raw
             case ("fires", str(server), (True | False | None) as fires):
                 world.fires[server] = fires
             case ("outcome", str(outcome)):
@@ -83,31 +126,34 @@ def play(limits: Limits, moves: list[tuple[object, ...]]) -> Simulation:
 
 
 @dataclass
-class Restarts:
-    """The restarts of a journal, and which of them were found not to have taken place."""
+class Treatments:
+    """The treatments of a journal, the way back left out, and which of them were found not to have taken place."""
 
     intents: list[tuple[Entry, ActIntended]] = field(default_factory=list)
     undone: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
     ended_at: dict[str, float] = field(default_factory=dict)
 
 
-def restarts(world: Simulation) -> Restarts:
-    found = Restarts()
+def treatments(world: Simulation, actions: frozenset[str] = TREATMENTS - RECOVERY) -> Treatments:
+    found = Treatments()
     for entry in world.entries:
         match entry.event:
-            case ActIntended(action="restart") as intent:
+            case ActIntended(action=action) as intent if action in actions:
                 found.intents.append((entry, intent))
-            case ActEnded(action="restart", outcome="not_done", act=act):
+            case ActEnded(outcome="not_done", act=act):
                 found.undone.add(act)
-            case ActEnded(action="restart", act=act, ended_at=ended_at):
+            case ActEnded(act=act, ended_at=ended_at, changed=changed):
                 found.ended_at[act] = ended_at
+                if changed is not None and changed.before != changed.after:
+                    found.changed.add(act)
     return found
 
 
 @settings(max_examples=300)
 @given(LIMITS, MOVES)
 def test_at_most_one_restart_takes_place_in_an_incident(limits: Limits, moves: list[tuple[object, ...]]) -> None:
-    found = restarts(play(limits, moves))
+    found = treatments(play(limits, moves), frozenset({"restart"}))
     event(f"restarts: {len(found.intents)}")
     intents = [intent.incident for _, intent in found.intents]
     assert all(intents.count(incident) <= 2 for incident in intents)
@@ -121,7 +167,7 @@ def test_nothing_is_restarted_unless_a_critical_signal_fires(limits: Limits, mov
     world = play(limits, moves)
     book = Book([server.name for server in world.servers])
     for entry in world.entries:
-        if isinstance(entry.event, ActIntended) and entry.event.action == "restart":
+        if isinstance(entry.event, ActIntended) and entry.event.restarts and _is_treatment(entry.event):
             incident = book.open_incident(entry.event.server)
             assert incident is not None
             assert "critical" in {signal.severity for signal in incident.firing}
@@ -132,7 +178,7 @@ def test_nothing_is_restarted_unless_a_critical_signal_fires(limits: Limits, mov
 @settings(max_examples=200)
 @given(LIMITS, MOVES)
 def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[tuple[object, ...]]) -> None:
-    found = restarts(play(limits, moves))
+    found = treatments(play(limits, moves))
     given_ = [(entry.at, intent) for entry, intent in found.intents if intent.act not in found.undone]
     for at, intent in given_:
         fleet = [t for t, _ in given_ if at - limits.fleet_actions.per_seconds < t <= at]
@@ -142,6 +188,80 @@ def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[
         assert len(budget) <= limits.actions.count
         ends = [found.ended_at.get(i.act, t) for t, i in own if t < at]
         assert all(at - end >= limits.cooldown_seconds - 0.001 for end in ends)
+
+
+@settings(max_examples=200)
+@given(LIMITS, MOVES)
+def test_no_two_restarts_without_a_change_between_them(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    found = treatments(play(limits, moves), TREATMENTS)
+    unchanged: dict[str, str] = {}
+    for _, intent in found.intents:
+        if intent.act in found.undone:
+            continue
+        if intent.act in found.changed:
+            unchanged.pop(intent.incident, None)
+        if intent.restarts:
+            # What changes and restarts in one act, and then had nothing to change, restarted nothing.
+            assert intent.changes or intent.incident not in unchanged
+            unchanged[intent.incident] = intent.act
+
+
+@settings(max_examples=200)
+@given(LIMITS, MOVES)
+def test_only_those_who_are_asked_or_automatic_are_treated(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    for _, intent in treatments(play(limits, moves), TREATMENTS - {"take_back"}).intents:
+        assert intent.by_hand or intent.server != "suggesting"
+
+
+@settings(max_examples=200)
+@given(LIMITS, MOVES)
+def test_a_setting_goes_one_way_in_an_incident(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    world = play(limits, moves)
+    ways: dict[tuple[str, str], set[object]] = {}
+    for entry in world.entries:
+        if isinstance(entry.event, ActEnded) and entry.event.changed and entry.event.action not in RECOVERY:
+            if (entry.event.told or "").endswith("emergency"):
+                continue  # a person's emergency asks no ladder
+            changed = entry.event.changed
+            for name, after in changed.after.items():
+                way = move(name, changed.before[name], after)
+                if way is not None:
+                    ways.setdefault((entry.event.incident, name), set()).add(way)
+    assert all(len(taken) == 1 for taken in ways.values())
+
+
+@settings(max_examples=200)
+@given(LIMITS, MOVES)
+def test_a_recovery_never_touches_what_a_person_wrote(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    theirs = {raw for raws in EDITS.values() for raw in raws}
+    for entry in play(limits, moves).entries:
+        match entry.event:
+            case ActEnded(action="recover", changed=changed) if changed is not None:
+                event("recovered")
+                for name, before in changed.before.items():
+                    assert before not in theirs or changed.after[name] == before
+
+
+@settings(max_examples=200)
+@given(LIMITS, MOVES)
+def test_no_stage_before_health_was_measured(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    healthy: set[str] = set()
+    for entry in play(limits, moves).entries:
+        match entry.event:
+            case ActIntended(action="recover", incident=incident):
+                assert incident in healthy
+                event("a stage")
+                healthy.discard(incident)
+            case ActEnded(action="recover", outcome="not_done", incident=incident):
+                healthy.add(incident)
+            case ActIntended(action=action, incident=incident) if action in TREATMENTS:
+                healthy.discard(incident)
+            case RecoveryBegun(incident=incident):
+                healthy.add(incident)
+            case VerdictGiven(final=True, verdict=verdict, incident=incident):
+                (healthy.add if verdict is Verdict.HEALED else healthy.discard)(incident)
+            case _:
+                pass
 
 
 @settings(max_examples=200)
@@ -190,6 +310,17 @@ def test_every_incident_ends_once_its_server_is_well_and_quiet(limits: Limits, m
     )
     world.run(20_000)
     assert [incident.id for incident in world.book.incidents() if incident.closed_at is None] == []
+    for server, file in world.files.items():
+        named: dict[str, str | None] = {}
+        for entry in world.entries:
+            if isinstance(entry.event, Closed) and entry.event.server == server:
+                named = entry.event.left
+        for name, raw in file.items():
+            expected = world.edited.get((server, name), TOML.get(name))
+            # What treatment lowered is back, or the last word on this server names it.
+            assert raw == expected or named.get(name) == raw
+            if raw != expected:
+                event("named")
 
 
 @settings(max_examples=100)
@@ -203,3 +334,8 @@ def test_a_receiver_that_starts_again_at_any_entry_knows_what_the_first_one_knew
         again.apply(entry)
     assert again.incidents() == world.book.incidents()
     assert again.ledger() == world.book.ledger()
+
+
+def _is_treatment(intent: ActIntended) -> bool:
+    """One that nobody but the receiver chose."""
+    return not intent.by_hand and intent.action not in RECOVERY

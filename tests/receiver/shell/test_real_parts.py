@@ -20,7 +20,7 @@ from fleet.signals import BY_NAME, Severity, SignalName
 from receiver import verify
 from receiver.actions.act import ActContext
 from receiver.actions.table import ACTIONS
-from receiver.events import ActId, IncidentId
+from receiver.events import ActId, ActIntended, IncidentId
 from receiver.incident import Incident, SignalState
 from receiver.prometheus import Prometheus
 from stack import tools
@@ -142,7 +142,10 @@ async def test_every_question_to_a_real_prometheus_has_the_right_answer(
     assert await verify.alert_fires(prometheus, replace(incident, server="alpha")) is False
 
     server = world.settings().fleet.servers[ServerName("alpha")]
-    context = ActContext(server, ActId("act-1"), world.folder / "control", prometheus)
+    intent = ActIntended(
+        incident=IncidentId("alpha-1"), server="alpha", act=ActId("act-1"), action="evidence", signals=[]
+    )
+    context = ActContext(server, intent, world.folder / "control", prometheus)
     evidence = await ACTIONS["evidence"].perform(context)
     assert evidence.outcome is Outcome.SUCCEEDED
     assert "unanswered" not in evidence.findings
