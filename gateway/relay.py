@@ -354,7 +354,11 @@ async def _read_head(seen: Observation, request: web.BaseRequest) -> None:
     """As much of a body as tells the id of its request."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(CONNECT_SECONDS):
-            seen.request_chunk(await request.content.read(HEAD_BYTES))
+            read = 0
+            # One byte more than is kept whole: what is longer is then known to be cut.
+            while read <= HEAD_BYTES and (chunk := await request.content.readany()):
+                read += len(chunk)
+                seen.request_chunk(chunk)
     seen.request_end()
 
 

@@ -7,15 +7,17 @@ import argparse
 import anyio
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
+from mcp_types import ToolAnnotations
 
-mcp = MCPServer("gateway-test", log_level="ERROR")
+mcp = MCPServer("gateway-test", log_level="ERROR", cache_hints={"tools/list": CacheHint(ttl_ms=60_000)})
 seen = {"started": 0, "cancelled": 0}
 
 
-@mcp.tool()
+@mcp.tool(annotations=ToolAnnotations(read_only_hint=True))
 async def echo(text: str) -> str:
     """Say it again."""
     return text
