@@ -45,7 +45,7 @@ async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = 
     stack = AsyncExitStack()
     try:
         found = await asyncio.to_thread(opened, settings.state_file, time.monotonic(), time.time())
-        snapshot = Snapshot(fleet.servers, [source.name for source in sources], found.kept)
+        snapshot = Snapshot(fleet.servers, [s.name for s in sources if s.own_pace is None], found.kept)
         keeper = Keeper(found, snapshot)
         stack.push_async_callback(keeper.close)
         scheduler = Scheduler(fleet.servers, sources, snapshot)

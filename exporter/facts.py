@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.ids import SourceIds
@@ -23,6 +24,8 @@ class SourceName(enum.StrEnum):
     TELEMETRY = "telemetry"
     PROCESS = "process"
     CONFIG = "config"
+    PROBE = "probe"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,76 @@ class ConfigReading:
     thresholds: Thresholds
 
 
-Reading = TelemetryReading | ProcessReading | ConfigReading
+class Era(enum.StrEnum):
+    """How a server speaks: ``modern`` is stateless, ``legacy`` begins with ``initialize``."""
+
+    MODERN = "modern"
+    LEGACY = "legacy"
+
+
+class Phase(enum.StrEnum):
+    """The steps of a probe, in their order. The label ``phase``."""
+
+    DISCOVER = "discover"
+    INITIALIZE = "initialize"
+    PING = "ping"
+    TOOLS_LIST = "tools_list"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseResult:
+    """How long a step of a probe took, and whether it worked."""
+
+    seconds: float
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReading:
+    """One probe. ``up`` is 0 when it proved the server broken, ``reason`` says what did not work, '' when all did."""
+
+    measured_at: float
+    up: int
+    reason: str
+    era: Era | None
+    phases: Mapping[Phase, PhaseResult]
+
+
+class LineResult(enum.StrEnum):
+    """What a line of a log was. The label ``result``."""
+
+    MATCHED = "matched"
+    IGNORED = "ignored"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """How far a log file was read; ``inode`` 0 while it does not exist. ``head`` is how it begins.
+
+    ``skipping`` is True inside a line whose beginning was not read or not kept.
+    """
+
+    inode: int = 0
+    offset: int = 0
+    head: bytes = b""
+    skipping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogReading:
+    """The log files of a server: ``totals`` of their calls, ``lines`` by what they were, ``lag_bytes`` not read yet."""
+
+    measured_at: float
+    files: Mapping[Path, LogPosition] = field(default_factory=dict)
+    totals: Totals = Totals()
+    admitted: Admitted = Admitted()
+    lines: Mapping[LineResult, int] = field(default_factory=dict)
+    lag_bytes: int = 0
+
+
+Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading
 
 
 @dataclass(frozen=True, slots=True)

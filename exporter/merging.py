@@ -17,6 +17,7 @@ from exporter.facts import (
     Gauges,
     Held,
     HeldSource,
+    LogReading,
     ProcessFacts,
     ProcessKey,
     ProcessReading,
@@ -30,6 +31,9 @@ from fleet.telemetry import BreakerState
 
 SILENT_AFTER_SECONDS: Final = 10.0
 """A source pushes each second; ten lost in a row mean that what it said of now is no longer true."""
+
+AWAITED_SECONDS: Final = 3600.0
+"""How long a silent source counts as a failure. A stdio client that was killed never comes back, and is none."""
 
 MAX_SOURCES: Final = 500
 """Sources of one server whose totals are told apart. Beyond it the longest silent one counts as ended; while all
@@ -117,6 +121,11 @@ def is_live(source: HeldSource, now: float) -> bool:
     return now - source.seen_at <= SILENT_AFTER_SECONDS
 
 
+def telemetry_speaks(held: Held, now: float) -> bool:
+    """True where some source reported that is still expected back: it owns what it counts."""
+    return any(now - source.seen_at <= AWAITED_SECONDS for source in held.sources.values())
+
+
 def live(held: Held, now: float) -> list[Gauges]:
     """What the sources that are not silent say of now."""
     return [source.gauges for source in held.sources.values() if is_live(source, now)]
@@ -132,9 +141,10 @@ def total(held: Held) -> Totals:
 
 def own(known: ServerFacts) -> Totals:
     """Everything that this program ever read of the server by itself, in earlier runs too."""
-    process = known.readings.get(SourceName.PROCESS)
+    process, log = known.readings.get(SourceName.PROCESS), known.readings.get(SourceName.LOG)
     cpu = process.cpu if isinstance(process, ProcessReading) else {}
-    return replace(known.earlier, cpu=cpu_joined(known.earlier.cpu, cpu))
+    counted = added(known.earlier, log.totals) if isinstance(log, LogReading) else known.earlier
+    return replace(counted, cpu=cpu_joined(known.earlier.cpu, cpu))
 
 
 def merged(witnesses: Sequence[Gauges]) -> Gauges:

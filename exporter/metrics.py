@@ -126,6 +126,13 @@ COST: Final = _counter("mcp_server_cost_usd_total", "What the tokens of a model 
 CONFIG_VALUE: Final = _gauge(
     "mcp_server_config_value", "Numbers and booleans (1, 0) of the server's TOML file.", "section", "key"
 )
+PROBE_DURATION: Final = Family(
+    "mcp_probe_duration_seconds", Kind.GAUGE, "How long each phase of the last probe took.", ("phase",)
+)
+PROBE_SUCCESS: Final = Family(
+    "mcp_probe_success", Kind.GAUGE, "1 when the phase of the last probe worked; 0 also when it was not reached.",
+    ("phase",),
+)  # fmt: skip
 
 SOURCE_SUCCESS: Final = _gauge("mcp_exporter_source_success", "1 when the last read of the source worked.", "source")
 SOURCE_DURATION: Final = _gauge(
@@ -134,6 +141,10 @@ SOURCE_DURATION: Final = _gauge(
 SOURCE_AGE: Final = _gauge(
     "mcp_exporter_source_age_seconds", "Age of the source's last good facts; absent before the first.", "source"
 )
+LOG_LINES: Final = _counter(
+    "mcp_exporter_log_lines_total", "Lines of the server's log files by what they were.", "result"
+)
+LOG_LAG: Final = _gauge("mcp_exporter_log_lag_bytes", "Bytes of the server's log files that are not read yet.")
 LABELS_FOLDED: Final = _counter(
     "mcp_exporter_labels_folded_total", "Pushed label values that were replaced by the value other.", "label"
 )
@@ -173,7 +184,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     BYTES, SESSIONS, INSTANCES, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES,
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
     CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(),
-    SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LABELS_FOLDED, TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES,
-    RELOAD_SUCCESSFUL, BUILD_INFO,
+    PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
+    TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip
 """Every family, in the order of the exposition."""

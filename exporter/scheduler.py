@@ -7,15 +7,16 @@ fact of its own (``mcp_exporter_source_success``).
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final, cast
 
-from exporter.facts import Reading
+from exporter.facts import Reading, ServerFacts
 from exporter.snapshot import Snapshot
-from exporter.sources.source import Source, SourceError
+from exporter.sources.source import Read, Source, SourceError
 from fleet.inventory import Server, ServerName
 from fleet.tasks import Tasks
 
@@ -58,7 +59,7 @@ class Scheduler:
     async def _keep_reading(self, source: Source, server: Server) -> None:
         while True:
             await self.read_once(source, server)
-            await asyncio.sleep(source.interval_seconds)
+            await asyncio.sleep(source.pace(server, self._snapshot.server(server.name)).interval_seconds)
 
     async def read_once(self, source: Source, server: Server) -> None:
         """One read, its result or its failure kept; returns when its thread is free again."""
@@ -67,27 +68,54 @@ class Scheduler:
         if not source.wanted(server, known, started):
             self._snapshot.skip(server.name, source.name)
             return
-        read = asyncio.get_running_loop().run_in_executor(self._readers, source.read, server, known, started)
+        deadline = source.pace(server, known).deadline_seconds
+        if inspect.iscoroutinefunction(source.read):
+            read = await _asked(source.read(server, known, started), deadline)
+        else:
+            read = await self._read_in_thread(source, server, known, started, deadline)
+        self._settle(source, server, read, self._clock() - started)
+
+    async def _read_in_thread(
+        self, source: Source, server: Server, known: ServerFacts, started: float, deadline: float
+    ) -> asyncio.Future[Reading]:
+        function = cast("Read", source.read)
+        read = asyncio.get_running_loop().run_in_executor(self._readers, function, server, known, started)
         try:
-            done, _ = await asyncio.wait({read}, timeout=source.deadline_seconds)
+            done, _ = await asyncio.wait({read}, timeout=deadline)
             if not done:
-                problem = f"no answer within {source.deadline_seconds:g} s"
-                self._snapshot.fail(server.name, source.name, problem, self._clock() - started)
+                self._snapshot.fail(server.name, source.name, _late(deadline), self._clock() - started)
                 # A thread cannot be cancelled. Its next read waits for it, or hanging reads would pile up.
                 await asyncio.wait({read})
         finally:
             read.cancel()
-        self._settle(source, server, read, self._clock() - started)
+        return read
 
     def _settle(self, source: Source, server: Server, read: asyncio.Future[Reading], seconds: float) -> None:
         error = read.exception()
         if error is None:
             self._snapshot.keep(server.name, source.name, read.result(), seconds)
         elif isinstance(error, SourceError):
-            self._snapshot.fail(server.name, source.name, str(error), seconds)
+            self._snapshot.fail(server.name, source.name, str(error), seconds, error.partial)
         elif isinstance(error, Exception):
             # The isolation boundary: a defect in one source must not take the others' facts away.
             log.debug("source raised", exc_info=error, extra={"server": server.name, "source": source.name.value})
             self._snapshot.fail(server.name, source.name, f"unexpected: {error!r:.300}", seconds)
         else:
             raise error
+
+
+async def _asked(asked: Coroutine[Any, Any, Reading], deadline: float) -> asyncio.Future[Reading]:
+    """The end of a read on the event loop."""
+    read: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+    try:
+        async with asyncio.timeout(deadline):
+            read.set_result(await asked)
+    except TimeoutError:
+        read.set_exception(SourceError(_late(deadline)))
+    except Exception as error:  # noqa: BLE001 - a defect in one source must not take the others' facts away
+        read.set_exception(error)
+    return read
+
+
+def _late(deadline: float) -> str:
+    return f"no answer within {deadline:g} s"

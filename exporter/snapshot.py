@@ -17,6 +17,7 @@ from exporter.facts import (
     Held,
     Kept,
     Lookups,
+    ProbeReading,
     Push,
     PushResult,
     Reading,
@@ -102,15 +103,20 @@ class Snapshot:
         known = self._servers[name]
         if (before := known.states.get(source)) is not None and before.problem:
             log.info("source works again", extra={"server": name, "source": source.value})
+        if isinstance(reading, ProbeReading):
+            _note_probe(name, known.readings.get(source), reading)
         self._put(name, source, SourceState(seconds), {**known.readings, source: reading})
 
-    def fail(self, name: ServerName, source: SourceName, problem: str, seconds: float) -> None:
-        """A read failed; what was read before stays, with its age. Said once per problem in the log."""
+    def fail(
+        self, name: ServerName, source: SourceName, problem: str, seconds: float, partial: Reading | None = None
+    ) -> None:
+        """A read failed; ``partial``, or what was read before, stays with its age. Said once per problem."""
         known = self._servers[name]
         before = known.states.get(source)
         if before is None or before.problem != problem:
             log.warning("source failed", extra={"server": name, "source": source.value, "problem": problem})
-        self._put(name, source, SourceState(seconds, problem or "unknown"), known.readings)
+        readings = known.readings if partial is None else {**known.readings, source: partial}
+        self._put(name, source, SourceState(seconds, problem or "unknown"), readings)
 
     def skip(self, name: ServerName, source: SourceName) -> None:
         """The source has nothing to read of this server; nothing is said of it."""
@@ -126,6 +132,15 @@ class Snapshot:
         known = self._servers[name]
         self._servers[name] = replace(known, readings=readings, states={**known.states, source: state})
         self._awaited.discard((name, source))
+
+
+def _note_probe(name: ServerName, before: Reading | None, probe: ProbeReading) -> None:
+    """One log line whenever what the probe says changes."""
+    said = before.reason if isinstance(before, ProbeReading) else ""
+    if probe.reason and probe.reason != said:
+        log.warning("probe failed", extra={"server": name, "up": probe.up, "reason": probe.reason})
+    elif said and not probe.reason:
+        log.info("probe works again", extra={"server": name})
 
 
 def _restored(kept: Kept) -> ServerFacts:

@@ -8,15 +8,20 @@ is up) and the breaker's state (no breaker is a closed one).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter import folding, merging, metrics, recent
 from exporter.facts import (
     ConfigReading,
     Counts,
+    Era,
     Gauges,
     Instance,
+    LineResult,
+    LogReading,
+    Phase,
+    ProbeReading,
     ProcessReading,
     ServerFacts,
     SourceName,
@@ -55,7 +60,9 @@ class Vitals:
 def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     """Every series of ``server`` at ``now`` (monotonic)."""
     witnesses = merging.live(known.held, now)
-    totals = merging.total(known.held)
+    own = merging.own(known)
+    pushed = merging.total(known.held)
+    totals = merging.added(pushed, replace(own, cpu={}))
     process = known.readings.get(SourceName.PROCESS)
     process = process if isinstance(process, ProcessReading) else None
     instances = _instances(witnesses, known, process)
@@ -68,10 +75,15 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **_processes(instances),
         **_thresholds(server, known),
         **_config(known),
+        **_probe(server, known),
+        **_log(server, known),
         **_sources(known, now),
     }
+    probe = _probed(known)
+    if probe is not None:
+        samples[metrics.UP.series()] = min(samples[metrics.UP.series()], probe.up)
     _put(samples, metrics.CACHE_HIT_RATIO.series(), recent.hit_ratio(known.lookups, now))
-    _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(totals, merging.own(known)))
+    _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(pushed, own))
     for label, folded in known.folded.items():
         samples[metrics.LABELS_FOLDED.series(label)] = folded
     return Vitals(samples, totals.histograms)
@@ -176,6 +188,34 @@ def _config(known: ServerFacts) -> Samples:
     if not isinstance(reading, ConfigReading):
         return {}
     return {metrics.CONFIG_VALUE.series(*name): value for name, value in reading.values.items()}
+
+
+def _probed(known: ServerFacts) -> ProbeReading | None:
+    reading = known.readings.get(SourceName.PROBE)
+    return reading if isinstance(reading, ProbeReading) else None
+
+
+def _probe(server: Server, known: ServerFacts) -> Samples:
+    """The phases that ran with their time; those that belong to the probe and were not reached failed."""
+    probe = _probed(known)
+    if probe is None or server.probe is None:
+        return {}
+    greeting = {Phase.INITIALIZE, Phase.PING} if probe.era is Era.LEGACY else {Phase.DISCOVER}
+    due = greeting | {Phase.TOOLS_LIST} | ({Phase.TOOL} if server.probe.tool is not None else set())
+    samples: Samples = {metrics.PROBE_SUCCESS.series(phase): 0.0 for phase in due}
+    for phase, result in probe.phases.items():
+        samples[metrics.PROBE_SUCCESS.series(phase)] = float(result.success)
+        samples[metrics.PROBE_DURATION.series(phase)] = result.seconds
+    return samples
+
+
+def _log(server: Server, known: ServerFacts) -> Samples:
+    if not server.logs:
+        return {}
+    reading = known.readings.get(SourceName.LOG)
+    log = reading if isinstance(reading, LogReading) else LogReading(0.0)
+    lines = {metrics.LOG_LINES.series(result): float(log.lines.get(result, 0)) for result in LineResult}
+    return {**lines, metrics.LOG_LAG.series(): log.lag_bytes}
 
 
 def _sources(known: ServerFacts, now: float) -> Samples:

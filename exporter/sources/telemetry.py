@@ -25,16 +25,13 @@ from fleet.errors import PermanentError
 from fleet.inventory import Server
 from fleet.telemetry import BOUNDS, SESSION_BOUNDS, BreakerState, Histogram, Operations, Telemetry
 
-AWAITED_SECONDS: Final = 3600.0
-"""How long a silent source counts as a failure. A stdio client that was killed never comes back, and is none."""
-
 MAX_AMOUNT: Final = 2.0**53
 """The largest number of seconds or USD that is believed; sums of more could run out of what a float holds."""
 
 
 def wanted(_server: Server, known: ServerFacts, now: float) -> bool:
     """True where a source reported that did not say goodbye, and is still expected back."""
-    return any(now - source.seen_at <= AWAITED_SECONDS for source in known.held.sources.values())
+    return merging.telemetry_speaks(known.held, now)
 
 
 def read(_server: Server, known: ServerFacts, now: float) -> TelemetryReading:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.exposition import render
-from exporter.facts import ConfigReading, ProcessFacts, ProcessReading, SourceName
+from exporter.facts import (
+    ConfigReading,
+    Era,
+    LineResult,
+    LogReading,
+    Phase,
+    PhaseResult,
+    ProbeReading,
+    ProcessFacts,
+    ProcessReading,
+    SourceName,
+)
 from exporter.metrics import FAMILIES
 from exporter.snapshot import Facts, Snapshot
 from exporter.sources.telemetry import checked, understood
@@ -38,7 +49,8 @@ NAME = st.text(max_size=140) | st.sampled_from(['"', "\\", "\n", 'a"b\\n{}', "é
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """Two servers of which nothing is known."""
-    fleet = load_fleet(write_fleet(tmp_path_factory.mktemp("fleet"), servers=("codex", "other")), {})
+    entry = ", probe: {tool: echo}, logs: [{path: calls.log}]"
+    fleet = load_fleet(write_fleet(tmp_path_factory.mktemp("fleet"), entry, servers=("codex", "other")), {})
     return Snapshot(fleet.servers, ()).facts(0.0)
 
 
@@ -80,6 +92,9 @@ def complete(servers: Facts) -> Facts:
     snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {}), 0.1)
     found = ProcessReading(0.0, 0.0, (ProcessFacts(9, 5.0, 70, 2.0, 3),), {(9, 5.0): 2.0})
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)
+    phases = {Phase.DISCOVER: PhaseResult(0.1, success=True)}
+    snapshot.keep(CODEX, SourceName.PROBE, ProbeReading(0.0, 1, "", Era.MODERN, phases), 0.1)
+    snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, lines={LineResult.MATCHED: 3}, lag_bytes=5), 0.1)
     return snapshot.facts(1.0)
 
 

@@ -8,7 +8,7 @@ from exporter.metrics import FAMILIES, THRESHOLDS, UP, Family, Kind
 from fleet.telemetry import BOUNDS
 from fleet.thresholds import TABLE
 
-# The names of the contract whose facts the telemetry, process and config sources give, with their own labels.
+# The names of the contract whose facts this version's sources give, with their own labels.
 CONTRACT = {
     "mcp_server_up": (),
     "mcp_server_operation_duration_seconds": ("mcp_method_name", "gen_ai_tool_name", "error_type", "network_transport"),
@@ -44,6 +44,10 @@ CONTRACT = {
     "mcp_threshold_error_ratio": ("severity",),
     "mcp_threshold_sessions": ("severity",),
     "mcp_threshold_resident_memory_bytes": ("severity",),
+    "mcp_server_instances": (),
+    "mcp_probe_duration_seconds": ("phase",),
+    "mcp_probe_success": ("phase",),
+    "mcp_exporter_log_lag_bytes": (),
     "mcp_exporter_source_success": ("source",),
     "mcp_exporter_source_duration_seconds": ("source",),
     "mcp_exporter_source_age_seconds": ("source",),

@@ -175,4 +175,4 @@ def test_the_source_works_while_some_gateway_speaks_and_fails_when_all_are_silen
     assert telemetry.read(server, known, 12.0).measured_at == 5.0
     with pytest.raises(SourceError, match=r"'b'.*silent"):
         telemetry.read(server, known, 16.0)
-    assert not telemetry.wanted(server, known, 5.1 + telemetry.AWAITED_SECONDS), "it never comes back"
+    assert not telemetry.wanted(server, known, 5.1 + merging.AWAITED_SECONDS), "it never comes back"
