@@ -197,7 +197,7 @@ class Observation:
     def _on_response_head(self, status: int, headers: Mapping[str, str]) -> None:
         self._status = status
         self._answer_headers = headers
-        self._vitals.standing.answered()
+        self._vitals.answered()
         self._follow_session(status, headers)
         self._decoder = decoder(headers.get("Content-Encoding", ""))
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()

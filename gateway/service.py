@@ -55,7 +55,7 @@ class Service:
             if self._may_be_asked():
                 if not self.vitals.standing.up.value:
                     await self._check()
-                elif self.vitals.overdue:
+                elif self.vitals.doubtful:
                     await self._look_for_life()
                 elif self._listings_left > 0:
                     await self._list_tools()
@@ -106,14 +106,16 @@ class Service:
 
     async def _check(self) -> None:
         if await self._liveness.answers():
-            self.vitals.standing.answered()
+            self.vitals.answered()
             self._became_reachable()
         elif self._may_be_asked():
             self.vitals.standing.transport_failed(f"{self.server.url} does not answer")
 
     async def _look_for_life(self) -> None:
         """A call is overdue: a server that does not even answer the gateway hangs."""
-        if not await self._liveness.answers() and self._may_be_asked() and self.vitals.overdue:
+        if await self._liveness.answers():
+            self.vitals.answered()
+        elif self._may_be_asked() and self.vitals.doubtful:
             self.vitals.standing.silent(HUNG)
             log.error("server hangs", extra={"server": self.server.name})
 

@@ -64,6 +64,7 @@ class Vitals:
         self.on_transport_failure: Callable[[], None] = lambda: None
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
+        self._timed_out = False
 
     def apply(
         self, tuning: Tuning, enforce: frozenset[Enforced], cache_tools: frozenset[str] = frozenset()
@@ -95,6 +96,7 @@ class Vitals:
         """These requests ended."""
         for operation in operations:
             self.ledger.in_flight -= 1
+            self._timed_out = self._timed_out or operation.error_type == TIMEOUT
             if operation.ticket is not None:
                 self.breaker.ended(operation.ticket, operation.error_type, self.clock())
             self.ledger.operation(
@@ -144,10 +146,15 @@ class Vitals:
                 self.cache.notified(message.method, message.uri)
 
     @property
-    def overdue(self) -> int:
-        """Exchanges with a call that the server keeps waiting for longer than its limits."""
+    def doubtful(self) -> bool:
+        """Whether a call is overdue, or ended so and nothing was answered since: the server may hang."""
         now = self.clock()
-        return sum(exchange.overdue(now) for _, exchange in self._exchanges.values())
+        return self._timed_out or any(exchange.overdue(now) for _, exchange in self._exchanges.values())
+
+    def answered(self) -> None:
+        """The server answered something, whatever it said."""
+        self._timed_out = False
+        self.standing.answered()
 
     def opening(self, besides: Exchange) -> int:
         """Exchanges other than this one that ask for a legacy session and have no answer yet."""
@@ -177,6 +184,7 @@ class Vitals:
         self.sessions.end_all("legacy", self.clock())
         self.cache.clear()
         self.breaker.reset()
+        self._timed_out = False
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate."""

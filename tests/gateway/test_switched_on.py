@@ -474,3 +474,19 @@ async def test_a_call_that_is_overdue_and_a_server_that_says_nothing(
             assert not standing.hung
         finally:
             hanging.cancel()
+
+
+async def test_a_client_that_gives_up_early_does_not_hide_a_server_that_hangs(
+    upstream: Upstream, folder: Path, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.liveness.ANSWER_SECONDS", 0.3)
+    config = tuned(initial_response_seconds=0.4, inactivity_seconds=0.4)
+    async with listening(upstream.entry) as url, before(url, folder, exporter, config=config) as gateway:
+        standing = gateway.services["demo"].vitals.standing
+        assert (await post(gateway))[0] == 200
+        upstream.handle, upstream.alive = upstream.hanging, False
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await post(gateway)
+        await until(lambda: standing.hung)
+        assert counted(gateway) == {"": 1, "timeout": 1}
