@@ -208,18 +208,25 @@ async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
 async def demonstrate_all(options: Options, screen: Screen) -> int:
     """Every demonstration that was asked for, one after the other, then their table; the exit status."""
     results: list[Shown] = []
-    wanted = [fault for fault in options.faults for _ in range(options.repeat)]
-    for number, fault in enumerate(wanted, start=1):
+    wanted = [fault for _ in range(options.repeat) for fault in options.faults]
+    try:
+        for number, fault in enumerate(wanted, start=1):
+            if len(wanted) > 1:
+                screen.say(f"== {number} of {len(wanted)}: {fault}")
+            results.append(await _attempted(fault, options, screen))
+    finally:
+        # Interrupted or not: what was shown so far.
         if len(wanted) > 1:
-            screen.say(f"== {number} of {len(wanted)}: {fault}")
-        try:
-            results.append(await demonstrate(fault, options, screen))
-        except MedicError as error:
-            screen.say(f"NOT SHOWN: {error}")
-            results.append(Shown(fault, problem=str(error)))
-    if len(results) > 1:
-        screen.say("\n".join(lines_of(results)))
+            screen.say("\n".join(lines_of(results)))
     return foreground.FAILED if any(shown.problem for shown in results) else 0
+
+
+async def _attempted(fault: str, options: Options, screen: Screen) -> Shown:
+    try:
+        return await demonstrate(fault, options, screen)
+    except MedicError as error:
+        screen.say(f"NOT SHOWN: {error}")
+        return Shown(fault, problem=str(error) or type(error).__name__)
 
 
 def read_options() -> Options:

@@ -13,7 +13,10 @@ _HEADS: Final = ("run", "fault", "alert", "rungs", "verdicts", "acts after", "he
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One demonstration. ``problem`` is empty when it went as it should; seconds are since the fault."""
+    """One demonstration. ``problem`` is empty when it went as it should; seconds are since the fault.
+
+    ``verdicts`` are the last ones on each of ``rungs``.
+    """
 
     fault: str
     alert: str = ""
@@ -30,12 +33,12 @@ class Shown:
         began = [moment for moment in moments if moment.step is Step.BEGUN and moment.is_treatment]
         firing = timeline.first(Step.FIRING)
         healed = timeline.first(Step.HEALED)
-        verdicts = [moment.detail.partition(":")[0] for moment in moments if moment.is_final_verdict]
+        last = {moment.act: moment.detail.partition(":")[0] for moment in moments if moment.is_final_verdict}
         return cls(
             fault=fault,
-            alert="" if firing is None else firing.subject,
+            alert="" if firing is None else firing.subject.partition(" ")[0],
             rungs=tuple(moment.subject for moment in began),
-            verdicts=tuple(verdicts),
+            verdicts=tuple(last.get(moment.act, "none") for moment in began),
             to_act=_after(timeline, began[0] if began else None),
             to_heal=_after(timeline, healed),
             problem=problem,

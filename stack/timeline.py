@@ -174,7 +174,7 @@ def _changes(changes: JsonObject) -> str:
 def _of_closing(event: JsonObject) -> str:
     """The reason, then which settings do not stand as they stood before."""
     parts = [str(event["reason"])]
-    for key, words in (("left", "left lowered"), ("kept", "kept as a person changed them")):
+    for key, words in (("left", "still as treatment set it"), ("kept", "kept as a person changed them")):
         if event.get(key):
             parts.append(f"{words}: {_changes(event[key])}")
     return "; ".join(parts)

@@ -40,7 +40,7 @@ def test_a_healed_fault_is_one_line_with_its_rungs_verdicts_and_seconds() -> Non
     shown = Shown.of("leak", healed_by(rungs))
     assert shown == Shown(
         fault="leak",
-        alert="McpMemoryHigh warning",
+        alert="McpMemoryHigh",
         rungs=rungs,
         verdicts=("not_healed", "healed"),
         to_act=14.0,
@@ -49,7 +49,7 @@ def test_a_healed_fault_is_one_line_with_its_rungs_verdicts_and_seconds() -> Non
     heads, row = lines_of([shown])
     assert re.split(r" {2,}", heads) == ["run", "fault", "alert", "rungs", "verdicts", "acts after", "healed after"]
     assert re.split(r" {2,}", row) == [
-        "1", "leak", "McpMemoryHigh warning", "set_config mcp.cache_ttl_ms=4000, restart", "not_healed, healed",
+        "1", "leak", "McpMemoryHigh", "set_config mcp.cache_ttl_ms=4000, restart", "not_healed, healed",
         "14.0 s", "19.0 s", "healed",
     ]  # fmt: skip
 

@@ -143,7 +143,7 @@ def test_a_rung_is_called_by_what_it_was_told_and_the_way_back_by_its_stages() -
     assert details[0] == "mcp.cache_ttl_ms = 40000"
     assert details[3] == "caching, limits"
     assert details[-1] == (
-        "healed; left lowered: mcp.cache_ttl_ms = 40000; kept as a person changed them: mcp.batch_size = 7"
+        "healed; still as treatment set it: mcp.cache_ttl_ms = 40000; kept as a person changed them: mcp.batch_size = 7"
     )
 
 
