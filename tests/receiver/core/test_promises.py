@@ -8,6 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fleet.inventory import ActionLimit, Enforced, Limits, Mode
+from receiver import moves as ways_of
 from receiver.book import Book
 from receiver.events import (
     RECOVERY,
@@ -22,7 +23,6 @@ from receiver.events import (
     Verdict,
     VerdictGiven,
 )
-from receiver.moves import move
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
 
@@ -78,6 +78,24 @@ MOVES = st.lists(
     max_size=40,
 )
 """An episode is a critical alert, a while, its end, a while."""
+
+WAY_BACK = st.lists(
+    st.one_of(
+        st.tuples(st.just("asks"), st.just("plain"), st.just(ByHand.EMERGENCY)),
+        st.tuples(st.just("asks"), st.just("plain"), st.just(ByHand.RECOVER)),
+        st.tuples(st.just("episode"), st.just("plain"), SIGNALS, st.just(100.0), st.sampled_from([100.0, 400.0])),
+        st.tuples(st.just("wait"), st.sampled_from([20.0, 70.0, 100.0, 400.0])),
+        st.tuples(st.just("wait"), st.sampled_from([70.0, 400.0])),
+        st.sampled_from(sorted(EDITS)).flatmap(
+            lambda name: st.tuples(st.just("edits"), st.just("plain"), st.just(name), st.sampled_from(EDITS[name]))
+        ),
+        st.tuples(st.just("health"), st.just("plain"), st.sampled_from(["well", "well", "ill", "idle"])),
+        st.tuples(st.just("outcome"), st.sampled_from(["succeeded", "unknown", "crash", "crash early"])),
+    ),
+    min_size=3,
+    max_size=25,
+)
+"""Much that lowers and gives back, on one server, with a person who edits in between."""
 
 
 def play(limits: Limits, moves: list[tuple[object, ...]]) -> Simulation:
@@ -191,7 +209,7 @@ def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[
 
 
 @settings(max_examples=200)
-@given(LIMITS, MOVES)
+@given(LIMITS, MOVES | WAY_BACK)
 def test_no_two_restarts_without_a_change_between_them(limits: Limits, moves: list[tuple[object, ...]]) -> None:
     found = treatments(play(limits, moves), TREATMENTS)
     unchanged: dict[str, str] = {}
@@ -224,14 +242,14 @@ def test_a_setting_goes_one_way_in_an_incident(limits: Limits, moves: list[tuple
                 continue  # a person's emergency asks no ladder
             changed = entry.event.changed
             for name, after in changed.after.items():
-                way = move(name, changed.before[name], after)
+                way = ways_of.move(name, changed.before[name], after)
                 if way is not None:
                     ways.setdefault((entry.event.incident, name), set()).add(way)
     assert all(len(taken) == 1 for taken in ways.values())
 
 
 @settings(max_examples=200)
-@given(LIMITS, MOVES)
+@given(LIMITS, MOVES | WAY_BACK)
 def test_a_recovery_never_touches_what_a_person_wrote(limits: Limits, moves: list[tuple[object, ...]]) -> None:
     theirs = {raw for raws in EDITS.values() for raw in raws}
     for entry in play(limits, moves).entries:
@@ -243,7 +261,7 @@ def test_a_recovery_never_touches_what_a_person_wrote(limits: Limits, moves: lis
 
 
 @settings(max_examples=200)
-@given(LIMITS, MOVES)
+@given(LIMITS, MOVES | WAY_BACK)
 def test_no_stage_before_health_was_measured(limits: Limits, moves: list[tuple[object, ...]]) -> None:
     healthy: set[str] = set()
     for entry in play(limits, moves).entries:
@@ -295,7 +313,7 @@ def test_a_server_that_is_never_measured_is_never_called_healed(limits: Limits, 
 
 
 @settings(max_examples=150)
-@given(LIMITS, MOVES)
+@given(LIMITS, MOVES | WAY_BACK)
 def test_every_incident_ends_once_its_server_is_well_and_quiet(limits: Limits, moves: list[tuple[object, ...]]) -> None:
     world = play(limits, moves)
     world.health.clear()

@@ -109,8 +109,9 @@ SCENARIOS = (
         "a person's edit in between wins and is named",
         (("asks", "emergency"), ("well", 90), ("edits", BATCHING, "true # mine"), ("well", 2000)),
         (
-            "asked: emergency", EMERGENCY, "healed", "way back: caching, batching, breaker", "recover caching", "healed",
-            "recover batching", "healed", "recover breaker", "healed", f"closed: healed, kept {BATCHING}",
+            "asked: emergency", EMERGENCY, "healed", "way back: caching, batching, breaker",
+            "recover caching", "healed", "recover batching", "healed", "recover breaker", "healed",
+            f"closed: healed, kept {BATCHING}",
         ),
         {BATCHING: "true # mine"},
     ),
@@ -176,7 +177,8 @@ SCENARIOS = (
             ("well", 2000),
         ),
         ("evidence", "set_config mcp.cache_ttl_ms=600000", "inconclusive", "not_healed",
-         "no set_config mcp.cache_ttl_ms=600000: already_tried", "way back: caching", "recover caching", "healed", "closed: healed"),
+         "no set_config mcp.cache_ttl_ms=600000: already_tried", "way back: caching", "recover caching", "healed",
+         "closed: healed"),
     ),
 )  # fmt: skip
 

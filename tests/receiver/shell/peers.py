@@ -28,6 +28,7 @@ class Vitals:
     values: dict[SignalName, float | None] = field(
         default_factory=lambda: {
             SignalName.DOWN: 1.0,
+            SignalName.CIRCUIT_BREAKER: 0.0,
             SignalName.ERROR_RATIO: 0.0,
             SignalName.MEMORY: 1e8,
             SignalName.RESPONSE_TIME: 0.1,
@@ -138,11 +139,20 @@ class GatewayPeer:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     cured: list[Any] = field(default_factory=list)
+    gentle: list[str] = field(default_factory=list)
     last: dict[str, Any] | None = None
     _work: asyncio.Task[None] | None = None
 
     async def status(self, _request: web.Request) -> web.Response:
         return web.json_response({"server": self.server, "up": True, "last_restart": self.last})
+
+    async def reset_cache(self, _request: web.Request) -> web.Response:
+        self.gentle.append("reset_cache")
+        return web.json_response({"outcome": "succeeded", "detail": "3 entries dropped"})
+
+    async def end_sessions(self, _request: web.Request) -> web.Response:
+        self.gentle.append("end_sessions")
+        return web.json_response({"outcome": "succeeded", "detail": "2 idle sessions ended"})
 
     async def restart(self, request: web.Request) -> web.Response:
         assert request.headers["Content-Type"] == "application/json"

@@ -68,6 +68,7 @@ async def test_evidence_keeps_every_signals_value_and_the_gateways_status(world:
     assert result.outcome is Outcome.SUCCEEDED
     assert result.findings["signals"] == {
         "down": 1.0,
+        "circuit_breaker": 0.0,
         "error_ratio": 0.0,
         "memory": 1e8,
         "response_time": 0.1,

@@ -58,6 +58,16 @@ class World:
     tokens: bool = True
     listen: str = "127.0.0.1:0"
     timing: Timing = QUICK
+    configs: dict[str, str] = field(default_factory=dict)
+    """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
+
+    def config_file(self, server: str) -> Path:
+        return self.folder / f"{server}.toml"
+
+    def give_config(self, server: str, text: str) -> Path:
+        self.configs[server] = text
+        self.config_file(server).write_text(text)
+        return self.config_file(server)
 
     @property
     def fleet_file(self) -> Path:
@@ -83,6 +93,7 @@ class World:
                     "url": "http://127.0.0.1:3001/mcp",
                     "command": ["true"],
                     "restart": {"via": "gateway"},
+                    **({"config_file": f"{name}.toml", "enforce": ["sessions"]} if name in self.configs else {}),
                 }
                 for name in self.gateways
             ],
@@ -109,6 +120,14 @@ class World:
         self.alertmanager.active = others
 
 
+def text(file: Path) -> str:
+    return file.read_text()
+
+
+def write(file: Path, content: str) -> None:
+    file.write_text(content)
+
+
 def new_world(folder: Path, prometheus: PrometheusPeer, alertmanager: AlertmanagerPeer) -> World:
     control = folder / "control"
     control.mkdir(mode=0o700)
@@ -133,6 +152,8 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
         app = web.Application()
         app.router.add_get("/-/status", peer.status)
         app.router.add_post("/-/restart", peer.restart)
+        app.router.add_post("/-/cache/reset", peer.reset_cache)
+        app.router.add_post("/-/sessions/end-idle", peer.end_sessions)
         await serve(app, stack, peer.socket)
         stack.push_async_callback(peer.close)
 
@@ -189,6 +210,14 @@ class Client:
         async with self.session.get(f"{self.address.url}{path}", headers=headers) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if answer.content_type == "application/json" else text
+
+    async def act(self, server: str, action: str, body: bytes = b"{}", **headers: str) -> tuple[int, dict[str, Any]]:
+        """POST an action by hand."""
+        given = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{self.address.url}/api/v1/servers/{server}/actions/{action}"
+        async with self.session.post(url, data=body, headers=given) as answer:
+            return answer.status, json.loads(await answer.read())
 
     async def incidents(self) -> list[dict[str, Any]]:
         status, body = await self.get("/api/v1/incidents")
