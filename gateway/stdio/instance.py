@@ -6,25 +6,22 @@ Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``ser
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from fleet.inventory import Server
-from fleet.telemetry import Refused
-from gateway import refusals
 from gateway.breaker import EXEMPT
 from gateway.copies import Clip
 from gateway.jsonrpc import Kind
-from gateway.refusals import Code
-from gateway.stdio.conversation import Conversation, Whose
+from gateway.stdio.conversation import Conversation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
+from gateway.stdio.incoming import Incoming
 from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
 from gateway.stdio.outlet import Outlet
 from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
+from gateway.stdio.replies import Replies
 from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
 from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
 from gateway.stdio.waiting import Waiter, WaitingRoom
@@ -37,8 +34,8 @@ BUSY_EOF_SECONDS: Final = 30.0
 """The same while calls are under way whose answers the client may still read."""
 RESTART_EOF_SECONDS: Final = 1.0
 HURRIED_SECONDS: Final = 1.0
-OWN_ANSWER_BYTES: Final = 1024 * 1024
-"""A line of the server is held so long while it may be an answer to the gateway."""
+WAITING_LINE_BYTES: Final = 2 * 1024 * 1024
+"""A longer line of the client cannot wait for a server."""
 
 _READ_BYTES: Final = 256 * 1024
 _NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
@@ -65,7 +62,8 @@ class Instance:
         self.waiting = WaitingRoom()
         self.finished: int | None = None
         self._from_client = Lines()
-        self._from_server = Lines()
+        self._incoming = Incoming(self.talk, vitals, to_client)
+        self._replies = Replies(server.name, vitals, to_client)
         self._line_passes = False
         self._client_gone = False
         self._ending: Ending | None = None
@@ -120,7 +118,7 @@ class Instance:
     def client_said(self, chunk: bytes) -> None:
         """Bytes from the client."""
         self._vitals.ledger.bytes_in += len(chunk)
-        hold = HOLD_BYTES if self.state is State.READY else 2 * OWN_ANSWER_BYTES
+        hold = HOLD_BYTES if self.state is State.READY else WAITING_LINE_BYTES
         for piece in self._from_client.feed(chunk, hold):
             self._client_piece(piece)
 
@@ -140,8 +138,10 @@ class Instance:
 
     def server_said(self, chunk: bytes) -> None:
         """Bytes from the server."""
-        hold = OWN_ANSWER_BYTES if self.talk.awaits_own else HOLD_BYTES
-        self._server_pieces(self._from_server.feed(chunk, hold))
+        if self._incoming.said(chunk):
+            self.pulse.answered(self._clock())
+            self._vitals.standing.answered()
+            self._take_answers()
 
     def server_closed(self) -> None:
         """The server's stdout ended: so has the server, or it is of no use any more."""
@@ -266,52 +266,18 @@ class Instance:
         if any(message.kind is Kind.REQUEST and message.method not in EXEMPT for message in waiter.messages):
             ticket = self._vitals.breaker.admit(self._clock())
             if ticket is None and waiter.whole:
-                self._hold_off(waiter)
+                self._replies.held_off(waiter.requests)
                 return
         to_server.relay(waiter.data, ends=True)
         self.talk.asked(waiter.messages, waiter.copy, ticket)
 
-    def _hold_off(self, waiter: Waiter) -> None:
-        breaker, now = self._vitals.breaker, self._clock()
-        words = refusals.breaker_open(self._server.name, max(1, math.ceil(breaker.retry_after(now))))
-        self._say_refusal(waiter.requests, Refused.BREAKER, Code.BREAKER_OPEN, words)
-
     def _refuse(self, identities: Sequence[bytes]) -> None:
         if self.state is State.REFUSED:
-            self._say_refusal(identities, Refused.SESSIONS, Code.TOO_MANY_SESSIONS, self.reason)
+            self._replies.no_seat(identities, self.reason)
         else:
-            words = refusals.restarting(self._server.name, self.reason)
-            self._say_refusal(identities, Refused.RESTARTING, Code.RESTARTING, words)
+            self._replies.not_ready(identities, self.reason)
 
-    def _say_refusal(self, identities: Sequence[bytes], reason: Refused, code: Code, words: str) -> None:
-        self._vitals.ledger.refuse(reason, len(identities))
-        for identity in identities:
-            self.to_client.say(refusals.jsonrpc_error(identity, code, words) + b"\n")
-
-    # ---- the server's lines
-
-    def _server_pieces(self, pieces: Sequence[Piece]) -> None:
-        if not pieces:
-            return
-        before = self.talk.responses
-        if self.talk.awaits_own:
-            for piece in pieces:
-                own = piece.copy is not None and self.talk.heard(piece.copy) is Whose.GATEWAY
-                if not own or not piece.starts:
-                    self._tell_client(piece.data, ends=piece.ends)
-        else:  # the relay first, the figures after
-            self._tell_client(b"".join(piece.data for piece in pieces), ends=pieces[-1].ends)
-            for piece in pieces:
-                if piece.copy is not None:
-                    self.talk.heard(piece.copy)
-        if self.talk.responses != before:
-            self.pulse.answered(self._clock())
-            self._vitals.standing.answered()
-            self._take_answers()
-
-    def _tell_client(self, data: bytes, *, ends: bool) -> None:
-        self._vitals.ledger.bytes_out += len(data)
-        self.to_client.relay(data, ends=ends)
+    # ---- what the server answers
 
     def _take_answers(self) -> None:
         answers, self.talk.answers = self.talk.answers, []
@@ -347,7 +313,7 @@ class Instance:
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
         self.to_server = Outlet(child.stdin)
-        self._from_server = Lines()
+        self._incoming = Incoming(self.talk, self._vitals, self.to_client)
         return self.to_server
 
     def _greeted(self, answer: bytes) -> None:
@@ -447,18 +413,12 @@ class Instance:
             else:
                 os.close(child.stdout)
                 child.stdout = -1
-        if self._then is not Then.RESTART:  # else it was cut off while it was writing
-            last = self._then is Then.LEAVE
-            self._server_pieces([replace(piece, ends=last) for piece in self._from_server.rest()])
-        if self._then is not Then.LEAVE:
-            self.to_client.break_line()
+        self._incoming.ended(cut=self._then is Then.RESTART, client_stays=self._then is not Then.LEAVE)
 
     def _close_calls(self, then: Then) -> None:
         if then is Then.LEAVE:
             return
-        words = refusals.cut(self._server.name, self.reason)
-        for identity in self.talk.cut(keep_initialize=then is Then.RESTART):
-            self.to_client.say(refusals.jsonrpc_error(identity, Code.CUT, words) + b"\n")
+        self._replies.cut(self.talk.cut(keep_initialize=then is Then.RESTART), self.reason)
 
     def _answer(self, outcome: str, detail: str) -> None:
         reply, self._reply = self._reply, None

@@ -1,0 +1,52 @@
+"""What the gateway itself says to a client whose calls the server will not answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from fleet.telemetry import Refused
+from gateway import refusals
+from gateway.refusals import Code
+from gateway.stdio.outlet import Outlet
+from gateway.vitals import Vitals
+
+
+class Replies:
+    """Errors for one client. ``identities`` are ids as JSON."""
+
+    def __init__(self, server: str, vitals: Vitals, to_client: Outlet) -> None:
+        self._server = server
+        self._vitals = vitals
+        self._to_client = to_client
+
+    def not_ready(self, identities: Iterable[bytes], reason: str) -> None:
+        """These waited in vain."""
+        self._refuse(identities, Refused.RESTARTING, Code.RESTARTING, refusals.restarting(self._server, reason))
+
+    def no_seat(self, identities: Iterable[bytes], words: str) -> None:
+        """This client is one too many."""
+        self._refuse(identities, Refused.SESSIONS, Code.TOO_MANY_SESSIONS, words)
+
+    def held_off(self, identities: Iterable[bytes]) -> None:
+        """The breaker is open."""
+        seconds = max(1, math.ceil(self._vitals.breaker.retry_after(self._vitals.clock())))
+        words = refusals.breaker_open(self._server, seconds)
+        self._refuse(identities, Refused.BREAKER, Code.BREAKER_OPEN, words)
+
+    def cut(self, identities: Iterable[bytes], reason: str) -> None:
+        """The server had these, and is gone; they are counted already."""
+        self._say(identities, Code.CUT, refusals.cut(self._server, reason))
+
+    def given_up(self, identities: Iterable[bytes]) -> None:
+        """The server was silent for longer than the enforced limit; they are counted already."""
+        self._say(identities, Code.SILENT, refusals.silent(self._server))
+
+    def _refuse(self, identities: Iterable[bytes], reason: Refused, code: Code, words: str) -> None:
+        told = list(identities)
+        self._vitals.ledger.refuse(reason, len(told))
+        self._say(told, code, words)
+
+    def _say(self, identities: Iterable[bytes], code: Code, words: str) -> None:
+        for identity in identities:
+            self._to_client.say(refusals.jsonrpc_error(identity, code, words) + b"\n")
