@@ -68,7 +68,8 @@ class Outlet:
             return
         if self._ours and not self._buffer:
             data = data[self._written(data) :]
-        self._buffer += data
+        if not self.broken:
+            self._buffer += data
 
     def flush(self) -> None:
         """Poll said that the pipe takes something."""
