@@ -32,6 +32,11 @@ class Admission:
         return self.tuning.max_concurrent_sessions if Enforced.SESSIONS in self.enforce else None
 
     @property
+    def in_flight_limit(self) -> int | None:
+        """How many calls may be at the server at once; enforced together with the sessions, None without a limit."""
+        return self.tuning.connection_pool_size if Enforced.SESSIONS in self.enforce else None
+
+    @property
     def cuts_silence(self) -> bool:
         """Whether a call that is silent for too long is ended by the gateway."""
         return Enforced.TIMEOUTS in self.enforce

@@ -117,9 +117,7 @@ class Gateway:
     def _observer(self, token: str | None) -> Observer:
         started_at = time.time()
         source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
-        subjects = [
-            Subject(name, service.vitals, service.gate, service.supervisor) for name, service in self.services.items()
-        ]  # fmt: skip
+        subjects = [_subject(service) for service in self.services.values()]
         return Observer(self._fleet.exporter.url, token, source, subjects)
 
     def _adopt(self, service: Service) -> None:
@@ -166,6 +164,10 @@ class Gateway:
             control = ControlSocket(self._fleet.gateway.control_dir, name, acts.handle, self._control)
             await control.start()
             self._stack.push_async_callback(control.stop)
+
+
+def _subject(service: Service) -> Subject:
+    return Subject(service.server.name, service.vitals, lambda: service.waiting, service.supervisor)
 
 
 async def _started(service: Service) -> None:

@@ -107,6 +107,10 @@ class Observation:
         """The breaker let this exchange pass, and is to be told how it ends."""
         self._exchange.ticket = ticket
 
+    def starts_now(self) -> None:
+        """The call stood in a line until now: its time at the server begins here."""
+        self._exchange.started = self._vitals.clock()
+
     def to_be_stored(self, ticket: CacheTicket) -> None:
         """The answer may be stored."""
         self._asked_of_cache = ticket

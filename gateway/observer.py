@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,6 @@ import h11
 
 from fleet.errors import UnreachableError
 from fleet.telemetry import Process, encode
-from gateway.gate import Gate
 from gateway.link import Link
 from gateway.processes import measure
 from gateway.supervisor import Supervisor
@@ -35,7 +34,7 @@ class Subject:
 
     name: str
     vitals: Vitals
-    gate: Gate
+    waiting: Callable[[], int]
     supervisor: Supervisor
 
 
@@ -69,7 +68,7 @@ class Observer:
         await self._link.close()
 
     async def _push(self, subject: Subject, processes: Sequence[Process], within: float, *, final: bool) -> None:
-        telemetry = subject.vitals.telemetry(self._source, processes, subject.gate.waiting, final=final)
+        telemetry = subject.vitals.telemetry(self._source, processes, subject.waiting(), final=final)
         try:
             async with asyncio.timeout(within):
                 status = await self._link.post(f"/telemetry/v1/servers/{subject.name}", encode(telemetry))

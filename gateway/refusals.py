@@ -19,6 +19,7 @@ class Code(enum.IntEnum):
     TOO_MANY_SESSIONS = -33003
     BREAKER_OPEN = -33004
     SILENT = -33005
+    TOO_LONG_IN_LINE = -33006
     CUT = -33006
 
 
@@ -61,3 +62,8 @@ def cut(server: str, reason: str) -> str:
 def no_seat(server: str, live: int, cap: int) -> str:
     """The sentence for a client beyond the cap on sessions."""
     return f"mcp-medic gateway: server {server!r} has {live} sessions and may have {cap}; end one, then connect again"
+
+
+def too_long_in_line(server: str, limit: int) -> str:
+    """The sentence for a call that waited for a place in vain."""
+    return f"mcp-medic gateway: server {server!r} is busy with {limit} calls (connection_pool_size); try again later"

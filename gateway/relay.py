@@ -20,10 +20,11 @@ from fleet.tasks import Tasks
 from fleet.telemetry import Refused
 from gateway import refusals, routes
 from gateway.admission import RETRY_AFTER_SECONDS
-from gateway.answers import EVENTS, Answer
+from gateway.answers import Answer
 from gateway.copies import HEAD_BYTES
 from gateway.headers import end_to_end
 from gateway.observation import Observation
+from gateway.replies import FaithfulResponse, between_events, own_answer, refusal_answer, stored_answer
 from gateway.service import Service
 from gateway.steering import Refusal
 
@@ -154,6 +155,28 @@ class Passage:
         own = await self._own(body)
         if own is not None:
             return own
+        if not self._service.steering.needs_place(self._seen):
+            return await self._asked_upstream(body)
+        if not await self._in_line():
+            self._seen.refused(Refused.QUEUE)
+            return refusal_answer(self._seen.request_id, self._service.steering.too_long_in_line())
+        try:
+            return await self._asked_upstream(body)
+        finally:
+            self._service.places.give_back()
+
+    async def _in_line(self) -> bool:
+        """Whether there was a place for this call in time, and the server was there to take it."""
+        within, places = self._service.vitals.limits.initial_response, self._service.places
+        if not await places.take(within):
+            return False
+        if not await self._service.gate.passed(within):
+            places.give_back()
+            return False
+        self._seen.starts_now()
+        return True
+
+    async def _asked_upstream(self, body: _Body) -> web.StreamResponse:
         try:
             upstream = await self._upstream(body)
         except _SilentError:
@@ -173,13 +196,13 @@ class Passage:
         if isinstance(body, bytes):
             found = steering.before_relay(self._seen, self._target, self._request.raw_headers, body)
             if isinstance(found, Answer):
-                return web.Response(headers=CIMultiDict(found.headers), body=found.body)
+                return stored_answer(found)
         else:
             found = None if body is None else steering.before_stream(self._seen)
             if found is not None:
                 await _read_head(self._seen, self._request)
                 self._seen.refused(Refused.BREAKER)
-        return None if found is None else _refusal(self._seen.request_id, found)
+        return None if found is None else refusal_answer(self._seen.request_id, found)
 
     async def _upstream(self, body: _Body) -> aiohttp.ClientResponse:
         """The server's answer, its head complete; asked again only where nothing came and asking twice is harmless."""
@@ -193,10 +216,19 @@ class Passage:
                     )
                 )
             except _UPSTREAM_ERRORS:
-                if not self._seen.may_repeat(tried) or self.client_gone or not self._service.gate.is_open:
+                if (
+                    not isinstance(body, bytes)
+                    or not self._seen.may_repeat(tried)
+                    or self.client_gone
+                    or not self._service.gate.is_open
+                ):
                     raise
             tried += 1
             await asyncio.sleep(self._service.vitals.admission.tuning.retry_delay_seconds)
+
+    def _may_ask_again(self, body: _Body, tried: int) -> bool:
+        still_sent = isinstance(body, bytes) and not self.client_gone and self._service.gate.is_open
+        return still_sent and self._seen.may_repeat(tried)
 
     async def _patiently(self, waiting: Awaitable[_T]) -> _T:
         """Wait for the server, where timeouts are enforced only for as long as it may be silent."""
@@ -240,16 +272,16 @@ class Passage:
         reason = str(error) or type(error).__name__
         self._seen.failed(f"no answer from {self._server.url}: {reason}")
         message = refusals.unreachable(self._server.name, self._server.url, reason)
-        return _own_answer(502, self._seen.request_id, refusals.Code.UNREACHABLE, message)
+        return own_answer(502, self._seen.request_id, refusals.Code.UNREACHABLE, message)
 
     def _given_up(self) -> web.Response:
         self._seen.silenced()
         message = refusals.silent(self._server.name)
-        return _own_answer(504, self._seen.request_id, refusals.Code.SILENT, message)
+        return own_answer(504, self._seen.request_id, refusals.Code.SILENT, message)
 
     async def _give_up(self, response: web.StreamResponse, sent: bytes) -> None:
         """End an answer that began: between two events of a plain stream by an error, else by breaking it off."""
-        told = self._seen.outstanding == 1 and _between_events(response, sent)
+        told = self._seen.outstanding == 1 and between_events(response, sent)
         self._seen.silenced()
         if not told:
             self._abort_client()
@@ -300,21 +332,6 @@ class Passage:
             transport.abort()
 
 
-class FaithfulResponse(web.StreamResponse):
-    """The head of the server's answer, without what aiohttp would add to it."""
-
-    def __init__(self, upstream: aiohttp.ClientResponse) -> None:
-        headers = CIMultiDict(end_to_end(upstream.raw_headers))
-        super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
-
-    async def _prepare_headers(self) -> None:
-        given = frozenset(name.lower() for name in self.headers)
-        await super()._prepare_headers()
-        for name in ("Date", "Server", "Content-Type"):
-            if name.lower() not in given:
-                self.headers.popall(name, None)
-
-
 class _ClientGoneError(Exception):
     """The client left and nothing is to be read for it any more."""
 
@@ -347,7 +364,7 @@ async def _refuse(service: Service, request: web.BaseRequest) -> web.Response:
     await _read_head(seen, request)
     seen.refused(Refused.RESTARTING)
     message = refusals.restarting(service.server.name, service.gate.reason)
-    return _refusal(seen.request_id, Refusal(refusals.Code.RESTARTING, message, RETRY_AFTER_SECONDS))
+    return refusal_answer(seen.request_id, Refusal(refusals.Code.RESTARTING, message, RETRY_AFTER_SECONDS))
 
 
 async def _read_head(seen: Observation, request: web.BaseRequest) -> None:
@@ -360,20 +377,3 @@ async def _read_head(seen: Observation, request: web.BaseRequest) -> None:
                 read += len(chunk)
                 seen.request_chunk(chunk)
     seen.request_end()
-
-
-def _between_events(response: web.StreamResponse, sent: bytes) -> bool:
-    """Whether an event may be added to this answer."""
-    plain = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
-    return plain and response.content_type == EVENTS and sent.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
-
-
-def _refusal(request_id: bytes, refusal: Refusal) -> web.Response:
-    answer = _own_answer(503, request_id, refusal.code, refusal.message)
-    answer.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
-    return answer
-
-
-def _own_answer(status: int, request_id: bytes, code: refusals.Code, message: str) -> web.Response:
-    body = refusals.jsonrpc_error(request_id, code, message)
-    return web.Response(status=status, body=body, content_type="application/json")

@@ -14,6 +14,7 @@ from gateway.exchange import Limits
 from gateway.gate import Gate
 from gateway.idle import Farewell, end_idle
 from gateway.liveness import Liveness
+from gateway.places import Places
 from gateway.steering import Steering
 from gateway.supervisor import State, Supervisor
 from gateway.vitals import Vitals
@@ -37,6 +38,7 @@ class Service:
         tuning = server.tuning
         limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
+        self.places = Places(lambda: self.vitals.admission.in_flight_limit)
         self._apply(tuning)
         self.steering = Steering(server.name, self.vitals)
         self.wheel = None if server.config is None else Wheel(server.config.file, self._apply)
@@ -88,6 +90,12 @@ class Service:
 
     def _apply(self, tuning: Tuning) -> None:
         self.vitals.apply(tuning, self.server.enforce, self.server.cache_tools)
+        self.places.settle()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait: for a restart, or for a place."""
+        return self.gate.waiting + self.places.waiting
 
     def _may_be_asked(self) -> bool:
         return self.supervisor.state in {State.EXTERNAL, State.READY}

@@ -47,6 +47,16 @@ class Steering:
         """The same for a body too large to wait for: only a call is that large."""
         return self._broken(seen, None)
 
+    def needs_place(self, seen: Observation) -> bool:
+        """Whether this exchange counts against the limit of calls at once: calls do, streams and greetings do not."""
+        limited = self._vitals.admission.in_flight_limit is not None
+        return limited and any(_is_judged(message) for message in seen.messages)
+
+    def too_long_in_line(self) -> Refusal:
+        """For a call that waited for a place in vain."""
+        message = refusals.too_long_in_line(self._name, self._vitals.admission.in_flight_limit or 0)
+        return Refusal(refusals.Code.TOO_LONG_IN_LINE, message, RETRY_AFTER_SECONDS)
+
     def _stored(self, seen: Observation, target: str, headers: RawHeaders, body: bytes) -> Answer | None:
         cache = self._vitals.cache
         if not cache.settings.enabled or len(seen.messages) != 1:

@@ -187,7 +187,7 @@ class Vitals:
         self._timed_out = False
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
-        """The figures now. ``waiting`` calls stand before the gate."""
+        """The figures now. ``waiting`` calls stand before the gate or in the line."""
         ledger = self.ledger
         return Telemetry(
             source=source.name,
@@ -200,7 +200,7 @@ class Vitals:
             ),
             cache=self.cache.figures,
             breakers=[Breaker(name=BREAKER, state=self.breaker.state, opened=self.breaker.opened)],
-            queue=Queue(length=waiting),
+            queue=Queue(length=waiting, limit=self.admission.in_flight_limit),
             in_flight=ledger.in_flight,
             bytes=Bytes(in_=ledger.bytes_in, out=ledger.bytes_out),
             refused=dict(ledger.refused),

@@ -24,7 +24,18 @@ from fleet.tasks import Tasks
 from gateway.app import Gateway
 from gateway.control import ControlSocket, prepare_folder
 from gateway.processes import group_members
-from tests.gateway.peers import Exporter, child_server, fleet, free_port, patience, running, server, until, until_so
+from tests.gateway.peers import (
+    Exporter,
+    child_server,
+    fleet,
+    free_port,
+    patience,
+    running,
+    server,
+    tuned,
+    until,
+    until_so,
+)
 
 TINY = Path(__file__).with_name("tiny_server.py")
 JSON = (("Content-Type", "application/json"),)
@@ -165,6 +176,27 @@ async def test_calls_that_a_restart_cuts_off_are_no_errors_and_it_is_no_outage(
         assert status == 502
         assert worst == [1], "the connection broke by our own act"
         assert figures(gateway) == {("hang", "cancelled"): 1}
+
+
+async def test_another_process_starts_with_an_empty_cache_and_a_closed_breaker(
+    folder: Path, exporter: Exporter
+) -> None:
+    config = tuned(enable_response_caching=True, enable_circuit_breaker=True, circuit_breaker_threshold=1)
+    given = tiny(config=config, cache_tools=frozenset({"pid"}))
+    async with running(fleet(folder, exporter.url, given)) as gateway:
+        vitals = gateway.services["demo"].vitals
+        before = await pid_of(gateway)
+        assert await pid_of(gateway) == before
+        assert (vitals.cache.figures.hits, figures(gateway)) == (1, {("pid", ""): 1})
+        ticket = vitals.breaker.admit(0.0)
+        assert ticket is not None
+        vitals.breaker.ended(ticket, "timeout", vitals.clock())
+        assert (await order(folder, "GET", "/-/status"))[1]["breaker"]["state"] == "open"
+        assert (await lifecycle.restart(given, folder / "control", "x")).outcome is Outcome.SUCCEEDED
+        assert await pid_of(gateway) != before
+        _, status = await order(folder, "GET", "/-/status")
+        assert (status["breaker"]["state"], status["hung"]) == ("closed", False)
+        assert status["resident_memory_bytes"] > 1_000_000
 
 
 @pytest.mark.parametrize("manner", ["--stubborn", "--grandchild"])

@@ -314,6 +314,38 @@ async def test_a_server_that_ends_no_sessions(upstream: Upstream, folder: Path, 
     assert "405" in done["detail"]
 
 
+async def test_calls_beyond_the_pool_wait_in_line(upstream: Upstream, folder: Path, exporter: Exporter) -> None:
+    go = asyncio.Event()
+
+    async def slowly(given: web.BaseRequest) -> web.StreamResponse:
+        await go.wait()
+        return await upstream.fine(given)
+
+    upstream.handle = slowly
+    config = tuned(connection_pool_size=2, initial_response_seconds=20.0)
+    enforce = frozenset({Enforced.SESSIONS})
+    async with (
+        listening(upstream.entry) as url,
+        before(url, folder, exporter, config=config, enforce=enforce) as gateway,
+    ):
+        service = gateway.services["demo"]
+        calls = [Tasks("test").start_passing("beside", post(gateway)) for _ in range(5)]
+        await until(lambda: service.waiting == 3)
+        await until(lambda: len(upstream.asked) == 2)
+        await until(lambda: "demo" in exporter.latest and exporter.latest["demo"].queue.length == 3)
+        assert exporter.latest["demo"].queue.limit == 2
+        service.vitals.apply(
+            tuned(connection_pool_size=2, initial_response_seconds=0.1).tuning, enforce
+        )  # fmt: skip
+        status, headers, body = await post(gateway)
+        assert (status, body["error"]["code"], "Retry-After" in headers) == (503, -33006, True)
+        assert service.vitals.ledger.refused["queue"] == 1
+        go.set()
+        assert [(await each)[0] for each in calls] == [200] * 5
+        assert counted(gateway) == {"": 5}
+        assert (service.waiting, service.vitals.ledger.in_flight) == (0, 0)
+
+
 # ---- timeouts and retries
 
 TIMEOUTS = frozenset({Enforced.TIMEOUTS})

@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(7)
         if tool == "hang":
             time.sleep(60)
-        tools = [{"name": name} for name in ("pid", "die", "hang")]
+        tools = [{"name": name, "annotations": {"readOnlyHint": name == "pid"}} for name in ("pid", "die", "hang")]
         body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": {"pid": os.getpid(), "tools": tools}})
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
