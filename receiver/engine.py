@@ -113,8 +113,8 @@ class Engine:
             JournalUnavailable: nothing was written.
         """
         book = self._chronicle.book
+        around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
         async with self._choosing:
-            around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
             refusal = refuses_by_hand(
                 action,
                 book.open_incident(server.name) or book.imagined(server.name),
@@ -165,8 +165,8 @@ class Engine:
         if self._chronicle.book.open_incident(server.name) is None:
             return None
         scrape_seconds = await self._prometheus.scrape_seconds(server.name)
+        around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
         async with self._choosing:
-            around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
                 return None
@@ -339,7 +339,7 @@ class Engine:
         await self._append(given)
         for judgement in given.judgements:
             self._metrics.verdicts.labels(judgement.signal, judgement.verdict).inc()
-        if given.verdict is Verdict.HEALED and incident.healed_at is None:
+        if given.verdict is Verdict.HEALED and incident.healed_at is None and given.action not in RECOVERY:
             self._metrics.time_to_heal.observe(max(0.0, self._now() - incident.opened_at))
 
     async def _append(self, event: Event) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from fleet.inventory import ActionLimit, Enforced, Limits, Mode
+from fleet.inventory import ActionLimit, Enforced, Limits, Mode, Rung
+from fleet.server_settings import KNOWN
 from receiver.events import ByHand
 from receiver.incident import IncidentState
-from tests.receiver.core.simulated import Simulation, a_server, an_alert, settings
+from tests.receiver.core.simulated import Simulation, a_server, an_alert, rungs, settings
 
 TOML: dict[str, str | None] = {
     "mcp.enable_response_caching": "true",
@@ -24,6 +25,7 @@ CACHING, BATCHING, BREAKER = (
     "mcp.enable_request_batching",
     "performance.enable_circuit_breaker",
 )
+CACHING_SETTING = KNOWN[CACHING][0]
 EMERGENCY = "apply_profile emergency"
 
 
@@ -270,3 +272,16 @@ def test_sessions_are_capped_before_they_are_ended() -> None:
     play(world, (("fires", "sessions", "critical"), ("ill", 1000)))
     rungs = [word for word in world.story() if word.partition(" ")[0] in {"apply_profile", "end_sessions", "restart"}]
     assert rungs == ["apply_profile high_load", "end_sessions", "restart"]
+
+
+def test_a_restart_is_given_again_only_after_a_change_that_the_ladder_names_in_between() -> None:
+    off = Rung("set_config", changes=((CACHING_SETTING, False),))
+    ladders = {"error_ratio": (*rungs("evidence", "restart"), off, *rungs("restart", "escalate"))}
+    world = a_world(settings=settings(ladders=ladders))
+    play(world, (("fires", "error_ratio", "critical"), ("ill", 3000)))
+    acts = [word for word in world.story() if word.partition(" ")[0] in {"restart", "set_config", "people:"}]
+    assert acts == ["restart", str(off), "restart", "people: ladder_exhausted"]
+    world = a_world(settings=settings(ladders=ladders))
+    world.files["codex"][CACHING] = "false"  # nothing to change: the second restart would be in vain
+    play(world, (("fires", "error_ratio", "critical"), ("ill", 3000)))
+    assert [word for word in world.story() if word in {"restart", str(off)}] == ["restart"]
