@@ -122,12 +122,14 @@ class Held:
     """All telemetry sources of one server.
 
     ``ended`` is the sum over the sources that said goodbye; their ids stay known, so that a late push of one of
-    them is not counted again.
+    them is not counted again. ``ended_at`` is when the last one did, on the monotonic clock; None when none did in
+    this run.
     """
 
     sources: Mapping[str, HeldSource] = field(default_factory=dict)
     ended: Totals = Totals()
     ended_ids: SourceIds = field(default_factory=SourceIds)
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def received(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
         return _received_first(held, push, now)
     totals = joined(known.totals, push.totals)
     if push.final:
-        return _ended(held, push.source, totals), PushResult.ACCEPTED
+        return _ended(held, push.source, totals, now), PushResult.ACCEPTED
     if is_older(known.totals, push.totals):
         # What it says of now is no longer true, and it is no sign of life either.
         return _with_source(held, push.source, replace(known, totals=totals)), PushResult.OUTDATED
@@ -121,9 +121,15 @@ def is_live(source: HeldSource, now: float) -> bool:
     return now - source.seen_at <= SILENT_AFTER_SECONDS
 
 
-def telemetry_speaks(held: Held, now: float) -> bool:
-    """True where some source reported that is still expected back: it owns what it counts."""
+def is_awaited(held: Held, now: float) -> bool:
+    """True where some source reported that did not say goodbye, and is still expected back."""
     return any(now - source.seen_at <= AWAITED_SECONDS for source in held.sources.values())
+
+
+def telemetry_owns(held: Held, now: float) -> bool:
+    """True where telemetry counts the operations, or did a moment ago: what a log says of them is known already."""
+    lately = held.ended_at is not None and now - held.ended_at <= AWAITED_SECONDS
+    return lately or is_awaited(held, now)
 
 
 def live(held: Held, now: float) -> list[Gauges]:
@@ -172,12 +178,12 @@ def worse(left: BreakerState, right: BreakerState) -> BreakerState:
 
 def _received_first(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
     if push.final:
-        return _ended(held, push.source, push.totals), PushResult.ACCEPTED
+        return _ended(held, push.source, push.totals, now), PushResult.ACCEPTED
     if len(held.sources) >= MAX_SOURCES:
         name, silent = min(held.sources.items(), key=lambda entry: entry[1].seen_at)
         if is_live(silent, now):
             return held, PushResult.TOO_MANY_SOURCES
-        held = _ended(held, name, silent.totals)
+        held = _ended(held, name, silent.totals, now)
     return _with_source(held, push.source, HeldSource(push.totals, push.gauges, now)), PushResult.ACCEPTED
 
 
@@ -185,11 +191,11 @@ def _with_source(held: Held, name: str, source: HeldSource) -> Held:
     return replace(held, sources={**held.sources, name: source})
 
 
-def _ended(held: Held, source: str, totals: Totals) -> Held:
+def _ended(held: Held, source: str, totals: Totals, now: float) -> Held:
     # Ended processes are summed at once: their pids mean nothing any more, and they must not pile up.
     flat = replace(totals, cpu={GONE: sum(totals.cpu.values())} if totals.cpu else {})
     sources = {name: kept for name, kept in held.sources.items() if name != source}
-    return Held(sources, added(held.ended, flat), held.ended_ids.with_(source))
+    return Held(sources, added(held.ended, flat), held.ended_ids.with_(source), now)
 
 
 def _effective(limits: Iterable[int | None]) -> int | None:

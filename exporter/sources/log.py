@@ -66,7 +66,7 @@ def read(server: Server, known: ServerFacts, now: float) -> LogReading:
         lag += followed.lag
         lines[LineResult.FAILED] += followed.given_up
         calls += _calls(followed.lines, {**FIELDS, **source.fields}, lines)
-    if merging.telemetry_speaks(known.held, now):
+    if merging.telemetry_owns(known.held, now):
         calls = []
     labels = Labels(last.admitted)
     totals = counted(last.totals, calls, labels, _NETWORK[server.transport])

@@ -31,7 +31,7 @@ MAX_AMOUNT: Final = 2.0**53
 
 def wanted(_server: Server, known: ServerFacts, now: float) -> bool:
     """True where a source reported that did not say goodbye, and is still expected back."""
-    return merging.telemetry_speaks(known.held, now)
+    return merging.is_awaited(known.held, now)
 
 
 def read(_server: Server, known: ServerFacts, now: float) -> TelemetryReading:

@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from exporter.app import Running, running
 from exporter.facts import PushResult
 from exporter.settings import Settings
+from exporter.state import StateNotWrittenError
 from exporter.web import accepts_openmetrics
+from fleet.loading import load_fleet
 from fleet.telemetry import MAX_TELEMETRY_BYTES, Cache, Sessions, encode
 from tests.exporter.conftest import TOKEN
-from tests.exporter.fleets import Scrape, body, make_fleet, operations, parsed, value
+from tests.exporter.fleets import Scrape, body, make_fleet, operations, parsed, value, write_fleet
 
 PUSH = "/telemetry/v1/servers/codex"
 JSON = {"Content-Type": "application/json"}
@@ -240,3 +243,74 @@ async def test_other_methods_and_paths(client: ClientSession) -> None:
     for path, status in (("/telemetry/v1/servers/codex", 405), ("/nothing", 404), ("/telemetry/v1/servers/", 404)):
         async with client.get(path) as answer:
             assert answer.status == status
+
+
+STATE = ("mcp_exporter_state_success", frozenset[tuple[str, str]]())
+
+
+async def test_a_goodbye_is_acknowledged_only_when_it_is_durable(client: ClientSession, exporter: Running) -> None:
+    assert (await scrape(client))[STATE] == 1
+    still, goodbye = (encode(body(final=final, cache=Cache(requests=2, hits=2))) for final in (False, True))
+
+    def full(*_: object) -> None:
+        raise StateNotWrittenError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("exporter.state.StateFile.save", full)
+        for pushed, status in ((still, 204), (goodbye, 503), (goodbye, 503)):
+            async with client.post(PUSH, data=pushed, headers=JSON) as answer:
+                assert answer.status == status
+        found = await scrape(client)
+        assert value(found, "mcp_server_cache_hits_total") == 2, "shown all the same, and once"
+        assert found[STATE] == 0
+    async with client.post(PUSH, data=goodbye, headers=JSON) as answer:
+        assert answer.status == 204, "the sender tried again"
+    assert (await scrape(client))[STATE] == 1
+    assert exporter.snapshot.ready
+
+
+async def test_a_stop_keeps_what_nobody_scraped(tmp_path: Path, settings: Settings) -> None:
+    fleet = make_fleet(tmp_path)
+    pushed = encode(body(cache=Cache(requests=2, hits=2)))
+    async with (
+        running(fleet, settings) as first,
+        ClientSession(first.address.url) as client,
+        client.post(PUSH, data=pushed, headers=JSON) as answer,
+    ):
+        assert answer.status == 204
+    async with running(fleet, settings) as second, ClientSession(second.address.url) as client:
+        assert value(await scrape(client), "mcp_server_cache_hits_total") == 2
+
+
+async def test_probe_and_log_of_a_running_exporter(tmp_path: Path, settings: Settings) -> None:
+    async def answered(request: web.Request) -> web.Response:
+        message = await request.json()
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": []}})
+
+    app = web.Application()
+    app.add_routes([web.post("/mcp", answered)])
+    log = tmp_path / "calls.log"
+    log.touch()
+    async with TestServer(app) as server:
+        entry = ", probe: {interval_seconds: 0.1}, logs: [{path: calls.log}]"
+        file = write_fleet(tmp_path, entry)
+        file.write_text(file.read_text().replace("http://127.0.0.1:3001/mcp", str(server.make_url("/mcp"))))
+        async with running(load_fleet(file, {}), settings) as exporter, ClientSession(exporter.address.url) as client:
+            await ready(client)
+            with log.open("a") as opened:
+                opened.write('{"duration_ms": 5, "tool": "echo"}\n')
+            await shows(client, "mcp_probe_success", {"phase": "tools_list"}, 1)
+            await shows(client, "mcp_exporter_log_lines_total", {"result": "matched"}, 1)
+            found = await scrape(client)
+            assert value(found, "mcp_server_up") == 1
+            for source in ("probe", "log"):
+                assert value(found, "mcp_exporter_source_success", {"source": source}) == 1
+            await server.close()
+            await shows(client, "mcp_server_up", {}, 0)
+            assert value(await scrape(client), "mcp_probe_success", {"phase": "discover"}) == 0
+
+
+async def shows(client: ClientSession, name: str, labels: dict[str, str], wanted: float) -> None:
+    async with asyncio.timeout(20):
+        while value(await scrape(client), name, labels) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,18 @@ def test_telemetry_owns_the_operations_while_it_speaks(server: Server, file: Pat
     assert calls(later) == 2
     shown = vitals(server, read.known, 200.0)
     assert shown.histograms[ECHO].count == 9, "what both counted, each while it owned them"
+
+
+def test_what_a_source_counted_before_its_goodbye_is_not_counted_again_from_the_log(server: Server, file: Path) -> None:
+    file.touch()
+    read = Reader(server)
+    read(99.0)
+    add(file, line(10) * 3)
+    held, _ = merging.received(Held(), understood(body(final=True, operations=[operations(3)]), Admitted()), 100.0)
+    read.known = replace(read.known, held=held)
+    assert calls(read(101.0)) == 0
+    add(file, line(10))
+    assert calls(read(101.0 + merging.AWAITED_SECONDS)) == 1
 
 
 def test_figures_are_shown_with_errors_and_what_an_earlier_run_counted(server: Server, file: Path) -> None:
