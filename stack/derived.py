@@ -51,6 +51,9 @@ _TOML_TIMEOUTS: Final = (
 """What the rules wait for. How long a session or an answer is kept stays: it is the server's business."""
 
 _LEAST_MILLISECONDS: Final = 1000
+_LEAST_TIMEOUT: Final = 8000
+"""A shorter first answer than this would be asked of a server that a busy machine is just starting."""
+
 _PACE_KEYS: Final = frozenset({"scrape_interval", "scrape_timeout", "evaluation_interval"})
 
 
@@ -118,7 +121,9 @@ def server_config_of(shipped: str, pace: Pace, settings: Mapping[str, SettingVal
     document = tomlkit.parse(shipped)
     for setting in _TOML_TIMEOUTS:
         table = _table(document, setting.section)
-        table[setting.key] = _divided(int(table[setting.key]), pace)
+        shipped_value = int(table[setting.key])
+        least = _LEAST_TIMEOUT if setting.key == "initial_response_timeout" else _LEAST_MILLISECONDS
+        table[setting.key] = _divided(shipped_value, pace, least)
     return with_settings(tomlkit.dumps(document), settings)
 
 
@@ -158,8 +163,8 @@ def _lasts(setting: Setting) -> bool:
     return KNOWN[str(setting)][1] is int and setting.key.endswith(("_ms", "_timeout"))
 
 
-def _divided(milliseconds: int, pace: Pace) -> int:
-    return max(round(milliseconds / pace.factor), min(_LEAST_MILLISECONDS, milliseconds))
+def _divided(milliseconds: int, pace: Pace, least: int = _LEAST_MILLISECONDS) -> int:
+    return max(round(milliseconds / pace.factor), min(least, milliseconds))
 
 
 @dataclass(frozen=True, slots=True)

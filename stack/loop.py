@@ -275,9 +275,9 @@ class Loop:
         async def accepts() -> bool:
             with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), timeout=1):
                 return True
-            return False
+            return not gateway.running
 
-        if not await poll(accepts, READY_SECONDS, every=0.1):
+        if not await poll(accepts, READY_SECONDS, every=0.1) or not gateway.running:
             raise NotReadyError(
                 f"the MCP server that the gateway starts does not listen on {address}; the log {gateway.log} ends "
                 f"with\n{gateway.last_lines()}"

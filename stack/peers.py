@@ -78,6 +78,12 @@ class ReceiverApi:
         headers = [*self._headers, ("Content-Type", "application/json")]
         return await request(self.address, "POST", "/api/v1/alerts", headers=headers, body=body, timeout=_TIMEOUT)
 
+    async def act(self, server: str, action: str) -> Response:
+        """POST what a person asks for: ``emergency`` or ``recover``."""
+        headers = [*self._headers, ("Content-Type", "application/json")]
+        path = f"/api/v1/servers/{quote(server)}/actions/{quote(action)}"
+        return await request(self.address, "POST", path, headers=headers, body=b"{}", timeout=_TIMEOUT)
+
 
 async def metrics_text(address: Address) -> str:
     """The text of GET /metrics."""

@@ -27,7 +27,7 @@ class Run:
 
     async def restarts(self) -> float | None:
         """How often the gateway restarted the server, as Prometheus knows it."""
-        return await self.loop.prometheus.value(f'mcp_server_restarts_total{{server="{SERVER}"}}')
+        return await self.loop.prometheus.value(f'sum(mcp_server_restarts_total{{server="{SERVER}"}})')
 
     def webhook_body(self, *signals: tuple[str, str]) -> bytes:
         """What Alertmanager would send for critical alerts that fire: (alert name, signal)."""
@@ -68,8 +68,10 @@ async def start() -> AsyncIterator[Starter]:
     """Start a loop with traffic for one test: ``await start(mode=..., without=..., limits=..., traffic=False)``."""
     async with AsyncExitStack() as stack:
 
-        async def started(*, traffic: bool = True, limits: Mapping[str, object] | None = None, **options: Any) -> Run:
-            loop_options = LoopOptions(label="e2e", pace=FAST, limits={**QUICK, **(limits or {})}, **options)
+        async def started(
+            *, traffic: bool = True, pace: Pace = FAST, limits: Mapping[str, object] | None = None, **options: Any
+        ) -> Run:
+            loop_options = LoopOptions(label="e2e", pace=pace, limits={**QUICK, **(limits or {})}, **options)
             return await stack.enter_async_context(run_of(loop_options, traffic))
 
         yield started

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.calm import RESTARTED, stay_calm
+from fleet.inventory import Transport
 from fleet.signals import BY_NAME, SignalName
+from stack.derived import Pace
+from stack.loop import STDIO_CLIENTS
 from stack.processes import poll
+from stack.scenarios import SCENARIOS, Scenario
 from stack.watch import matching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.prometheus, pytest.mark.mcp_server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.prometheus, pytest.mark.mcp_server, pytest.mark.timeout(400)]
 Start = Callable[..., "Awaitable[Any]"]
+
+CALM = Pace()
+"""The demonstration's pace: at the tests' own, a restart of the exporter lasts as long as an alert waits."""
+
+
+# Several faults in one life of a server: more acts than a budget allows in one hour.
+BUDGET = {"actions": {"count": 20, "per_seconds": 60}}
 
 
 @pytest.mark.alertmanager
-async def test_slow_and_crash_are_healed_by_a_restart_each(start: Start) -> None:
-    run = await start()
-    for number, (fault, signal) in enumerate([("slow", SignalName.RESPONSE_TIME), ("crash", SignalName.DOWN)], start=1):
-        await run.watch.calm()
-        run.loop.switch_on(fault)
+async def test_each_fault_is_healed_by_one_restart_over_http_and_stdio(start: Start) -> None:
+    # Two loops at once: most of the time they wait.
+    over_http = await start(limits=BUDGET)
+    over_stdio = await start(limits=BUDGET, transport=Transport.STDIO)
+    await asyncio.gather(
+        healed_by_a_restart_each(over_http, "slow", "hang"), healed_by_a_restart_each(over_stdio, "crash", "leak")
+    )
+    assert await over_http.restarts() == 2
+    assert await over_stdio.restarts() >= 2
+    counts = await over_stdio.loop.stop_traffic()
+    assert re.findall(r"reconnects=(\d+)", counts) == ["0"] * STDIO_CLIENTS, counts
+
+
+async def healed_by_a_restart_each(run: Any, *faults: str) -> None:
+    for number, fault in enumerate(faults, start=1):
+        signal = SCENARIOS[fault].signal
+        await run.watch.calm(90)
+        await SCENARIOS[fault].switch_on(run.loop)
         closed = await poll_until_closed(run, number)
         assert [event["reason"] for event in closed] == ["healed"] * number
         events = await run.watch.events()
@@ -34,7 +60,32 @@ async def test_slow_and_crash_are_healed_by_a_restart_each(start: Start) -> None
         assert signal in {judgement["signal"] for judgement in healed["judgements"]}
         assert all(judgement["evidence"] > 0 for judgement in healed["judgements"])
         assert not await run.watch.is_ill(BY_NAME[signal])
-        assert await run.restarts() == number
+
+
+@pytest.mark.alertmanager
+async def test_sessions_and_settings_are_treated_without_a_restart_while_another_server_is_left_alone(
+    start: Start,
+) -> None:
+    scenarios = [SCENARIOS["sessions"], SCENARIOS["cache"]]
+    settings = {name: value for scenario in scenarios for name, value in scenario.settings.items()}
+    ill = await start(limits=BUDGET, settings=settings, enforce=scenarios[0].enforce)
+    healthy = await start(pace=CALM)
+    calm, _ = await asyncio.gather(stay_calm(healthy.loop, 60, lambda _: None), without_a_restart(ill, *scenarios))
+    assert (calm.acts, calm.alerts) == ([], [])
+    assert calm.restarts >= len(RESTARTED)
+
+
+async def without_a_restart(run: Any, *scenarios: Scenario) -> None:
+    for number, scenario in enumerate(scenarios, start=1):
+        await run.watch.calm(90)
+        await scenario.switch_on(run.loop)
+        closed = await poll_until_closed(run, number)
+        assert [event["reason"] for event in closed] == ["healed"] * number
+        assert not await run.watch.is_ill(BY_NAME[scenario.signal])
+    events = await run.watch.events()
+    assert matching(events, "act_intended", action="restart") == []
+    assert [event["action"] for event in matching(events, "act_intended")].count("set_config") == len(scenarios)
+    assert await run.restarts() == 0
 
 
 async def poll_until_closed(run: Any, count: int) -> list[Any]:
@@ -46,7 +97,7 @@ async def poll_until_closed(run: Any, count: int) -> list[Any]:
         found[:] = matching(events, "closed")
         return len(found) >= count
 
-    await run.watch.until(f"{count} incidents closed", closed, 100, lambda: str(found))
+    await run.watch.until(f"{count} incidents closed", closed, 150, lambda: str(found))
     return found
 
 

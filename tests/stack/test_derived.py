@@ -155,7 +155,7 @@ def test_a_servers_timeouts_shrink_and_nothing_else_of_its_file() -> None:
         (old, new) for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new
     ]  # fmt: skip
     assert [new.split("#")[0].strip() for _, new in changed] == [
-        "initial_response_timeout = 3000",
+        "initial_response_timeout = 8000",
         "inactivity_timeout = 2000",
         "circuit_breaker_timeout_ms = 2000",
     ]
