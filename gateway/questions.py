@@ -82,7 +82,7 @@ def question(
         request = json.loads(body, object_pairs_hook=_without_doubles, parse_constant=_refused)
         identity = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["id"]
         return _question(target, pairs, request, bytes(identity).strip(), message)
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, msgspec.DecodeError):
         return None
 
 

@@ -12,8 +12,8 @@ from fleet.server_config import Tuning, read_server_config
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
-"""How often to call ``look``: a change is to work within a second."""
+LOOK_SECONDS: Final = 0.5
+"""How often to call ``look``: a change works within a second."""
 
 _Stamp = tuple[int, int, int] | None
 _NEVER: Final = (-1, -1, -1)

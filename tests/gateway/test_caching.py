@@ -206,6 +206,33 @@ def test_requests_that_are_never_looked_up(found: Question | None) -> None:
     assert found is None
 
 
+PARAMS = st.dictionaries(
+    st.sampled_from(["name", "uri", "_meta", "arguments", "cursor", "task"]) | st.text(max_size=3), VALUES, max_size=4
+)
+METHODS = st.sampled_from(["tools/call", "tools/list", "resources/read", "initialize"])
+
+
+@settings(max_examples=300)
+@given(METHODS, PARAMS | VALUES, VALUES, SPACINGS, st.dictionaries(st.text("aM-", max_size=4), st.text(max_size=4)))
+def test_no_request_makes_it_raise(
+    method: str, params: Any, identity: Any, spacing: tuple[str, str], headers: dict[str, str]
+) -> None:
+    body = dumped({"id": identity, "method": method, "params": params}, spacing, ascii_only=True)
+    for message in peek(body).messages:
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        found = question("/mcp", raw, body, message, lambda _: True)
+        if found is not None:
+            assert json.loads(found.id) == identity
+            cache().look_up(found, 0.0)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_of_a_request_make_it_raise(noise: bytes) -> None:
+    body = b'{"id":1,"method":"tools/call","params":{"name":"lookup","a":' + noise + b"}}"
+    for message in peek(body).messages:
+        question("/mcp", [], body, message, lambda _: True)
+
+
 # ---- for whom
 
 NO_MATTER = st.sampled_from(["user-agent", "Accept-Encoding", "Content-Length", "traceparent", "X-Request-Id"])
