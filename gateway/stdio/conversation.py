@@ -6,12 +6,17 @@ import enum
 from collections import Counter
 from typing import Final
 
+import msgspec
+
 from gateway.breaker import Ticket
 from gateway.copies import Clip
 from gateway.exchange import CONNECTION, TIMEOUT, Exchange, Operation
 from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
 from gateway.stdio.handshake import Handshake, Purpose, own_id
 from gateway.vitals import Vitals
+
+MAX_GIVEN_UP: Final = 1000
+"""Calls whose late answers are still known to be nobody's."""
 
 _SESSION: Final = ("stdio", b"")
 
@@ -30,6 +35,7 @@ class Conversation:
         self._vitals = vitals
         self._calls: dict[bytes, Exchange] = {}
         self._own: dict[bytes, Purpose] = {}
+        self._given_up: dict[bytes, None] = {}
         self._questions: Counter[bytes] = Counter()
         self._stale_questions: Counter[bytes] = Counter()
         self.answers: list[tuple[Purpose, bytes]] = []
@@ -46,7 +52,7 @@ class Conversation:
     @property
     def awaits_own(self) -> bool:
         """Whether an answer to the gateway itself may come."""
-        return bool(self._own)
+        return bool(self._own or self._given_up)
 
     @property
     def pending_initialize(self) -> bytes | None:
@@ -123,6 +129,9 @@ class Conversation:
                 if message.id in self._own:
                     self.answers.append((self._own.pop(message.id), copy.head))
                     return Whose.GATEWAY
+                if message.id in self._given_up and message.id not in self._calls:
+                    del self._given_up[message.id]
+                    return Whose.GATEWAY
                 self._answered(message, copy)
             elif message.kind is Kind.REQUEST:
                 self._questions[message.id] += 1
@@ -138,6 +147,21 @@ class Conversation:
         if line is not None:
             self._own[b'"' + identity.encode() + b'"'] = purpose
         return line
+
+    def give_up(self, now: float) -> list[bytes]:
+        """End the calls that are older than their timeout; a late answer to one of them is taken out."""
+        late = [
+            identity
+            for identity, exchange in self._calls.items()
+            if now >= exchange.deadline() and not exchange.asks("initialize")
+        ]
+        for identity in late:
+            exchange = self._calls.pop(identity)
+            self._count(exchange, exchange.end(TIMEOUT, now))
+            self._given_up[identity] = None
+        while len(self._given_up) > MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+        return late
 
     def _answered(self, message: Message, copy: Clip) -> None:
         exchange = self._calls.pop(message.id, None)
@@ -167,6 +191,7 @@ class Conversation:
             left.append(identity)
             self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else CONNECTION, now))
         self._own.clear()
+        self._given_up.clear()
         self.answers.clear()
         self._stale_questions.update(+self._questions)
         self._questions.clear()
@@ -175,6 +200,12 @@ class Conversation:
     def _count(self, exchange: Exchange, operations: list[Operation]) -> None:
         self._vitals.count(operations)
         self._vitals.finish(exchange)
+
+
+def cancellation(identity: bytes) -> bytes:
+    """The line that takes a call back at its server."""
+    told = {"requestId": msgspec.Raw(identity), "reason": "no answer in time"}
+    return msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told}) + b"\n"
 
 
 def _peek(copy: Clip) -> Peek:

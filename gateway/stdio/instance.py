@@ -7,24 +7,21 @@ Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``ser
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from fleet.inventory import Server
-from gateway.breaker import EXEMPT
-from gateway.copies import Clip
-from gateway.jsonrpc import Kind
-from gateway.stdio.conversation import Conversation
+from gateway.stdio.conversation import Conversation, cancellation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
 from gateway.stdio.incoming import Incoming
-from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
+from gateway.stdio.outgoing import Outgoing
 from gateway.stdio.outlet import Outlet
 from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
 from gateway.stdio.replies import Replies
 from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
 from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
-from gateway.stdio.waiting import Waiter, WaitingRoom
+from gateway.stdio.waiting import WaitingRoom
 from gateway.vitals import Vitals
 
 DRAIN_SECONDS: Final = 5.0
@@ -34,9 +31,8 @@ BUSY_EOF_SECONDS: Final = 30.0
 """The same while calls are under way whose answers the client may still read."""
 RESTART_EOF_SECONDS: Final = 1.0
 HURRIED_SECONDS: Final = 1.0
-WAITING_LINE_BYTES: Final = 2 * 1024 * 1024
-"""A longer line of the client cannot wait for a server."""
-
+READY_SECONDS: Final = 30.0
+"""How long a new server may take to start and answer; a call's own limit may be shorter than any start."""
 _READ_BYTES: Final = 256 * 1024
 _NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
 
@@ -56,21 +52,32 @@ class Instance:
         self.to_server: Outlet | None = None
         self.child: Spawned | None = None
         self.state = State.WAITING_FOR_SEAT
-        self.reason = "starting"
         self.talk = Conversation(vitals)
         self.pulse = Pulse()
-        self.waiting = WaitingRoom()
         self.finished: int | None = None
-        self._from_client = Lines()
         self._incoming = Incoming(self.talk, vitals, to_client)
         self._replies = Replies(server.name, vitals, to_client)
-        self._line_passes = False
+        self._outgoing = Outgoing(self.talk, vitals, self._replies)
         self._client_gone = False
         self._ending: Ending | None = None
         self._then = Then.REPORT
         self._deadline = 0.0
         self._reply: Reply | None = None
         self._status = 0
+
+    @property
+    def waiting(self) -> WaitingRoom:
+        """The client's lines that wait for a server."""
+        return self._outgoing.waiting
+
+    @property
+    def reason(self) -> str:
+        """Why no server takes lines; empty when one does."""
+        return self._outgoing.reason
+
+    @reason.setter
+    def reason(self, reason: str) -> None:
+        self._outgoing.reason = reason
 
     # ---- asked by the relay
 
@@ -107,8 +114,7 @@ class Instance:
         if self.state is not State.WAITING_FOR_SEAT:
             return
         if refusal:
-            self.state, self.reason = State.REFUSED, refusal
-            self._expire(self._clock())
+            self.state, self.reason, self._outgoing.no_seat = State.REFUSED, refusal, True
         else:
             self.talk.open()
             self._start(None)
@@ -117,16 +123,12 @@ class Instance:
 
     def client_said(self, chunk: bytes) -> None:
         """Bytes from the client."""
-        self._vitals.ledger.bytes_in += len(chunk)
-        hold = HOLD_BYTES if self.state is State.READY else WAITING_LINE_BYTES
-        for piece in self._from_client.feed(chunk, hold):
-            self._client_piece(piece)
+        self._outgoing.said(chunk)
 
     def client_left(self) -> None:
         """The client closed our stdin, or reads no more."""
         if not self._client_gone:
-            for piece in self._from_client.rest():
-                self._client_piece(piece)
+            self._outgoing.ended()
             self._leave()
 
     def hurry(self) -> None:
@@ -175,6 +177,7 @@ class Instance:
             self._then = Then.RESTART if order.act is Act.RESTART else Then.STOP
             self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
             self.state = State.DRAINING
+            self._outgoing.drain()
             self._deadline = self._clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
 
     def _order_without_server(self, order: Order) -> None:
@@ -212,7 +215,8 @@ class Instance:
             self._fail("it did not answer the handshake in time")
         if self.state is State.READY:
             self._feel_pulse(now)
-        self._expire(now)
+            self._give_up(now)
+        self._outgoing.expire(now, at_once=self.state in {State.STOPPED, State.REFUSED})
 
     def _may_still_answer(self, now: float) -> bool:
         waits = self._then is Then.LEAVE and self.talk.outstanding > 0 and not self.to_client.broken
@@ -229,53 +233,12 @@ class Instance:
                 f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
             )
 
-    def _expire(self, now: float) -> None:
-        if self.state in {State.STOPPED, State.REFUSED}:
-            expired = self.waiting.take()
-        else:
-            expired = self.waiting.expired(now - self._vitals.limits.initial_response)
-        for waiter in expired:
-            self._refuse(waiter.requests)
-
-    # ---- the client's lines
-
-    def _client_piece(self, piece: Piece) -> None:
-        if piece.starts:
-            self._line_passes = self.state is State.READY
-        if piece.copy is not None:
-            self._client_line(piece, piece.copy)
-        elif self._line_passes and self.to_server is not None:
-            self.to_server.relay(piece.data, ends=False)
-
-    def _client_line(self, piece: Piece, copy: Clip) -> None:
-        messages = self.talk.look(copy)
-        if piece.starts and self.talk.is_stale(messages):
-            return
-        waiter = Waiter(piece.data, copy, messages, self._clock(), whole=piece.starts)
-        # While calls drain, answers and cancellations pass: a call under way may need them to end.
-        passes = self._line_passes or (self.state is State.DRAINING and not waiter.requests)
-        if passes and self.to_server is not None:
-            self._pass(waiter, self.to_server)
-        elif piece.starts:
-            self.waiting.add(waiter)
-        else:  # too long to wait, or begun to a server that is gone
-            self._refuse(waiter.requests)
-
-    def _pass(self, waiter: Waiter, to_server: Outlet) -> None:
-        ticket = None
-        if any(message.kind is Kind.REQUEST and message.method not in EXEMPT for message in waiter.messages):
-            ticket = self._vitals.breaker.admit(self._clock())
-            if ticket is None and waiter.whole:
-                self._replies.held_off(waiter.requests)
-                return
-        to_server.relay(waiter.data, ends=True)
-        self.talk.asked(waiter.messages, waiter.copy, ticket)
-
-    def _refuse(self, identities: Sequence[bytes]) -> None:
-        if self.state is State.REFUSED:
-            self._replies.no_seat(identities, self.reason)
-        else:
-            self._replies.not_ready(identities, self.reason)
+    def _give_up(self, now: float) -> None:
+        """Where ``enforce`` names timeouts, end the calls that the server leaves without a word for too long."""
+        for identity in self.talk.give_up(now) if self._vitals.admission.cuts_silence else ():
+            self._replies.given_up([identity])
+            if self.to_server is not None:
+                self.to_server.say(cancellation(identity))
 
     # ---- what the server answers
 
@@ -308,7 +271,7 @@ class Instance:
             return
         to_server.say(greeting)
         self.state = State.GREETING
-        self._deadline = self._clock() + self._vitals.limits.initial_response
+        self._deadline = self._clock() + max(READY_SECONDS, self._vitals.limits.initial_response)
 
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
@@ -332,8 +295,7 @@ class Instance:
         self.pulse.reset()
         self._vitals.standing.process_ready()
         if self.to_server is not None:
-            for waiter in self.waiting.take():
-                self._pass(waiter, self.to_server)
+            self._outgoing.open(self.to_server)
         self._answer(SUCCEEDED, "restarted and ready")
 
     def _fail(self, reason: str) -> None:
@@ -360,7 +322,7 @@ class Instance:
             return
         self._then = Then.LEAVE if self._client_gone else then
         self.state = State.ENDING
-        self._line_passes = False
+        self._outgoing.close()
         if then is not Then.REPORT:
             self._vitals.standing.process_changing()
         self._ending = Ending(child, self._clock(), eof_seconds)

@@ -64,7 +64,9 @@ def main() -> None:
         message = json.loads(line)
         with Path("heard.log").open("a") as log:
             log.write(line)
-        if "method" in message and "id" in message:
+        if message.get("params", {}).get("name") == "broken":
+            say({"id": message["id"], "error": {"code": -32603, "message": "broken"}})
+        elif "method" in message and "id" in message:
             say({"id": message["id"], "result": answer(message)})
 
 

@@ -272,6 +272,47 @@ async def test_changes_of_the_toml_are_taken_while_traffic_flows(folder: Path) -
         assert (await client.call("echo"))["error"]["code"] == -33002
 
 
+SILENT = """
+import json, sys
+held = None
+for line in sys.stdin:
+    m = json.loads(line)
+    if m.get("method") == "tools/call" and held is None:
+        held = m["id"]
+        continue
+    if m.get("method") == "notifications/cancelled":
+        assert m["params"]["requestId"] == held
+        print(json.dumps({"jsonrpc": "2.0", "id": held, "result": {"late": True}}), flush=True)
+    if "id" in m:
+        print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": {}}), flush=True)
+"""
+
+
+async def test_an_enforced_timeout_ends_the_call_and_takes_its_late_answer_out(folder: Path) -> None:
+    (folder / "silent.py").write_text(SILENT)
+    command = [sys.executable, "-S", "silent.py"]
+    file = fleet_file(folder, command, toml=QUICK, more="    enforce: [timeouts]\n")
+    async with connected(file) as client:
+        error = (await client.call("echo"))["error"]
+        assert error["code"] == -33005
+        assert "result" in await client.call("echo")
+        assert not any(b"late" in line for line in client.seen)
+        assert (await client.status())["in_flight"] == 0
+
+
+async def test_an_open_breaker_holds_calls_off_until_a_restart(folder: Path) -> None:
+    toml = "[performance]\nenable_circuit_breaker = true\ncircuit_breaker_threshold = 2\n"
+    async with connected(fleet_file(folder, LINE_SERVER, toml=toml)) as client:
+        for _ in range(2):
+            assert (await client.call("broken"))["error"]["code"] == -32603
+        assert (await client.status())["breaker"] == "open"
+        assert (await client.call("echo"))["error"]["code"] == -33004
+        assert "result" in await client.answer(client.ask("ping"))
+        await client.restart()
+        assert (await client.status())["breaker"] == "closed"
+        assert await client.text("echo") == "{}"
+
+
 # ---- nothing is left
 
 
