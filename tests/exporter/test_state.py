@@ -131,6 +131,21 @@ async def test_a_source_that_ended_in_an_earlier_run_is_never_counted_again(file
     run.kill()
 
 
+async def test_a_source_that_was_written_and_ends_is_not_counted_beside_the_sum_of_the_ended(
+    file: Path, fleet: Fleet
+) -> None:
+    first = Run(file, fleet)
+    first.push(body(cache=Cache(requests=4, hits=4)))
+    await first.scrape()
+    first.push(body(final=True, cache=Cache(requests=5, hits=5)))
+    assert await first.keeper.durable()
+    first.kill()
+    second = Run(file, fleet)
+    assert figures(await second.scrape())[HITS] == 5
+    assert not second.snapshot.server(CODEX).held.sources
+    second.kill()
+
+
 async def test_a_source_goes_on_where_it_was(file: Path, fleet: Fleet) -> None:
     await after_a_kill(file, fleet, body(cache=Cache(requests=20, hits=20)))
     run = Run(file, fleet)
@@ -374,8 +389,8 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STEP, max_size=25))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(STEP, min_size=10, max_size=25))
 def test_whatever_is_pushed_scraped_and_killed_no_shown_sum_goes_down_and_all_are_true_at_last(
     steps: list[tuple[str, int, int]],
 ) -> None:
