@@ -18,7 +18,8 @@ import pytest
 
 from fleet.inventory import Address
 from fleet.signals import SignalName
-from tests.receiver.shell.world import DEADLINE, Client, World, alert, until, until_true, webhook
+from tests.receiver.shell.test_configuration import TOML
+from tests.receiver.shell.world import DEADLINE, Client, World, alert, text, until, until_true, webhook
 
 ERRORS = SignalName.ERROR_RATIO
 PROJECT = Path(__file__).parents[3]
@@ -236,3 +237,29 @@ async def test_wrong_use_is_exit_2(arguments: list[str], message: str) -> None:
     code, text = await run(*arguments)
     assert code == 2
     assert message in text
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_killed_in_the_middle_of_an_emergency_it_finishes_it_and_gives_everything_back(
+    world: World, session: aiohttp.ClientSession, heard: bool
+) -> None:
+    """The file is changed, and the gateway restarts at that moment, or has never heard of it."""
+    file = world.give_config("alpha", TOML)
+    gateway = world.gateways["alpha"]
+    gateway.release.clear()
+    async with program(world, session) as (first, client):
+        status, _ = await client.act("alpha", "emergency")
+        assert status == 202
+        await asyncio.wait_for(gateway.began.wait(), DEADLINE)
+        await first.end(signal.SIGKILL)
+    assert "enable_circuit_breaker=false" in text(file)
+    if not heard:
+        await gateway.forget()
+    gateway.release.set()
+    async with program(world, session) as (_, client):
+        incident = await client.until_state("closed")
+        assert incident["closed_reason"] == "healed"
+        told = [act["told"] for act in incident["acts"]]
+        assert told == ["apply_profile emergency", "recover caching", "recover batching", "recover breaker"]
+        assert gateway.restarts == [act["act"] for act in incident["acts"]]
+    assert text(file) == TOML
