@@ -29,6 +29,7 @@ class Relay:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
         self._hurried = False
+        self._child_changed = True
         self.lock = threading.Lock()
         """Held while the instance and its figures change."""
 
@@ -44,7 +45,7 @@ class Relay:
         """SIGTERM, SIGINT and SIGHUP end the instance; SIGCHLD only wakes the loop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_end)
-        signal.signal(signal.SIGCHLD, _ignore)
+        signal.signal(signal.SIGCHLD, self._on_child)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def run(self) -> int:
@@ -67,6 +68,9 @@ class Relay:
     def _on_end(self, *_: object) -> None:
         self._hurried = True
 
+    def _on_child(self, *_: object) -> None:
+        self._child_changed = True
+
     def _still_flushing(self) -> bool:
         outlet = self._instance.to_client
         return outlet.pending > 0 and not outlet.broken and not self._hurried
@@ -79,7 +83,9 @@ class Relay:
             instance.hurry()
         if instance.to_client.broken:
             instance.client_left()
-        instance.child_changed()
+        if self._child_changed:
+            self._child_changed = False
+            instance.child_changed()
         instance.step(instance.now())
 
     def _watch(self) -> None:
@@ -136,7 +142,3 @@ def _read(fd: int) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _ignore(*_: object) -> None:
-    """SIGCHLD must have a handler, or it would not reach the wakeup pipe."""
