@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from fleet.lifecycle.outcome import Outcome
@@ -40,6 +40,7 @@ from receiver.events import (
     VerdictGiven,
 )
 from receiver.incident import ActRecord, Incident, Moved, SignalState
+from receiver.ledger import Ledger, Treatment
 from receiver.moves import move
 
 RECENT_CLOSED: Final = 200
@@ -51,32 +52,6 @@ KEPT_TREATMENTS: Final = 1000
 
 _ORDER: Final = {name: position for position, name in enumerate(SignalName)}
 _ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
-
-
-@dataclass(frozen=True, slots=True)
-class Treatment:
-    """One treatment as budgets count it; those that were found not done are not in the ledger.
-
-    ``recovery``: it belongs to the way back and to its budget.
-    """
-
-    server: str
-    act: ActId
-    intended_at: float
-    ended_at: float | None = None
-    recovery: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What the guards need to know of the fleet.
-
-    ``treatments``: the newest of each server, oldest first. ``under_treatment``: servers whose treatment is under
-    way or has no final verdict yet.
-    """
-
-    treatments: tuple[Treatment, ...] = ()
-    under_treatment: frozenset[str] = frozenset()
 
 
 class Book:

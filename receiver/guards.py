@@ -13,9 +13,9 @@ from typing import Final
 from fleet.inventory import ActionLimit, Limits, Mode, Server
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity
-from receiver.book import Ledger, Treatment
 from receiver.events import Denied
 from receiver.incident import Incident, SignalState
+from receiver.ledger import Ledger, Treatment
 
 MAX_ATTEMPTS: Final = 2
 """Intents of one rung in one incident; a second only after the first was found not to have taken place."""

@@ -15,13 +15,13 @@ from fleet.inventory import Ladder, ReceiverSettings, Rung, Server
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver import recovery
-from receiver.book import Ledger
 from receiver.effects import Effect, Surroundings, effect_of, wanted
 from receiver.events import ByHand, Denied, EscalationReason, Verdict
 from receiver.guards import Asked, Refusal, refuses, was_tried
 from receiver.health import quiet_since
 from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ladder import merged_ladder
+from receiver.ledger import Ledger
 from receiver.moves import Move, move
 from receiver.recovery import StageDue
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Step, VerifyAct, Wait

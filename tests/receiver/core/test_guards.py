@@ -12,10 +12,10 @@ from fleet.inventory import ActionLimit, Limits, Mode
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver import guards
-from receiver.book import Ledger, Treatment
 from receiver.events import ActId, Denied, IncidentId
 from receiver.guards import BY_HAND, GUARDS, RECOVERY_GUARDS, Asked, Refusal, refuses
 from receiver.incident import ActRecord, Incident, SignalState
+from receiver.ledger import Ledger, Treatment
 from tests.receiver.core.simulated import START, a_server, an_alert
 
 
