@@ -35,7 +35,7 @@ up: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m stack.tools
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }

@@ -19,17 +19,20 @@ REAL_PARTS: Final = {
 }
 """Marker to what a test that carries it spoke to."""
 
-_MARKERS: pytest.StashKey[dict[str, frozenset[str]]] = pytest.StashKey()
+_SPOKE_TO: Final = "spoke_to"
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    session.config.stash[_MARKERS] = {
-        item.nodeid: frozenset(marker.name for marker in item.iter_markers()) for item in session.items
-    }
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        markers = {marker.name for marker in item.iter_markers()}
+        # A property travels with the report from a worker process; names of tests and folders would be keywords too.
+        item.user_properties.append((_SPOKE_TO, sorted(markers & REAL_PARTS.keys())))
+        if "end_to_end" in markers:
+            # Whole loops one after the other, in one worker: two at once would starve each other's scrapes.
+            item.add_marker(pytest.mark.xdist_group("loop"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    markers = config.stash.get(_MARKERS, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # Only a test whose body ran to an end spoke to anything: not one that was skipped or broke while set up.
     bodies = [
         report
@@ -39,7 +42,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     ]
     terminalreporter.section("real parts")
     for marker, part in REAL_PARTS.items():
-        spoke = [report for report in bodies if marker in markers.get(report.nodeid, ())]
+        spoke = [report for report in bodies if marker in _spoke_to(report)]
         failed = sum(report.failed for report in spoke)
         note = f", {failed} of them failed" if failed else ""
         terminalreporter.write_line(f"{len(spoke):>4} tests spoke to {part}{note}")
+
+
+def _spoke_to(report: pytest.TestReport) -> list[str]:
+    return next((value for name, value in report.user_properties if name == _SPOKE_TO and isinstance(value, list)), [])
