@@ -23,7 +23,7 @@ from fleet.loading import load_fleet
 
 _LATER = {
     "web_config_file": "--web.config.file: TLS and basic authentication are not built yet; remove the flag",
-    "probe_allow_any": "--probe.allow-any: probes are not built yet; remove the flag",
+    "probe_allow_any": "--probe.allow-any: /probe?target= is not built yet; remove the flag",
 }
 
 
