@@ -134,6 +134,11 @@ def test_the_shipped_fleet_begins_without_acting_and_has_the_addresses_that_prom
     assert [f"http://{target}" for target in targets["alertmanager"]] == [fleet.alertmanager_url]
 
 
+def test_what_must_outlive_a_restart_lies_where_the_programs_may_write() -> None:
+    fleet = load_fleet(DEPLOY / "fleet.yml", {})
+    assert {fleet.exporter.state_file.parent, fleet.receiver.journal.parent} == {Path("/var/lib/mcp-medic")}
+
+
 def test_compose_mounts_what_exists_and_pins_its_images() -> None:
     compose = read(PROJECT / "docker-compose.yml")
     services = compose["services"]
