@@ -59,7 +59,7 @@ _PEOPLE: Final = (
         alert="McpUntreated",
         severity="critical",
         # The signal moves to a label of another name, or this alert itself would be sent for treatment. A hit ratio
-        # is left out: nothing treats it by default, and nobody is called at night for one.
+        # is left out: nobody is called at night for one.
         expression=(
             "max by (server, untreated_signal) (\n"
             f'  label_replace(ALERTS{{alertstate="firing",severity="critical",signal!~"|{SignalName.CACHE_HIT_RATIO}",'
