@@ -8,7 +8,7 @@ import tomllib
 
 import yaml
 
-from fleet.inventory import Mode, RestartVia
+from fleet.inventory import Mode, Restart, RestartVia
 from fleet.loading import load_fleet
 from fleet.signals import Severity
 from stack.loop import PROJECT, SERVER
@@ -28,11 +28,11 @@ def test_the_server_is_restarted_through_the_gateway_and_judged_by_its_own_file(
     (server,) = fleet.servers.values()
     assert server.name == SERVER
     assert server.mode is Mode.AUTOMATIC
-    assert server.restart is RestartVia.GATEWAY
+    assert server.restart == Restart(RestartVia.GATEWAY)
     assert server.command[0] == "/usr/bin/python3"
     assert server.working_directory == EXAMPLES
     assert server.thresholds["response_time_seconds"] == {Severity.WARNING: 3.0, Severity.CRITICAL: 5.0}
-    assert server.thresholds["resident_memory_bytes"][Severity.CRITICAL] == 512e6
+    assert server.thresholds["resident_memory_bytes"][Severity.CRITICAL] == 200e6
 
 
 def test_the_example_serves_on_the_port_that_its_url_names() -> None:

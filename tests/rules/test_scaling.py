@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -136,8 +136,11 @@ def test_group_and_rule_durations() -> None:
 
 def test_limits_lose_seconds_and_keep_counts() -> None:
     result = scaled_limits({"cooldown_seconds": 60, "actions": {"count": 3}}, 15)
-    counted = {key: ActionLimit(**result.pop(key)) for key in ("actions", "fleet_actions", "recovery_actions")}
-    assert Limits(**counted, **{k: v for k, v in result.items() if k in asdict(Limits())}) == Limits(
+    budget, fleet_budget, way_back = (
+        ActionLimit(**result.pop(key)) for key in ("actions", "fleet_actions", "recovery_actions")
+    )
+    rest = Limits(**{key: value for key, value in result.items() if key in asdict(Limits())})
+    assert replace(rest, actions=budget, fleet_actions=fleet_budget, recovery_actions=way_back) == Limits(
         cooldown_seconds=4,
         actions=ActionLimit(3, 240),
         fleet_actions=ActionLimit(10, 40),
