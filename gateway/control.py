@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MAX_SOCKET_PATH: Final = 107
 MAX_BODY_BYTES: Final = 64 * 1024
 REQUEST_SECONDS: Final = 10.0
+_BACKLOG: Final = 100
 _DOOR: Final = Door(frozenset({"localhost"}))
 
 Answer = tuple[int, dict[str, Any]]
@@ -116,7 +117,12 @@ class ControlSocket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
-            listener.bind(os.fspath(self.path))
+            # Under its own name only once it listens: a socket that refuses looks dead, and others remove it.
+            unborn = self.path.with_suffix(".new")
+            unborn.unlink(missing_ok=True)
+            listener.bind(os.fspath(unborn))
+            listener.listen(_BACKLOG)
+            unborn.rename(self.path)
         except OSError as error:
             listener.close()
             raise _problem(self.path, f"cannot be bound: {error.strerror}", "Stop the program that uses it") from error

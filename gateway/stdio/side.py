@@ -82,14 +82,16 @@ class Side:
 
     async def _main(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        tasks = Tasks("side")
+        reporting, answering = Tasks("side"), Tasks("side-control")
         async with AsyncExitStack() as stack:
             link = Link(self._fleet.exporter.url, self._token())
             stack.push_async_callback(link.close)
+            # After the socket was closed and the last push: a connection that was just taken still finds its tasks.
+            stack.push_async_callback(answering.stop)
             stack.push_async_callback(self._push_last, link)
-            await self._open_control(stack, tasks)
-            tasks.start("push", self._push_for_ever(link))
-            stack.push_async_callback(tasks.stop)
+            stack.push_async_callback(reporting.stop)
+            await self._open_control(stack, answering)
+            reporting.start("push", self._push_for_ever(link))
             if not self._stop_wanted:
                 await self._stopping.wait()
 
@@ -102,7 +104,7 @@ class Side:
             prepare_folder(folder)
             # A breath for others at most: they hold it while they look at a few sockets.
             with seats.counting(folder, name):
-                refusal = self._refusal(seats.live(folder, name))
+                refusal = self._refusal()
                 if not refusal:
                     await control.start()
                     stack.push_async_callback(control.stop)
@@ -112,9 +114,12 @@ class Side:
             refusal = ""
         self._seat(refusal)
 
-    def _refusal(self, live: int) -> str:
+    def _refusal(self) -> str:
         cap = seats.cap(self._tuning)
-        if cap is None or live < cap:
+        if cap is None:
+            return ""
+        live = seats.live(self._fleet.gateway.control_dir, self._server.name)
+        if live < cap:
             return ""
         if self._seats_are_enforced:
             return refusals.no_seat(self._server.name, live, cap)
