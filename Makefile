@@ -6,15 +6,19 @@ READY := $(VENV)/.ready
 FAULT ?= errors
 TRANSPORT ?= http
 MODE ?= automatic
+REPEAT ?= 1
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test lint format bench lock clean
+.PHONY: help demo up test soak lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo [FAULT=errors|slow|crash] [MODE=automatic|suggest]   the closed loop on a real fault, to healed"
-	@echo "make test                                       every test, with real Prometheus and Alertmanager"
-	@echo "make up                                         the whole stack in the foreground, until Ctrl-C"
+	@echo "make demo     the closed loop on a real fault, to healed:"
+	@echo "              FAULT=errors|slow|crash|leak|hang|sessions|cache|all  TRANSPORT=http|stdio"
+	@echo "              MODE=automatic|suggest  REPEAT=1"
+	@echo "make test     every test, with real Prometheus and Alertmanager"
+	@echo "make up       the whole stack in the foreground, until Ctrl-C"
+	@echo "make soak     the long ones: hundreds of restarts in place, ten calm minutes"
 	@echo "make lint | format | bench | lock | clean"
 
 $(READY): requirements-dev.lock pyproject.toml
@@ -28,7 +32,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/python -m stack.demo --fault $(FAULT) --transport $(TRANSPORT) --mode $(MODE)
+	@$(BIN)/python -m stack.demo --fault $(FAULT) --transport $(TRANSPORT) --mode $(MODE) --repeat $(REPEAT)
 
 up: $(READY)
 	@$(BIN)/python -m stack.up
@@ -36,6 +40,11 @@ up: $(READY)
 test: $(READY)
 	@$(BIN)/python -m stack.tools
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@echo "not run here: make soak (its short forms are among the tests above)"
+
+soak: $(READY)
+	@$(BIN)/python -m bench.restarts --count 500
+	@$(BIN)/python -m bench.calm --minutes 10
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }

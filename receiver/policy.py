@@ -194,7 +194,10 @@ class _Case:
         critical = any(signal.severity == Severity.CRITICAL for signal in self.incident.firing)
         if critical and act.action == "recover":
             return self._take_back(act, "whether it hurt could not be measured")
-        opened = any(signal.opened_with == Severity.CRITICAL for signal in self.incident.signals.values())
+        # A restart was done for something critical, even where the warning was delivered first and opened the incident.
+        opened = act.restarts or any(
+            signal.opened_with == Severity.CRITICAL for signal in self.incident.signals.values()
+        )
         if critical or (opened and not self.incident.manual and not act.is_recovery):
             return self._escalate_inconclusive(act)
         quiet = self._quiet()

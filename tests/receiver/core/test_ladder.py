@@ -178,6 +178,18 @@ def test_what_cannot_be_measured_is_never_healed_and_goes_to_people(health: str)
     assert world.story() == ["evidence", "restart", "inconclusive", "people: inconclusive"]
 
 
+def test_a_restart_that_cannot_be_measured_goes_to_people_although_a_warning_opened_the_incident() -> None:
+    world = Simulation(health={"codex": "unreachable"})
+    world.deliver(an_alert(severity="warning"))
+    world.run(5)
+    world.deliver(an_alert())
+    world.run(60)
+    world.deliver(an_alert(severity="warning", firing=False), an_alert(firing=False))
+    world.run(700)
+    assert "restart" in world.story()
+    assert world.story()[-1] == "people: inconclusive"
+
+
 def test_alerts_that_ended_without_traffic_prove_nothing() -> None:
     world = ill(health={"codex": "idle"})
     world.run(60)
