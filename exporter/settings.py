@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleet.doors import Door, is_loopback
 from fleet.errors import ConfigError, Problem
-from fleet.inventory import Address, Fleet, ServerName
+from fleet.inventory import Address, Fleet
 from fleet.tokens import read_token
 
 
@@ -34,8 +34,7 @@ def settings_of(fleet: Fleet, listen: Address | None) -> Settings:
     """The settings; ``listen`` from the command line wins over fleet.yml.
 
     Raises:
-        ConfigError: the token file is unusable, there is none although others than this machine can connect, or a
-            server asks for a probe that is not built.
+        ConfigError: the token file is unusable, or there is none although others than this machine can connect.
     """
     chosen = fleet.exporter.listen if listen is None else listen
     file = fleet.exporter.telemetry_token_file
@@ -46,18 +45,8 @@ def settings_of(fleet: Fleet, listen: Address | None) -> Settings:
             "Name a file with a token, or listen on 127.0.0.1",
         )  # fmt: skip
         raise ConfigError((problem,))
-    spawning = [name for name, server in fleet.servers.items() if server.probe is not None and server.probe.spawn]
-    if spawning:
-        raise ConfigError(tuple(_spawns(fleet, name) for name in spawning))
     tokens = () if file is None else (read_token(file, key),)
     return Settings(chosen, Door.of(chosen.host, fleet.exporter.url, tokens), fleet.exporter.state_file)
-
-
-def _spawns(fleet: Fleet, name: ServerName) -> Problem:
-    return Problem(
-        str(fleet.file), 0, f"servers.{name}.probe.spawn", "is not built yet: starting a stdio server to probe it",
-        "Remove probe.spawn",
-    )  # fmt: skip
 
 
 def parse_address(text: str) -> Address:

@@ -75,13 +75,12 @@ class Restart:
 class ProbeSettings:
     """``probe`` of a server: what the exporter asks it by itself, and how often.
 
-    ``tool`` is a read-only tool whose failure means down. ``spawn`` allows starting a stdio child only to probe it.
+    ``tool`` is a read-only tool whose failure means down.
     """
 
     interval_seconds: float = 15.0
     tool: str | None = None
     arguments: Mapping[str, object] = field(default_factory=dict)
-    spawn: bool = False
 
 
 class LogFormat(enum.StrEnum):

@@ -50,6 +50,13 @@ KNOWN: Final = MappingProxyType(
 """Dotted name to the setting and the type of its value: everything that a rung may change."""
 
 
+def bounds(name: str) -> tuple[int, int]:
+    """The least and the greatest whole number that ``fleet.server_config`` reads for this setting."""
+    if name.endswith(("_ms", "_timeout")):
+        return 1, 1_000_000_000
+    return (0 if name == "performance.max_retries" else 1), 1_000_000
+
+
 def as_toml(value: SettingValue) -> str:
     """The value as TOML writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

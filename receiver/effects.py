@@ -56,7 +56,9 @@ def effect_of(
     if rung.action in CONFIGURES:
         return _configured(rung, server, around, signals, allowed)
     if rung.action == "reset_cache":
-        return Effect() if around.gateways and _is_on("mcp.enable_response_caching", server, around) else None
+        # Over stdio there is no cache yet.
+        cached = server.transport is Transport.HTTP and _is_on("mcp.enable_response_caching", server, around)
+        return Effect() if around.gateways and cached else None
     if rung.action == "end_sessions":
         return Effect() if around.gateways else None
     return Effect(restarts=rung.action == "restart")

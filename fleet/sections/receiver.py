@@ -182,7 +182,7 @@ def _set_config(value: Value, told: Value | None) -> Rung | None:
             entry.fail("is no setting that a rung may change", f"Known: {', '.join(sorted(server_settings.KNOWN))}")
             continue
         setting, kind = server_settings.KNOWN[name]
-        found = entry.boolean() if kind is bool else entry.integer(0, 1_000_000_000)
+        found = entry.boolean() if kind is bool else entry.integer(*server_settings.bounds(name))
         if found is not None:
             changes.append((setting, found))
     return Rung("set_config", changes=tuple(changes)) if changes else None

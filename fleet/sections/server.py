@@ -233,9 +233,9 @@ def _probe(value: Value) -> ProbeSettings:
     interval = section.read("interval_seconds", lambda v: v.number(0.1, 86400), default.interval_seconds)
     tool = section.read("tool", lambda v: v.text(), None)
     arguments: Mapping[str, object] = section.read("arguments", lambda v: v.plain_mapping(), {})
-    spawn = section.read("spawn", lambda v: v.boolean(), default.spawn)
+    section.later("spawn", "starting a stdio server only to probe it")
     section.finish()
-    return ProbeSettings(interval, tool, arguments, spawn)
+    return ProbeSettings(interval, tool, arguments)
 
 
 def _log(value: Value) -> LogSource | None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from exporter import metrics
 from exporter.facts import Era, Phase, PhaseResult, ProbeReading, ServerFacts, SourceName, SourceState
 from exporter.scheduler import Scheduler
-from exporter.settings import settings_of
 from exporter.snapshot import Snapshot
 from exporter.sources import probe
 from exporter.sources.asking import answer_in
@@ -25,7 +24,6 @@ from exporter.sources.source import Source
 from exporter.sources.table import SOURCES
 from exporter.sources.telemetry import understood
 from exporter.vitals import vitals
-from fleet.errors import ConfigError
 from fleet.inventory import Server
 from fleet.loading import load_fleet
 from fleet.telemetry import Up
@@ -303,16 +301,6 @@ def test_wanted_only_where_it_is_configured_and_can_be_reached(tmp_path: Path) -
     assert not probe.wanted(load_fleet(file, {}).servers[CODEX], ServerFacts(), 0.0)
     file.write_text("servers: [{name: codex, transport: http, url: 'http://127.0.0.1:1/mcp'}]")
     assert not probe.wanted(load_fleet(file, {}).servers[CODEX], ServerFacts(), 0.0)
-
-
-def test_spawning_a_stdio_server_only_to_probe_it_is_refused_at_start(tmp_path: Path) -> None:
-    file = tmp_path / "fleet.yml"
-    file.write_text("servers: [{name: codex, transport: stdio, command: [node], probe: {spawn: true}}]")
-    with pytest.raises(ConfigError) as error:
-        settings_of(load_fleet(file, {}), None)
-    assert str(error.value) == (
-        f"{file}: servers.codex.probe.spawn: is not built yet: starting a stdio server to probe it. Remove probe.spawn"
-    )
 
 
 def test_a_server_that_is_down_is_asked_again_sooner(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_what_the_gateway_and_the_exporter_are_told_of_a_server(tmp_path: Path) 
     assert server.enforce == {Enforced.TIMEOUTS, Enforced.SESSIONS}
     assert server.cache_tools == {"search", "echo"}
     arguments = {"query": "mcp", "limit": 3, "deep": {"x": [1.5, True, None, "7"]}}
-    assert server.probe == ProbeSettings(2.5, "search", arguments, spawn=False)
+    assert server.probe == ProbeSettings(2.5, "search", arguments)
     assert server.logs == (
         LogSource(tmp_path / "run" / "app.log", LogFormat.JSON, {"duration_ms": "took", "error": "err"}),
     )

@@ -146,6 +146,8 @@ def test_an_empty_cache_needs_no_emptying() -> None:
     assert effect(Rung("reset_cache")) == Effect()
     assert effect(Rung("reset_cache"), gateways=0) is None
     assert effect(Rung("reset_cache"), enable_response_caching="false") is None
+    over_stdio = replace(a_server(config=True), transport=Transport.STDIO)
+    assert effect(Rung("reset_cache"), over_stdio) is None
     assert effect(Rung("end_sessions")) == Effect()
     assert effect(Rung("end_sessions"), gateways=0) is None
 
