@@ -18,7 +18,7 @@ help:
 	@echo "              MODE=automatic|suggest  REPEAT=1"
 	@echo "make test     every test, with real Prometheus and Alertmanager"
 	@echo "make up       the whole stack in the foreground, until Ctrl-C"
-	@echo "make soak     the long ones: hundreds of restarts in place, ten calm minutes"
+	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes"
 	@echo "make lint | format | bench | lock | clean"
 
 $(READY): requirements-dev.lock pyproject.toml
@@ -44,6 +44,7 @@ test: $(READY)
 
 soak: $(READY)
 	@$(BIN)/python -m bench.restarts --count 500
+	@$(BIN)/python -m bench.sessions --count 200
 	@$(BIN)/python -m bench.calm --minutes 10
 
 lint: $(READY)
