@@ -22,7 +22,7 @@ from typing import Final
 from fleet.errors import ConfigError, PermanentError, TemporaryError
 from fleet.server_config import read_server_config
 from fleet.server_settings import Setting, SettingValue, as_toml
-from fleet.toml_text import Raw, raw_value, same_value, with_value
+from fleet.toml_text import Raw, raw_value, raw_values, same_value, with_value
 
 LOCK_SECONDS: Final = 5.0
 """Longest wait for another program that changes the same file; a change takes milliseconds."""
@@ -63,7 +63,7 @@ def read_raw(file: Path, settings: frozenset[Setting]) -> Raws:
         MedicError: the file cannot be read or is not TOML.
     """
     text, _ = _read(file)
-    return {setting: raw_value(text, setting) for setting in sorted(settings)}
+    return raw_values(text, sorted(settings))
 
 
 def change(file: Path, changes: Mapping[Setting, SettingValue | Raw | None], *, stamp: str) -> Change:

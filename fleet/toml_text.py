@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import tomlkit
@@ -37,8 +37,18 @@ def raw_value(text: str, setting: Setting) -> Raw | None:
     Raises:
         UneditableError: tomlkit cannot read the text, or the section is no table.
     """
-    item = _item(_document(text), setting)
-    return None if item is None else item.as_string()
+    return raw_values(text, (setting,))[setting]
+
+
+def raw_values(text: str, settings: Iterable[Setting]) -> dict[Setting, Raw | None]:
+    """The raw text of each setting's value, the text parsed once for all of them.
+
+    Raises:
+        UneditableError: as ``raw_value``.
+    """
+    document = _document(text)
+    items = {setting: _item(document, setting) for setting in settings}
+    return {setting: None if item is None else item.as_string() for setting, item in items.items()}
 
 
 def with_value(text: str, setting: Setting, raw: Raw | None) -> str:
