@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from exporter import merging
-from exporter.facts import Counts, Held, HeldSource, Kept, ServerFacts, Totals
+from exporter.facts import Held, HeldSource, Kept, ServerFacts
 from exporter.metrics import FAMILIES, Kind, Series
+from exporter.quantities import Counts, Totals
 from fleet.errors import PermanentError
 
 

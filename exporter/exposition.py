@@ -22,8 +22,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter import metrics
-from exporter.facts import Counts, StateFailure
+from exporter.facts import StateFailure
 from exporter.metrics import FAMILIES, Family, Kind
+from exporter.quantities import Counts
 from exporter.snapshot import Facts
 from exporter.vitals import vitals
 

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from exporter import metrics
-from exporter.facts import Admitted, Totals
+from exporter.quantities import Admitted, Totals
 from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
 
 MAX_TOOLS: Final = 200

@@ -11,22 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from exporter.facts import (
-    GONE,
-    Counts,
-    Gauges,
-    Held,
-    HeldSource,
-    LogReading,
-    ProcessFacts,
-    ProcessKey,
-    ProcessReading,
-    Push,
-    PushResult,
-    ServerFacts,
-    SourceName,
-    Totals,
-)
+from exporter.facts import Gauges, Held, HeldSource, Push, PushResult, ServerFacts
+from exporter.quantities import GONE, Counts, ProcessFacts, ProcessKey, Totals
+from exporter.readings import LogReading, ProcessReading, SourceName
 from fleet.telemetry import BreakerState
 
 SILENT_AFTER_SECONDS: Final = 10.0

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
-from exporter.facts import Reading, ServerFacts
+from exporter.facts import ServerFacts
+from exporter.readings import Reading
 from exporter.snapshot import Snapshot
 from exporter.sources.source import Read, Source, SourceError
 from fleet.inventory import Server, ServerName

@@ -13,19 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from exporter import folding, merging, metrics, recent
-from exporter.facts import (
-    Held,
-    Kept,
-    Lookups,
-    ProbeReading,
-    Push,
-    PushResult,
-    Reading,
-    ServerFacts,
-    SourceName,
-    SourceState,
-    StateFacts,
-)
+from exporter.facts import Held, Kept, Lookups, Push, PushResult, ServerFacts, SourceState, StateFacts
+from exporter.readings import ProbeReading, Reading, SourceName
 from fleet.inventory import Server, ServerName
 
 log = logging.getLogger(__name__)

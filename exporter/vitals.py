@@ -12,22 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter import folding, merging, metrics, recent
-from exporter.facts import (
+from exporter.facts import Gauges, ServerFacts
+from exporter.metrics import Series
+from exporter.quantities import Counts, Instance, Totals
+from exporter.readings import (
     ConfigReading,
-    Counts,
     Era,
-    Gauges,
-    Instance,
     LineResult,
     LogReading,
     Phase,
     ProbeReading,
     ProcessReading,
-    ServerFacts,
     SourceName,
-    Totals,
 )
-from exporter.metrics import Series
 from fleet.inventory import Server, Transport
 from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
 

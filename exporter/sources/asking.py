@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from exporter.facts import Era
+from exporter.readings import Era
 
 MODERN: Final = "2026-07-28"
 LEGACY: Final = "2025-11-25"

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporter.facts import ConfigReading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
+from exporter.readings import ConfigReading, SourceName
 from exporter.sources.source import SourceError
 from fleet import thresholds
 from fleet.errors import ConfigError

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from exporter.facts import LogPosition
+from exporter.readings import LogPosition
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """What one read takes of one file: a bound for memory; the rest is the lag, and the next read's."""

@@ -15,9 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from exporter import merging, metrics
-from exporter.facts import Counts, LineResult, LogReading, ServerFacts, SourceName, Totals
+from exporter.facts import ServerFacts
 from exporter.folding import Labels, admitted_of
 from exporter.metrics import Series
+from exporter.quantities import Counts, Totals
+from exporter.readings import LineResult, LogReading, SourceName
 from exporter.sources.following import follow
 from exporter.sources.source import SourceError
 from fleet.inventory import Server, Transport

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from exporter.facts import Era, Phase, PhaseResult, ProbeReading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
+from exporter.readings import Era, Phase, PhaseResult, ProbeReading, SourceName
 from exporter.sources.asking import CLIENT, LEGACY, Answer, Asker
 from exporter.sources.source import Pace, SourceError
 from fleet.inventory import ProbeSettings, Server, Transport

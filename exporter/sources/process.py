@@ -14,7 +14,9 @@ from typing import Final
 import psutil
 
 from exporter import merging
-from exporter.facts import Instance, ProcessFacts, ProcessReading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
+from exporter.quantities import Instance, ProcessFacts
+from exporter.readings import ProcessReading, SourceName
 from exporter.sources.source import SourceError
 from fleet.inventory import ProcessSelector, Server
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.facts import Reading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
+from exporter.readings import Reading, SourceName
 from fleet.errors import TemporaryError
 from fleet.inventory import Server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.facts import SourceName
+from exporter.readings import SourceName
 from exporter.sources import config, log, probe, process, telemetry
 from exporter.sources.source import Source
 

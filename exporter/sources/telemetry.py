@@ -7,18 +7,11 @@ from itertools import pairwise
 from typing import Final
 
 from exporter import merging, metrics
-from exporter.facts import (
-    Admitted,
-    Counts,
-    Gauges,
-    ProcessFacts,
-    Push,
-    ServerFacts,
-    TelemetryReading,
-    Totals,
-)
+from exporter.facts import Gauges, Push, ServerFacts
 from exporter.folding import Labels
 from exporter.metrics import Series
+from exporter.quantities import Admitted, Counts, ProcessFacts, Totals
+from exporter.readings import TelemetryReading
 from exporter.sources.source import SourceError
 from fleet import telemetry
 from fleet.errors import PermanentError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.facts import ConfigReading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
+from exporter.readings import ConfigReading, SourceName
 from exporter.sources import config
 from exporter.sources.source import SourceError
 from fleet.inventory import Server

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.exposition import render
-from exporter.facts import (
+from exporter.metrics import FAMILIES
+from exporter.quantities import ProcessFacts
+from exporter.readings import (
     ConfigReading,
     Era,
     LineResult,
@@ -17,11 +19,9 @@ from exporter.facts import (
     Phase,
     PhaseResult,
     ProbeReading,
-    ProcessFacts,
     ProcessReading,
     SourceName,
 )
-from exporter.metrics import FAMILIES
 from exporter.snapshot import Facts, Snapshot
 from exporter.sources.telemetry import checked, understood
 from fleet.errors import PermanentError

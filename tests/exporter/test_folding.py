@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import folding
-from exporter.facts import Admitted
 from exporter.folding import Labels
+from exporter.quantities import Admitted
 from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
 
 TEXT = st.text() | st.sampled_from(["tools/call", "tool_error", "other", "", "tcp", "sessions", "upstream"])

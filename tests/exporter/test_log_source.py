@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter import merging, metrics
-from exporter.facts import Admitted, Held, LineResult, LogPosition, LogReading, ServerFacts, SourceName, Totals
+from exporter.facts import Held, ServerFacts
 from exporter.folding import Labels
+from exporter.quantities import Admitted, Totals
+from exporter.readings import LineResult, LogPosition, LogReading, SourceName
 from exporter.sources import following, log
 from exporter.sources.following import follow
 from exporter.sources.log import FIELDS, Call, call_of

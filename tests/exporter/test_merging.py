@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import merging, metrics
-from exporter.facts import Admitted, Gauges, Held, ProcessFacts, Push, PushResult, Totals
+from exporter.facts import Gauges, Held, Push, PushResult
 from exporter.metrics import Series
+from exporter.quantities import Admitted, ProcessFacts, Totals
 from exporter.sources.telemetry import understood
 from fleet.telemetry import Breaker, BreakerState, Cache, Queue, Sessions, Telemetry, Up
 from tests.exporter.fleets import body, operations, process

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import metrics
-from exporter.facts import Era, Phase, PhaseResult, ProbeReading, ServerFacts, SourceName, SourceState
+from exporter.facts import ServerFacts, SourceState
+from exporter.readings import Era, Phase, PhaseResult, ProbeReading, SourceName
 from exporter.scheduler import Scheduler
 from exporter.snapshot import Snapshot
 from exporter.sources import probe

@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from exporter.facts import Admitted, ProcessReading, ServerFacts, SourceName
+from exporter.facts import ServerFacts
 from exporter.merging import received
+from exporter.quantities import Admitted
+from exporter.readings import ProcessReading, SourceName
 from exporter.sources import process
 from exporter.sources.source import SourceError
 from exporter.sources.telemetry import understood

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.facts import Reading, ServerFacts, SourceName, TelemetryReading
+from exporter.facts import ServerFacts
+from exporter.readings import Reading, SourceName, TelemetryReading
 from exporter.scheduler import Scheduler
 from exporter.snapshot import Snapshot
 from exporter.sources.source import Read, Source, SourceError

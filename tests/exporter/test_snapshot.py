@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter import recent
-from exporter.facts import PushResult, ServerFacts, SourceName, TelemetryReading
+from exporter.facts import PushResult, ServerFacts
+from exporter.readings import SourceName, TelemetryReading
 from exporter.snapshot import Snapshot
 from exporter.sources.telemetry import understood
 from fleet.telemetry import Cache, Telemetry

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from exporter import durable, merging, metrics
 from exporter.durable import Change
-from exporter.facts import Counts, Kept, ProcessFacts, ProcessReading, ServerFacts, SourceName, StateFailure, Totals
+from exporter.facts import Kept, ServerFacts, StateFailure
 from exporter.ids import SourceIds, digest
 from exporter.keeper import Keeper, Opened, opened
 from exporter.metrics import Series
+from exporter.quantities import Counts, ProcessFacts, Totals
+from exporter.readings import ProcessReading, SourceName
 from exporter.snapshot import Facts, Snapshot
 from exporter.sources.telemetry import understood
 from exporter.state import StateFile, StateNotWrittenError

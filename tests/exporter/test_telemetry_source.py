@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import merging, metrics
-from exporter.facts import Admitted, Held, ServerFacts
+from exporter.facts import Held, ServerFacts
+from exporter.quantities import Admitted
 from exporter.sources import telemetry
 from exporter.sources.source import SourceError
 from fleet.errors import PermanentError

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter import metrics
-from exporter.facts import (
-    ConfigReading,
-    ProcessFacts,
-    ProcessReading,
-    ServerFacts,
-    SourceName,
-    SourceState,
-)
+from exporter.facts import ServerFacts, SourceState
+from exporter.quantities import ProcessFacts
+from exporter.readings import ConfigReading, ProcessReading, SourceName
 from exporter.snapshot import Snapshot
 from exporter.sources.telemetry import understood
 from exporter.vitals import vitals
