@@ -126,6 +126,20 @@ COST: Final = _counter("mcp_server_cost_usd_total", "What the tokens of a model 
 CONFIG_VALUE: Final = _gauge(
     "mcp_server_config_value", "Numbers and booleans (1, 0) of the server's TOML file.", "section", "key"
 )
+CONFIG_PROFILE: Final = _gauge(
+    "mcp_server_config_profile", "1 when the server's TOML file holds every setting of the profile, else 0.", "profile"
+)
+CONFIG_HASH: Final = _gauge(
+    "mcp_server_config_hash", "A number made from the bytes of the server's TOML file: another one is another file."
+)
+CONFIG_CHANGED: Final = _gauge(
+    "mcp_server_config_change_timestamp_seconds",
+    "When the server's TOML file was last written, in seconds since 1970-01-01.",
+)
+SECURITY_CHECK: Final = _gauge(
+    "mcp_server_security_check", "1 when the security check passes, 0 when it fails; absent where none can be said.",
+    "check",
+)  # fmt: skip
 PROBE_DURATION: Final = Family(
     "mcp_probe_duration_seconds", Kind.GAUGE, "How long each phase of the last probe took.", ("phase",)
 )
@@ -183,7 +197,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     UP, OPERATION_DURATION, SESSION_DURATION, ERRORS, REFUSED, WOULD_REFUSE, STRAY_OUTPUT, UNREADABLE, IN_FLIGHT,
     BYTES, SESSIONS, INSTANCES, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES,
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
-    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(),
+    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, CONFIG_PROFILE, CONFIG_HASH, CONFIG_CHANGED,
+    SECURITY_CHECK, *THRESHOLDS.values(),
     PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
     TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip

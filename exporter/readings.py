@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.quantities import Admitted, Instance, ProcessKey, Totals
+from fleet.security import Check
 from fleet.thresholds import Thresholds
 
 
@@ -19,6 +20,7 @@ class SourceName(enum.StrEnum):
     CONFIG = "config"
     PROBE = "probe"
     LOG = "log"
+    SECURITY = "security"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,26 @@ class ProcessReading:
 class ConfigReading:
     """The numbers of a server's TOML by (section, key). ``stamp`` tells whether the file changed since.
 
-    ``thresholds`` are the levels that hold with this file.
+    ``thresholds`` are the levels that hold with this file, ``digest`` is a number made from its bytes, ``profiles``
+    are those of which it holds every setting, ``changed_at`` (UNIX) is when it was last written.
     """
 
     measured_at: float
     stamp: tuple[int, int, int]
     values: Mapping[tuple[str, str], float]
     thresholds: Thresholds
+    digest: int = 0
+    profiles: frozenset[str] = frozenset()
+    changed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityReading:
+    """The security checks that files answer. ``stamp`` tells whether the TOML changed since; None without one."""
+
+    measured_at: float
+    stamp: tuple[int, int, int] | None = None
+    checks: Mapping[Check, bool] = field(default_factory=dict)
 
 
 class Era(enum.StrEnum):
@@ -120,5 +135,5 @@ class LogReading:
     lag_bytes: int = 0
 
 
-Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading
+Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading | SecurityReading
 """Any of them."""

@@ -23,8 +23,10 @@ from exporter.readings import (
     Phase,
     ProbeReading,
     ProcessReading,
+    SecurityReading,
     SourceName,
 )
+from exporter.series import config, security
 from fleet.inventory import Server, Transport
 from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
 
@@ -72,6 +74,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **_processes(instances),
         **_thresholds(server, known),
         **_config(known),
+        **_security(known),
         **_probe(server, known),
         **_log(server, known),
         **_sources(known, now),
@@ -184,7 +187,13 @@ def _config(known: ServerFacts) -> Samples:
     reading = known.readings.get(SourceName.CONFIG)
     if not isinstance(reading, ConfigReading):
         return {}
-    return {metrics.CONFIG_VALUE.series(*name): value for name, value in reading.values.items()}
+    return config.samples(reading)
+
+
+def _security(known: ServerFacts) -> Samples:
+    reading = known.readings.get(SourceName.SECURITY)
+    # Whether sessions expire is for a source to say that looks into Redis.
+    return security.samples(reading if isinstance(reading, SecurityReading) else None, None)
 
 
 def _probed(known: ServerFacts) -> ProbeReading | None:

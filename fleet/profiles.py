@@ -52,6 +52,15 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
 )
 
 
+def held_by(values: Mapping[tuple[str, str], object]) -> frozenset[str]:
+    """The profiles of which every setting stands in ``values``, by (section, key); several may."""
+    return frozenset(
+        profile.name
+        for profile in PROFILES.values()
+        if all(values.get((setting.section, setting.key)) == value for setting, value in profile.changes.items())
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One step of the way back: the settings that it may raise again."""

@@ -1,10 +1,13 @@
-"""What a server's own TOML promises about its security: ``[security]`` and ``[security.approval_workflows]``.
+"""What a server's own TOML promises about its security, and the operators' checks of it.
 
-Pure. None means that the file does not say; ``fleet.server_config`` reads it.
+``[security]``, ``[security.approval_workflows]`` and ``enable_compression`` of ``[mcp]``. Pure. None means that the
+file does not say; ``fleet.server_config`` reads it.
 """
 
 from __future__ import annotations
 
+import enum
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,10 +24,50 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """``[security]``. ``risk_levels`` maps a sandbox to its risk; ``approval`` is None without that section."""
+    """``[security]``. ``risk_levels`` maps a sandbox to its risk; ``approval`` is None without that section.
+
+    ``compression`` is ``enable_compression`` of ``[mcp]``.
+    """
 
     risk_assessment: bool | None = None
     audit_logging: bool | None = None
     sensitive_data_detection: bool | None = None
     risk_levels: Mapping[str, str] = field(default_factory=dict)
     approval: Approval | None = None
+    compression: bool | None = None
+
+
+class Check(enum.StrEnum):
+    """What is checked of a server's security. The label ``check``: 1 passes, 0 fails."""
+
+    AUTH_FILE = "auth_file"
+    """The credentials are there, as a file that only its owner may read."""
+    AUDIT_LOGGING = "audit_logging"
+    """The TOML says ``audit_logging = true``, or the gateway keeps an audit log."""
+    SENSITIVE_DATA_DETECTION = "sensitive_data_detection"
+    """The TOML says ``sensitive_data_detection = true``."""
+    APPROVAL_WORKFLOWS = "approval_workflows"
+    """The TOML has ``[security.approval_workflows]``: without it everything is allowed."""
+    FULL_ACCESS_APPROVAL = "full_access_approval"
+    """It is there, and does not let full access be approved by itself."""
+    COMPRESSION = "compression"
+    """The TOML says ``enable_compression = true``."""
+    SESSION_EXPIRY = "session_expiry"
+    """Every session key in Redis has a time to live."""
+
+
+def promised(security: Security, audited: bool) -> dict[Check, bool]:
+    """The checks that a TOML answers. What it is silent about is not promised. ``audited``: a gateway writes a log."""
+    approval = security.approval
+    return {
+        Check.AUDIT_LOGGING: audited or security.audit_logging is True,
+        Check.SENSITIVE_DATA_DETECTION: security.sensitive_data_detection is True,
+        Check.APPROVAL_WORKFLOWS: approval is not None,
+        Check.FULL_ACCESS_APPROVAL: approval is not None and approval.auto_approve_full_access is not True,
+        Check.COMPRESSION: security.compression is True,
+    }
+
+
+def is_private(mode: int) -> bool:
+    """Whether ``st_mode`` is that of a file which nobody but its owner may read or write: 0600 or less."""
+    return stat.S_ISREG(mode) and not mode & (stat.S_IRWXG | stat.S_IRWXO)

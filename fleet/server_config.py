@@ -68,8 +68,8 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` for
-    ``fleet.thresholds.own_levels``, ``tuning``, and what ``[security]`` promises.
+    """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` and
+    ``[cost_optimization]`` for ``fleet.thresholds.own_levels``, ``tuning``, and what ``[security]`` promises.
     """
 
     file: Path
@@ -92,7 +92,8 @@ def read_server_config(file: Path) -> ServerConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((_broken(file, error),)) from error
     reader = _Reader(file, text, values)
-    config = ServerConfig(file, values, reader.numbers("monitoring"), _tuning(reader), _security(reader))
+    levels = {**reader.numbers("monitoring"), **reader.numbers("cost_optimization")}
+    config = ServerConfig(file, values, levels, _tuning(reader), _security(reader))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return config
@@ -144,6 +145,7 @@ def _security(reader: _Reader) -> Security:
         sensitive_data_detection=reader.flag("security", "sensitive_data_detection", None),
         risk_levels=reader.texts("security.risk_levels"),
         approval=approval if reader.has(workflows) else None,
+        compression=reader.flag("mcp", "enable_compression", None),
     )
 
 

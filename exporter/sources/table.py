@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.readings import SourceName
-from exporter.sources import config, log, probe, process, telemetry
+from exporter.sources import config, log, probe, process, security, telemetry
 from exporter.sources.source import Source
 
 SOURCES: Final[tuple[Source, ...]] = (
@@ -19,4 +19,6 @@ SOURCES: Final[tuple[Source, ...]] = (
     Source(SourceName.LOG, 2.0, 10.0, log.wanted, log.read),
     # One stat, and a read only when the file changed.
     Source(SourceName.CONFIG, 2.0, 5.0, config.wanted, config.read),
+    # Two stats; nobody waits for what a person changes once a month.
+    Source(SourceName.SECURITY, 30.0, 5.0, security.wanted, security.read),
 )

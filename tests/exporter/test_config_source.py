@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from exporter.facts import ServerFacts
+from exporter.metrics import CONFIG_PROFILE
 from exporter.readings import ConfigReading, SourceName
 from exporter.sources import config
 from exporter.sources.source import SourceError
+from exporter.vitals import vitals
 from fleet.inventory import Server
 from fleet.signals import Severity
 from tests.exporter.fleets import codex
@@ -83,6 +85,31 @@ def test_a_bad_file_fails_with_its_place(server: Server, file: Path, content: st
         file.write_text(content)
     with pytest.raises(SourceError, match=message):
         config.read(server, ServerFacts(), 3.0)
+
+
+def test_the_hash_changes_with_every_byte_and_a_float_holds_it(server: Server, file: Path) -> None:
+    first = config.read(server, ServerFacts(), 3.0)
+    file.write_text(TOML + "# a remark\n")
+    changed = config.read(server, knowing(first), 4.0)
+    assert changed.digest != first.digest
+    file.write_text(TOML)
+    assert config.read(server, knowing(changed), 5.0).digest == first.digest
+    assert int(float(first.digest)) == first.digest > 0
+
+
+def test_the_last_change_is_the_files(server: Server, file: Path) -> None:
+    os.utime(file, ns=(0, 1_700_000_000_500_000_000))
+    assert config.read(server, ServerFacts(), 3.0).changed_at == 1_700_000_000.5
+
+
+def test_profiles_that_the_file_holds_are_named(server: Server, file: Path) -> None:
+    emergency = "[mcp]\nenable_response_caching = false\nenable_request_batching = false\n"
+    file.write_text(f"{emergency}[performance]\nenable_circuit_breaker = false\n")
+    reading = config.read(server, ServerFacts(), 3.0)
+    assert reading.profiles == {"emergency"}
+    samples = vitals(server, knowing(reading), 3.0).samples
+    shown = {series.labels[0]: value for series, value in samples.items() if series.family == CONFIG_PROFILE.name}
+    assert shown == {"emergency": 1.0, "high_load": 0.0, "low_load": 0.0}
 
 
 def test_values_are_bounded(server: Server, file: Path) -> None:

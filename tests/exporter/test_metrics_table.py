@@ -39,6 +39,7 @@ CONTRACT = {
     "mcp_server_restarts_total": (),
     "mcp_server_cost_usd_total": ("model",),
     "mcp_server_config_value": ("section", "key"),
+    "mcp_server_security_check": ("check",),
     "mcp_threshold_response_time_seconds": ("severity",),
     "mcp_threshold_cache_hit_ratio": ("severity",),
     "mcp_threshold_error_ratio": ("severity",),
