@@ -122,6 +122,11 @@ START_TIME: Final = _gauge(
     "mcp_server_start_time_seconds", "When the newest instance started, in seconds since 1970-01-01."
 )
 RESTARTS: Final = _counter("mcp_server_restarts_total", "Restarts of the server by its gateway.")
+PROPORTIONAL_MEMORY: Final = _gauge(
+    "mcp_server_proportional_memory_bytes",
+    "Resident memory of all processes with shared pages divided among those that share them; absent where unreadable.",
+)
+THREADS: Final = _gauge("mcp_server_threads", "Threads of all processes; absent where nobody counts them.")
 COST: Final = _counter("mcp_server_cost_usd_total", "What the tokens of a model cost, in USD.", "model")
 CONFIG_VALUE: Final = _gauge(
     "mcp_server_config_value", "Numbers and booleans (1, 0) of the server's TOML file.", "section", "key"
@@ -146,6 +151,33 @@ PROBE_DURATION: Final = Family(
 PROBE_SUCCESS: Final = Family(
     "mcp_probe_success", Kind.GAUGE, "1 when the phase of the last probe worked; 0 also when it was not reached.",
     ("phase",),
+)  # fmt: skip
+
+REDIS_UP: Final = Family(
+    "mcp_exporter_redis_up", Kind.GAUGE, "1 when the last scan of the fleet's Redis worked.", per_server=False
+)
+REDIS_SCAN_DURATION: Final = Family(
+    "mcp_exporter_redis_scan_duration_seconds", Kind.GAUGE, "How long the last scan kept Redis busy.", per_server=False
+)
+REDIS_REFRESH_INTERVAL: Final = Family(
+    "mcp_exporter_redis_refresh_interval_seconds",
+    Kind.GAUGE,
+    "Rest until the next scan: a scan takes 2 % of Redis' time at most.",
+    per_server=False,
+)
+REDIS_PING_DURATION: Final = Family(
+    "mcp_exporter_redis_ping_duration_seconds", Kind.GAUGE, "Round trip of one PING to the node.", ("node",), False
+)
+REDIS_MEMORY_USED: Final = Family(
+    "mcp_exporter_redis_memory_used_bytes", Kind.GAUGE, "Memory that the node's data take.", ("node",), False
+)
+REDIS_MEMORY_MAX: Final = Family(
+    "mcp_exporter_redis_memory_max_bytes", Kind.GAUGE, "Memory at which the node evicts keys; 0 is never.",
+    ("node",), False,
+)  # fmt: skip
+REDIS_EVICTED_KEYS: Final = Family(
+    "mcp_exporter_redis_evicted_keys_total", Kind.COUNTER, "Keys that the node threw out for want of memory.",
+    ("node",), False,
 )  # fmt: skip
 
 SOURCE_SUCCESS: Final = _gauge("mcp_exporter_source_success", "1 when the last read of the source worked.", "source")
@@ -200,6 +232,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, CONFIG_PROFILE, CONFIG_HASH, CONFIG_CHANGED,
     SECURITY_CHECK, *THRESHOLDS.values(),
     PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
+    REDIS_UP, REDIS_SCAN_DURATION, REDIS_REFRESH_INTERVAL, REDIS_PING_DURATION, REDIS_MEMORY_USED, REDIS_MEMORY_MAX,
+    REDIS_EVICTED_KEYS, PROPORTIONAL_MEMORY, THREADS,
     TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip
 """Every family, in the order of the exposition."""

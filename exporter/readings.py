@@ -17,6 +17,7 @@ class SourceName(enum.StrEnum):
 
     TELEMETRY = "telemetry"
     PROCESS = "process"
+    REDIS = "redis"
     CONFIG = "config"
     PROBE = "probe"
     LOG = "log"

@@ -46,7 +46,7 @@ def matcher(pattern: bytes) -> Matcher:
 
 
 class Tally:
-    """Counts the keys of each pattern over one scan. ``sample`` are some of a pattern's keys, spread over the scan."""
+    """Counts the keys of each pattern over one scan; of those ``sampled`` some keys are kept."""
 
     def __init__(self, patterns: Iterable[bytes], sampled: Iterable[bytes] = ()) -> None:
         self._seen: dict[bytes, set[int]] = {pattern: set() for pattern in patterns}
@@ -73,9 +73,11 @@ class Tally:
                 for pattern, matches in patterns[beginning]:
                     self._put(pattern, keys if matches is None else [key for key in keys if matches(key)])
 
-    def sample(self, pattern: bytes, most: int) -> Keys:
-        """At most ``most`` of the candidates of ``pattern``, evenly over the scan."""
+    def take_sample(self, pattern: bytes, most: int) -> Keys:
+        """At most ``most`` keys of ``pattern``, evenly over what was added since the last time."""
         candidates = list(dict.fromkeys(self._candidates.get(pattern, ())))
+        if candidates:
+            self._candidates[pattern] = []
         step = max(1, -(-len(candidates) // most))
         return candidates[::step]
 

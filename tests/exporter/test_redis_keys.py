@@ -54,8 +54,10 @@ def test_one_pass_counts_what_each_pattern_would(patterns: list[bytes], keys: li
     for pattern in patterns:
         expected = {key for key in keys if matcher(pattern)(key)}
         assert tally.counts[pattern] == len(expected)
-        assert set(tally.sample(pattern, 3)) <= expected
-        assert bool(tally.sample(pattern, 3)) == bool(expected)
+        sample = tally.take_sample(pattern, 3)
+        assert set(sample) <= expected
+        assert len(sample) <= 3
+        assert bool(sample) == bool(expected)
 
 
 @given(pattern=globs, key=texts)
@@ -89,10 +91,12 @@ def test_the_sample_is_spread_over_the_scan() -> None:
     tally = Tally([b"s:*"], sampled=[b"s:*"])
     for page in range(100):
         tally.add([b"s:%d:%d" % (page, number) for number in range(50)])
-    pages = {int(key.split(b":")[1]) for key in tally.sample(b"s:*", 50)}
-    assert len(tally.sample(b"s:*", 50)) == 50
+    sample = tally.take_sample(b"s:*", 50)
+    pages = {int(key.split(b":")[1]) for key in sample}
+    assert len(sample) == 50
     assert min(pages) < 5
     assert max(pages) > 95
+    assert not tally.take_sample(b"s:*", 50)
 
 
 def test_a_pattern_of_many_stars_is_quick_on_a_long_key() -> None:
