@@ -67,6 +67,43 @@ class SecurityReading:
     checks: Mapping[Check, bool] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RedisReading:
+    """What a server keeps in Redis. ``measured_at`` is when the scan began, the next is due ``refresh_seconds`` later.
+
+    ``sessions`` and ``cache_entries`` are None where no pattern says which keys are meant. Of the session keys
+    ``sessions_checked`` were asked for their time to live; ``sessions_without_ttl`` of them have none.
+    """
+
+    measured_at: float
+    refresh_seconds: float
+    sessions: int | None = None
+    cache_entries: int | None = None
+    sessions_checked: int = 0
+    sessions_without_ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RedisNodeFacts:
+    """One Redis that holds keys. ``memory_max_bytes`` is 0 where nothing limits it."""
+
+    ping_seconds: float
+    memory_used_bytes: int
+    memory_max_bytes: int
+    evicted_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """The fleet's Redis: whether the last scan worked, for how long it kept Redis busy, and its nodes by name."""
+
+    up: bool
+    measured_at: float
+    scan_seconds: float
+    refresh_seconds: float
+    nodes: Mapping[str, RedisNodeFacts]
+
+
 class Era(enum.StrEnum):
     """How a server speaks: ``modern`` is stateless, ``legacy`` begins with ``initialize``."""
 
@@ -136,5 +173,5 @@ class LogReading:
     lag_bytes: int = 0
 
 
-Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading | SecurityReading
+Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading | SecurityReading | RedisReading
 """Any of them."""
