@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(sys.argv[1:] if argv is None else argv)
     try:
         fleet = load_fleet(arguments.config, os.environ)
-        settings = settings_of(fleet, arguments.listen)
+        settings = settings_of(fleet, arguments.listen, os.environ)
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return 1
-    logs.configure()
+    logs.configure(environ=os.environ)
     code = 0
     try:
         asyncio.run(_run(fleet, settings))

@@ -14,6 +14,7 @@ from aiohttp import web
 from exporter.keeper import Keeper, opened
 from exporter.scheduler import Scheduler
 from exporter.settings import Settings
+from exporter.silence import silence
 from exporter.snapshot import Snapshot
 from exporter.sources.source import Source
 from exporter.sources.table import SOURCES
@@ -52,7 +53,10 @@ async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = 
         stack.callback(scheduler.close)
         tasks = Tasks("exporter")
         stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
-        address = await _listen(stack, make_app(snapshot, keeper, settings.door, settings.receive_seconds), settings)
+        app = make_app(snapshot, keeper, settings.door, settings.receive_seconds)
+        if not settings.metrics_enabled:
+            silence(app)
+        address = await _listen(stack, app, settings)
         scheduler.start(tasks)
         log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})
         yield Running(address, snapshot, tasks)

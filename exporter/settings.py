@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fleet.doors import Door, is_loopback
+from fleet.environment import metrics_enabled
 from fleet.errors import ConfigError, Problem
 from fleet.inventory import Address, Fleet
 from fleet.tokens import read_token
@@ -20,6 +23,7 @@ class Settings:
         door: the names and tokens under which telemetry is taken.
         state_file: where totals are kept over restarts.
         receive_seconds: longest wait for a pushed body (10: a gateway pushes each second and gives up itself).
+        metrics_enabled: False when the operators' environment switches ``/metrics`` off.
         stop_seconds: longest time for stopping (8: below the 10 s after which process managers kill).
     """
 
@@ -28,9 +32,12 @@ class Settings:
     state_file: Path
     receive_seconds: float = 10.0
     stop_seconds: float = 8.0
+    metrics_enabled: bool = True
 
 
-def settings_of(fleet: Fleet, listen: Address | None) -> Settings:
+def settings_of(
+    fleet: Fleet, listen: Address | None, environ: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
     """The settings; ``listen`` from the command line wins over fleet.yml.
 
     Raises:
@@ -46,7 +53,8 @@ def settings_of(fleet: Fleet, listen: Address | None) -> Settings:
         )  # fmt: skip
         raise ConfigError((problem,))
     tokens = () if file is None else (read_token(file, key),)
-    return Settings(chosen, Door.of(chosen.host, fleet.exporter.url, tokens), fleet.exporter.state_file)
+    door = Door.of(chosen.host, fleet.exporter.url, tokens)
+    return Settings(chosen, door, fleet.exporter.state_file, metrics_enabled=metrics_enabled(environ))
 
 
 def parse_address(text: str) -> Address:

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from fleet.environment import complaints, log_level
+
+log = logging.getLogger(__name__)
+
+OWN_PACKAGES: Final = ("fleet", "gateway", "exporter", "receiver", "console")
+"""Whose lines ``MCP_DEBUG_LEVEL`` is about."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -38,9 +48,17 @@ def _quoted(value: object) -> str:
     return f'"{escaped}"'
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Send every log line of this process to stderr as logfmt. Call once, from ``__main__``."""
+def configure(level: int = logging.INFO, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Send every log line of this process to stderr as logfmt. Call once, from ``__main__``, with its environment.
+
+    ``MCP_DEBUG_LEVEL`` wins over ``level``. It is about our own lines: libraries never say more than at info.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Logfmt())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    chosen = log_level(environ, level)
+    logging.basicConfig(level=max(chosen, logging.INFO), handlers=[handler], force=True)
+    for package in OWN_PACKAGES:
+        logging.getLogger(package).setLevel(chosen)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    for complaint in complaints(environ):
+        log.warning("environment variable passed over", extra={"problem": complaint})

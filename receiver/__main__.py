@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return 1
-    logs.configure()
+    logs.configure(environ=os.environ)
     try:
         asyncio.run(_run(settings))
     except MedicError as error:

@@ -1,0 +1,42 @@
+"""ENABLE_PROMETHEUS_METRICS=false: /metrics answers 404 with a sentence, and everything else goes on as before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import ClientSession, ClientTimeout
+
+from exporter.app import running
+from exporter.settings import settings_of
+from exporter.silence import SENTENCE
+from fleet.inventory import Address
+from fleet.telemetry import encode
+from tests.exporter.fleets import body, make_fleet, operations
+
+
+async def answers(folder: Path, environ: Mapping[str, str]) -> dict[str, object]:
+    """What an exporter in ``environ`` answers: the status of its doors, and what /metrics says."""
+    fleet = make_fleet(folder)
+    settings = settings_of(fleet, Address("127.0.0.1", 0), environ)
+    headers = {"Content-Type": "application/json"}
+    async with running(fleet, settings) as exporter, ClientSession(timeout=ClientTimeout(10)) as session:
+        url = exporter.address.url
+        push = encode(body(operations=[operations(3)]))
+        async with session.post(f"{url}/telemetry/v1/servers/codex", data=push, headers=headers) as answer:
+            pushed = answer.status
+        async with session.get(f"{url}/-/healthy") as answer:
+            healthy = answer.status
+        async with session.get(f"{url}/metrics") as answer:
+            return {"pushed": pushed, "healthy": healthy, "metrics": answer.status, "text": await answer.text()}
+
+
+async def test_switched_off_only_metrics_are_gone_and_the_answer_says_why(tmp_path: Path) -> None:
+    answered = await answers(tmp_path, {"ENABLE_PROMETHEUS_METRICS": "false"})
+    assert answered == {"pushed": 204, "healthy": 200, "metrics": 404, "text": SENTENCE}
+
+
+async def test_switched_on_they_are_there(tmp_path: Path) -> None:
+    answered = await answers(tmp_path, {"ENABLE_PROMETHEUS_METRICS": "true"})
+    assert (answered["pushed"], answered["healthy"], answered["metrics"]) == (204, 200, 200)
+    assert "mcp_server_up" in str(answered["text"])
