@@ -8,11 +8,13 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from exporter.keeper import Keeper, opened
 from exporter.scheduler import Scheduler
+from exporter.scraping import Scrapes
 from exporter.settings import Settings
 from exporter.silence import silence
 from exporter.snapshot import Snapshot
@@ -21,7 +23,11 @@ from exporter.sources.table import SOURCES
 from exporter.web import make_app
 from fleet.errors import PermanentError
 from fleet.inventory import Address, Fleet
+from fleet.redis_address import parse_redis_url
 from fleet.tasks import Tasks
+
+if TYPE_CHECKING:
+    from exporter.sources.redis_census import RedisCensus
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +57,20 @@ async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = 
         stack.push_async_callback(keeper.close)
         scheduler = Scheduler(fleet.servers, sources, snapshot)
         stack.callback(scheduler.close)
+        census = _census(fleet, snapshot)
+        if census is not None:
+            stack.push_async_callback(census.close)
         tasks = Tasks("exporter")
         stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
-        app = make_app(snapshot, keeper, settings.door, settings.receive_seconds)
+        scrapes = Scrapes(keeper, tasks)
+        stack.callback(scrapes.close)
+        app = make_app(snapshot, keeper, scrapes, settings.door, settings.receive_seconds)
         if not settings.metrics_enabled:
             silence(app)
         address = await _listen(stack, app, settings)
         scheduler.start(tasks)
+        if census is not None:
+            census.start(tasks)
         log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})
         yield Running(address, snapshot, tasks)
     finally:
@@ -81,6 +94,15 @@ async def run(fleet: Fleet, settings: Settings, stop: asyncio.Event) -> None:
             log.info("exporter stops")
         finally:
             await ends.stop()
+
+
+def _census(fleet: Fleet, snapshot: Snapshot) -> RedisCensus | None:
+    if not fleet.redis_url:
+        return None
+    # Imported here, because most fleets have no Redis and its client takes a tenth of a second and ten megabytes.
+    from exporter.sources.redis_census import RedisCensus  # noqa: PLC0415
+
+    return RedisCensus(parse_redis_url(fleet.redis_url), fleet.servers.values(), snapshot)
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings) -> Address:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.ids import SourceIds
-from exporter.quantities import Admitted, Instance, Totals
+from exporter.metrics import Series
+from exporter.quantities import Admitted, Exemplars, Instance, Totals
 from exporter.readings import Reading, SourceName
 from fleet.telemetry import BreakerState
 
@@ -29,6 +30,7 @@ class Gauges:
     queue_limit: int | None = None
     in_flight: int = 0
     instance: Instance = ()
+    exemplars: Mapping[Series, Exemplars] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,16 @@ class PushResult(enum.StrEnum):
     TOO_LARGE = "too_large"
     INVALID = "invalid"
     TOO_MANY_SOURCES = "too_many_sources"
+
+
+class ScrapeResult(enum.StrEnum):
+    """How a scrape was answered. The label ``result``."""
+
+    FRESH = "fresh"
+    LATE = "late"
+    REFUSED = "refused"
+    NOT_READ = "not_read"
+    FAILED = "failed"
 
 
 class StateFailure(enum.StrEnum):

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from exporter.facts import Gauges, Held, HeldSource, Push, PushResult, ServerFacts
-from exporter.quantities import GONE, Counts, ProcessFacts, ProcessKey, Totals
+from exporter.metrics import Series
+from exporter.quantities import GONE, Counts, Exemplars, ProcessFacts, ProcessKey, Totals
 from exporter.readings import LogReading, ProcessReading, SourceName
 from fleet.telemetry import BreakerState
 
@@ -143,8 +144,10 @@ def own(known: ServerFacts) -> Totals:
 def merged(witnesses: Sequence[Gauges]) -> Gauges:
     """Several gateways of one server as one; ``witnesses`` is not empty. ``instance`` holds all their processes."""
     breakers: dict[str, BreakerState] = {}
+    exemplars: dict[Series, Exemplars] = {}
     for gauges in witnesses:
         breakers = _by_key(breakers, gauges.breakers, worse)
+        exemplars = _by_key(exemplars, gauges.exemplars, latest)
     return Gauges(
         up=min(gauges.up for gauges in witnesses),
         sessions=sum(gauges.sessions for gauges in witnesses),
@@ -155,12 +158,19 @@ def merged(witnesses: Sequence[Gauges]) -> Gauges:
         queue_limit=_effective(gauges.queue_limit for gauges in witnesses),
         in_flight=sum(gauges.in_flight for gauges in witnesses),
         instance=tuple(process for gauges in witnesses for process in gauges.instance),
+        exemplars=exemplars,
     )
 
 
 def worse(left: BreakerState, right: BreakerState) -> BreakerState:
     """The state that lets fewer calls pass."""
     return max(left, right, key=_SEVERITY.__getitem__)
+
+
+def latest(left: Exemplars, right: Exemplars) -> Exemplars:
+    """The exemplar of each bucket that was seen last."""
+    pairs = zip(left, right, strict=True)
+    return tuple(b if a is None or (b is not None and b.at > a.at) else a for a, b in pairs)
 
 
 def _received_first(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:

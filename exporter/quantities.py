@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from exporter.metrics import Series
+from fleet.telemetry import Exemplar
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,9 @@ class Counts:
     sum: float
     buckets: tuple[int, ...]
 
+
+Exemplars = tuple[Exemplar | None, ...]
+"""A traced operation for each bucket of a histogram, +Inf's last; None where none is known."""
 
 ProcessKey = tuple[int, float]
 """pid and start time: a pid alone may be somebody else tomorrow."""

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from exporter import folding, merging, metrics, recent
-from exporter.facts import Held, Kept, Lookups, Push, PushResult, ServerFacts, SourceState, StateFacts
-from exporter.readings import ProbeReading, Reading, SourceName
+from exporter.facts import Held, Kept, Lookups, Push, PushResult, ScrapeResult, ServerFacts, SourceState, StateFacts
+from exporter.readings import ProbeReading, Reading, RedisFacts, SourceName
 from fleet.inventory import Server, ServerName
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class Facts:
     servers: Mapping[ServerName, ServerFacts]
     pushes: Mapping[PushResult, int]
     state: StateFacts = field(default_factory=StateFacts)
+    scrapes: Mapping[ScrapeResult, int] = field(default_factory=dict)
+    redis: RedisFacts | None = None
 
 
 class Snapshot:
@@ -49,6 +51,7 @@ class Snapshot:
         self._inventory = inventory
         self._servers = {name: _restored(kept.get(name, Kept())) for name in inventory}
         self._pushes = dict.fromkeys(PushResult, 0)
+        self._redis: RedisFacts | None = None
         self._awaited = {(name, source) for name in inventory for source in expected}
 
     @property
@@ -66,7 +69,7 @@ class Snapshot:
 
     def facts(self, now: float) -> Facts:
         """An immutable copy for a scrape at ``now``."""
-        return Facts(now, self._inventory, dict(self._servers), dict(self._pushes))
+        return Facts(now, self._inventory, dict(self._servers), dict(self._pushes), redis=self._redis)
 
     def receive(self, name: ServerName, push: Push, now: float, wall_now: float) -> PushResult:
         """Take one telemetry push that came at ``now`` (monotonic), ``wall_now`` (UNIX)."""
@@ -87,25 +90,41 @@ class Snapshot:
         self._pushes[result] += 1
         return result
 
-    def keep(self, name: ServerName, source: SourceName, reading: Reading, seconds: float) -> None:
-        """A read worked and took ``seconds``."""
+    def keep(
+        self, name: ServerName, source: SourceName, reading: Reading, seconds: float, *, said: bool = False
+    ) -> None:
+        """A read worked and took ``seconds``. ``said``: that it works again was logged, once for many servers."""
         known = self._servers[name]
-        if (before := known.states.get(source)) is not None and before.problem:
+        if not said and (before := known.states.get(source)) is not None and before.problem:
             log.info("source works again", extra={"server": name, "source": source.value})
         if isinstance(reading, ProbeReading):
             _note_probe(name, known.readings.get(source), reading)
         self._put(name, source, SourceState(seconds), {**known.readings, source: reading})
 
     def fail(
-        self, name: ServerName, source: SourceName, problem: str, seconds: float, partial: Reading | None = None
+        self,
+        name: ServerName,
+        source: SourceName,
+        problem: str,
+        seconds: float,
+        partial: Reading | None = None,
+        *,
+        said: bool = False,
     ) -> None:
-        """A read failed; ``partial``, or what was read before, stays with its age. Said once per problem."""
+        """A read failed; ``partial``, or what was read before, stays with its age. Logged once per problem.
+
+        ``said``: whoever read has logged it, once for many servers.
+        """
         known = self._servers[name]
         before = known.states.get(source)
-        if before is None or before.problem != problem:
+        if not said and (before is None or before.problem != problem):
             log.warning("source failed", extra={"server": name, "source": source.value, "problem": problem})
         readings = known.readings if partial is None else {**known.readings, source: partial}
         self._put(name, source, SourceState(seconds, problem or "unknown"), readings)
+
+    def note_redis(self, facts: RedisFacts) -> None:
+        """The fleet's Redis as the last scan found it."""
+        self._redis = facts
 
     def skip(self, name: ServerName, source: SourceName) -> None:
         """The source has nothing to read of this server; nothing is said of it."""

@@ -14,7 +14,7 @@ from typing import Final
 from exporter import folding, merging, metrics, recent
 from exporter.facts import Gauges, ServerFacts
 from exporter.metrics import Series
-from exporter.quantities import Counts, Instance, Totals
+from exporter.quantities import Counts, Exemplars, Instance, Totals
 from exporter.readings import (
     ConfigReading,
     Era,
@@ -23,10 +23,11 @@ from exporter.readings import (
     Phase,
     ProbeReading,
     ProcessReading,
+    RedisReading,
     SecurityReading,
     SourceName,
 )
-from exporter.series import config, security
+from exporter.series import config, redis, security
 from fleet.inventory import Server, Transport
 from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
 
@@ -54,11 +55,13 @@ class Vitals:
 
     samples: Mapping[Series, float]
     histograms: Mapping[Series, Counts]
+    exemplars: Mapping[Series, Exemplars]
 
 
 def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     """Every series of ``server`` at ``now`` (monotonic)."""
     witnesses = merging.live(known.held, now)
+    gauges = merging.merged(witnesses) if witnesses else None
     own = merging.own(known)
     pushed = merging.total(known.held)
     totals = merging.added(pushed, replace(own, cpu={}))
@@ -69,7 +72,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **dict.fromkeys(_INITIAL, 0.0),
         **totals.counters,
         **_errors(totals),
-        **_gauges(merging.merged(witnesses) if witnesses else None),
+        **_gauges(gauges),
         **_counted_instances(server, len(witnesses), instances),
         **_processes(instances),
         **_thresholds(server, known),
@@ -78,6 +81,8 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **_probe(server, known),
         **_log(server, known),
         **_sources(known, now),
+        # Where a pattern says which keys are sessions, they are counted; what a gateway says of itself is less.
+        **redis.samples(_counted(known), now),
     }
     probe = _probed(known)
     if probe is not None:
@@ -86,7 +91,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(pushed, own))
     for label, folded in known.folded.items():
         samples[metrics.LABELS_FOLDED.series(label)] = folded
-    return Vitals(samples, totals.histograms)
+    return Vitals(samples, totals.histograms, gauges.exemplars if gauges is not None else {})
 
 
 def _put(samples: Samples, series: Series, value: float | None) -> None:
@@ -193,7 +198,13 @@ def _config(known: ServerFacts) -> Samples:
 def _security(known: ServerFacts) -> Samples:
     reading = known.readings.get(SourceName.SECURITY)
     # Whether sessions expire is for a source to say that looks into Redis.
-    return security.samples(reading if isinstance(reading, SecurityReading) else None, None)
+    expiry = redis.sessions_without_expiry(_counted(known))
+    return security.samples(reading if isinstance(reading, SecurityReading) else None, expiry)
+
+
+def _counted(known: ServerFacts) -> RedisReading | None:
+    reading = known.readings.get(SourceName.REDIS)
+    return reading if isinstance(reading, RedisReading) else None
 
 
 def _probed(known: ServerFacts) -> ProbeReading | None:

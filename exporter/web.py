@@ -10,9 +10,11 @@ from typing import Final
 
 from aiohttp import web
 
-from exporter.exposition import render
-from exporter.facts import PushResult
+from exporter.exposition import Wanted, families_of
+from exporter.facts import PushResult, ScrapeResult
 from exporter.keeper import Keeper
+from exporter.negotiation import accepts_gzip, format_of
+from exporter.scraping import RETRY_AFTER_SECONDS, Body, NoBodyError, Scrapes, patience, time_to_render
 from exporter.snapshot import Snapshot
 from exporter.sources import telemetry
 from fleet.doors import Door
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 LARGE_BODY_BYTES: Final = 64 * 1024
 """Bodies beyond this are decoded in a thread: decoding 4 MiB would hold up every scrape."""
 
+_VARY: Final = "Accept, Accept-Encoding"
+
 _INDEX: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>mcp-exporter</title>
 <h1>mcp-exporter</h1>
@@ -34,9 +38,11 @@ _INDEX: Final = """<!doctype html>
 """
 
 
-def make_app(snapshot: Snapshot, keeper: Keeper, door: Door, receive_seconds: float) -> web.Application:
+def make_app(
+    snapshot: Snapshot, keeper: Keeper, scrapes: Scrapes, door: Door, receive_seconds: float
+) -> web.Application:
     """The application. Pushes pass ``door`` and must arrive within ``receive_seconds``."""
-    handlers = _Handlers(snapshot, keeper, door, receive_seconds)
+    handlers = _Handlers(snapshot, keeper, scrapes, door, receive_seconds)
     app = web.Application(client_max_size=MAX_TELEMETRY_BYTES)
     app.add_routes(
         [
@@ -50,21 +56,12 @@ def make_app(snapshot: Snapshot, keeper: Keeper, door: Door, receive_seconds: fl
     return app
 
 
-def accepts_openmetrics(accept: str) -> bool:
-    """True when the Accept header names OpenMetrics with a weight above 0."""
-    for offer in accept.split(","):
-        media, *parameters = (part.strip().lower() for part in offer.split(";"))
-        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
-        if media == "application/openmetrics-text" and not any(weight.strip("0.") == "" for weight in weights):
-            return True
-    return False
-
-
 class _Handlers:
     def __init__(
         self,
         snapshot: Snapshot,
         keeper: Keeper,
+        scrapes: Scrapes,
         door: Door,
         receive_seconds: float,
         *,
@@ -73,6 +70,7 @@ class _Handlers:
     ) -> None:
         self._snapshot = snapshot
         self._keeper = keeper
+        self._scrapes = scrapes
         self._door = door
         self._receive_seconds = receive_seconds
         self._clock, self._wall_clock = clock, wall_clock
@@ -81,11 +79,28 @@ class _Handlers:
     async def index(self, _request: web.Request) -> web.Response:
         return web.Response(text=_INDEX, content_type="text/html")
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        facts = await self._keeper.facts()
-        openmetrics = accepts_openmetrics(",".join(request.headers.getall("Accept", [])))
-        body, content_type = await asyncio.to_thread(render, facts, openmetrics)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        with self._scrapes.place() as taken:
+            if not taken:
+                return _not_now("too many scrapes at once")
+            format_ = format_of(_joined(request, "Accept"))
+            gzip = accepts_gzip(_joined(request, "Accept-Encoding"))
+            names = request.query.getall("name[]", None)
+            wanted = Wanted(format_.openmetrics, gzip, None if names is None else families_of(names))
+            waits = patience(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""))
+            started = asyncio.get_running_loop().time()
+            try:
+                body, result = await self._scrapes.body(wanted, time_to_render(waits))
+            except NoBodyError as error:
+                return _not_now(str(error))
+            response = web.StreamResponse(headers={"Content-Type": format_.content_type, "Vary": _VARY})
+            if gzip:
+                response.headers["Content-Encoding"] = "gzip"
+            if result is ScrapeResult.LATE:
+                response.headers["Age"] = f"{asyncio.get_running_loop().time() - body.made_at:.0f}"
+            read = await _sent(request, response, body, started + waits)
+            self._scrapes.count(result if read else ScrapeResult.NOT_READ)
+            return response
 
     async def healthy(self, _request: web.Request) -> web.Response:
         # A source task that dies stops the program, so who answers here is alive.
@@ -140,6 +155,33 @@ class _Handlers:
             self._last_complaint[server] = reason
             log.warning("telemetry turned away", extra={"server": server, "result": result.value, "reason": reason})
         return _answer(status, reason)
+
+
+async def _sent(request: web.Request, response: web.StreamResponse, body: Body, until: float) -> bool:
+    """Send it all, no faster than it is read; False when it was not read ``until`` then (the loop's time)."""
+    response.content_length = body.size
+    try:
+        async with asyncio.timeout_at(until):
+            await response.prepare(request)
+            for chunk in body.chunks:
+                await response.write(chunk)
+            await response.write_eof()
+    except TimeoutError:
+        # Only cutting the line frees what the scraper did not read.
+        if request.transport is not None:
+            request.transport.abort()
+        return False
+    except ConnectionError:
+        return False
+    return True
+
+
+def _joined(request: web.Request, header: str) -> str:
+    return ",".join(request.headers.getall(header, []))
+
+
+def _not_now(reason: str) -> web.Response:
+    return web.Response(status=503, text=f"{reason}\n", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _answer(status: int, reason: str) -> web.Response:

@@ -83,8 +83,19 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
+class Exemplar(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation that a trace tells more of: how many seconds it took, when it ended (UNIX seconds)."""
+
+    value: Amount
+    trace_id: Annotated[str, msgspec.Meta(pattern="^(?!0{32})[0-9a-f]{32}$")]
+    at: Amount
+
+
 class Operations(msgspec.Struct, frozen=True, kw_only=True):
-    """One latency histogram. ``buckets`` are cumulative counts per bound, without +Inf (that is ``count``)."""
+    """One latency histogram. ``buckets`` are cumulative counts per bound, without +Inf (that is ``count``).
+
+    ``exemplars`` are the latest traced operation of each bucket, +Inf's included, as far as there is one.
+    """
 
     method: str
     tool: str = ""
@@ -93,6 +104,7 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
     count: Count
     sum: Amount
     buckets: list[Count]
+    exemplars: list[Exemplar] = msgspec.field(default_factory=list)
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,3 +241,5 @@ def _check(telemetry: Telemetry) -> None:
             )
         if any(low > high for low, high in pairwise([*entry.buckets, entry.count])):
             raise PermanentError(f"operation {entry.method!r} has buckets that are not cumulative")
+        if len(entry.exemplars) > len(entry.buckets) + 1:
+            raise PermanentError(f"operation {entry.method!r} has more exemplars than buckets")

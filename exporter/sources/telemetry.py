@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
@@ -10,13 +11,16 @@ from exporter import merging, metrics
 from exporter.facts import Gauges, Push, ServerFacts
 from exporter.folding import Labels
 from exporter.metrics import Series
-from exporter.quantities import Admitted, Counts, ProcessFacts, Totals
+from exporter.quantities import Admitted, Counts, Exemplars, ProcessFacts, Totals
 from exporter.readings import TelemetryReading
 from exporter.sources.source import SourceError
 from fleet import telemetry
 from fleet.errors import PermanentError
 from fleet.inventory import Server
-from fleet.telemetry import BOUNDS, SESSION_BOUNDS, BreakerState, Histogram, Operations, Telemetry
+from fleet.telemetry import BOUNDS, SESSION_BOUNDS, BreakerState, Exemplar, Histogram, Operations, Telemetry
+
+_Operations = list[tuple[Series, Operations]]
+"""The operations of a body, each with the series that shows it."""
 
 MAX_AMOUNT: Final = 2.0**53
 """The largest number of seconds or USD that is believed; sums of more could run out of what a float holds."""
@@ -68,8 +72,9 @@ def checked(body: bytes) -> Telemetry:
 def understood(pushed: Telemetry, admitted: Admitted) -> Push:
     """A checked body as totals and gauges, with label values that this server may use."""
     labels = Labels(admitted)
-    totals = _totals(pushed, labels)
-    gauges = _gauges(pushed, labels)
+    operations = [(_operation(entry, labels), entry) for entry in pushed.operations]
+    totals = _totals(pushed, operations, labels)
+    gauges = _gauges(pushed, operations, labels)
     return Push(
         pushed.source, pushed.started_at, pushed.final, totals, gauges, labels.admitted, dict(labels.folded)
     )  # fmt: skip
@@ -79,12 +84,15 @@ def _amounts(pushed: Telemetry) -> Iterator[tuple[str, float]]:
     """Every fraction of the body with the name to call it by; counts are bounded by their type."""
     yield "sessions.ended.sum", pushed.sessions.ended.sum
     yield from (("operations.sum", entry.sum) for entry in pushed.operations)
+    for entry in pushed.operations:
+        yield from (("exemplars.value", exemplar.value) for exemplar in entry.exemplars)
+        yield from (("exemplars.at", exemplar.at) for exemplar in entry.exemplars)
     yield from (("cost.usd", cost.usd) for cost in pushed.cost)
     yield from (("processes.cpu_seconds", process.cpu_seconds) for process in pushed.processes)
     yield from (("processes.start_time", process.start_time) for process in pushed.processes)
 
 
-def _totals(pushed: Telemetry, labels: Labels) -> Totals:
+def _totals(pushed: Telemetry, operations: _Operations, labels: Labels) -> Totals:
     counters: dict[Series, float] = {
         metrics.CACHE_REQUESTS.series(): pushed.cache.requests,
         metrics.CACHE_HITS.series(): pushed.cache.hits,
@@ -103,18 +111,17 @@ def _totals(pushed: Telemetry, labels: Labels) -> Totals:
         _add(counters, metrics.BREAKER_OPENED.series(labels.breaker(breaker.name)), breaker.opened)
     for cost in pushed.cost:
         _add(counters, metrics.COST.series(labels.model(cost.model)), cost.usd)
-    return Totals(counters, _histograms(pushed, labels), merging.cpu_of(_instance(pushed)))
+    return Totals(counters, _histograms(pushed, operations), merging.cpu_of(_instance(pushed)))
 
 
 def _add(counters: dict[Series, float], series: Series, figure: float) -> None:
     counters[series] = counters.get(series, 0) + figure
 
 
-def _histograms(pushed: Telemetry, labels: Labels) -> dict[Series, Counts]:
+def _histograms(pushed: Telemetry, operations: _Operations) -> dict[Series, Counts]:
     kept = [index for index, bound in enumerate(pushed.bounds) if bound in BOUNDS]
     found: dict[Series, Counts] = {}
-    for entry in pushed.operations:
-        series = _operation(entry, labels)
+    for series, entry in operations:
         counts = Counts(entry.count, entry.sum, tuple(entry.buckets[index] for index in kept))
         found[series] = merging.counts_added(found[series], counts) if series in found else counts
     if pushed.sessions.ended.count:
@@ -134,7 +141,7 @@ def _session_counts(ended: Histogram) -> Counts:
     return Counts(ended.count, ended.sum, tuple(ended.buckets or [0] * len(SESSION_BOUNDS)))
 
 
-def _gauges(pushed: Telemetry, labels: Labels) -> Gauges:
+def _gauges(pushed: Telemetry, operations: _Operations, labels: Labels) -> Gauges:
     breakers: dict[str, BreakerState] = {}
     for breaker in pushed.breakers:
         name = labels.breaker(breaker.name)
@@ -149,7 +156,25 @@ def _gauges(pushed: Telemetry, labels: Labels) -> Gauges:
         queue_limit=pushed.queue.limit,
         in_flight=pushed.in_flight,
         instance=_instance(pushed),
+        exemplars=_exemplars(operations),
     )
+
+
+def _exemplars(operations: _Operations) -> dict[Series, Exemplars]:
+    found: dict[Series, Exemplars] = {}
+    none = (None,) * (len(BOUNDS) + 1)
+    for series, entry in operations:
+        if entry.exemplars:
+            found[series] = merging.latest(found.get(series, none), _by_bucket(entry.exemplars))
+    return found
+
+
+def _by_bucket(exemplars: list[Exemplar]) -> Exemplars:
+    """Each in the bucket where its value lies; of several the latest."""
+    buckets: list[Exemplar | None] = [None] * (len(BOUNDS) + 1)
+    for exemplar in sorted(exemplars, key=lambda exemplar: exemplar.at):
+        buckets[bisect_left(BOUNDS, exemplar.value)] = exemplar
+    return tuple(buckets)
 
 
 def _instance(pushed: Telemetry) -> tuple[ProcessFacts, ...]:

@@ -14,7 +14,6 @@ from exporter.app import Running, running
 from exporter.facts import PushResult
 from exporter.settings import Settings
 from exporter.state import StateNotWrittenError
-from exporter.web import accepts_openmetrics
 from fleet.loading import load_fleet
 from fleet.telemetry import MAX_TELEMETRY_BYTES, Cache, Sessions, encode
 from tests.exporter.conftest import TOKEN
@@ -72,23 +71,6 @@ async def test_openmetrics_when_asked_for(client: ClientSession) -> None:
         assert (await answer.text()).endswith("# EOF\n")
     async with client.get("/metrics", headers={"Accept": "*/*"}) as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-
-
-@pytest.mark.parametrize(
-    ("accept", "wanted"),
-    [
-        ("application/openmetrics-text; version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
-        ("text/plain, Application/OpenMetrics-Text;q=0.5", True),
-        ("application/openmetrics-text;q=0", False),
-        ("application/openmetrics-text;q=0.000", False),
-        ("text/plain", False),
-        ("*/*", False),
-        ("", False),
-        (";;,,q=", False),
-    ],
-)
-def test_accept_header(accept: str, wanted: bool) -> None:
-    assert accepts_openmetrics(accept) is wanted
 
 
 @pytest.mark.parametrize(

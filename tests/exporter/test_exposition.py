@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import gzip
+import math
 import subprocess
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from exporter.exposition import render
+from exporter.exposition import Exposition, Wanted, families_of
+from exporter.lines import number
 from exporter.metrics import FAMILIES
 from exporter.quantities import ProcessFacts
 from exporter.readings import (
@@ -32,6 +37,7 @@ from fleet.telemetry import (
     Bytes,
     Cache,
     Cost,
+    Exemplar,
     Histogram,
     Operations,
     Queue,
@@ -41,8 +47,18 @@ from fleet.telemetry import (
 )
 from stack.tools import present
 from tests.exporter.fleets import CODEX, body, operations, parsed, process, value, write_fleet
+from tests.exporter.reference import reference
 
 PROMTOOL = present("promtool")
+EXEMPLARS = st.builds(
+    Exemplar, value=st.floats(0, 1e3), trace_id=st.sampled_from(["a" * 32, "0123456789abcdef" * 2]),
+    at=st.integers(0, 2 * 10**12).map(lambda milliseconds: milliseconds / 1000),
+)  # fmt: skip
+KINDS = {"counter", "gauge", "histogram"}
+FAMILY_OF = {
+    name: family.name for family in FAMILIES for name in (family.name, *(f"{family.name}_{part}" for part in
+    ("bucket", "sum", "count")))
+}  # fmt: skip
 NAME = st.text(max_size=140) | st.sampled_from(['"', "\\", "\n", 'a"b\\n{}', "é検索", "# EOF", "le"])
 
 
@@ -98,8 +114,27 @@ def complete(servers: Facts) -> Facts:
     return snapshot.facts(1.0)
 
 
+def rendered(facts: Facts, openmetrics: bool = False) -> bytes:
+    return b"".join(Exposition().body(facts, Wanted(openmetrics)))
+
+
 def text(facts: Facts) -> str:
-    return render(facts, openmetrics=False)[0].decode()
+    return rendered(facts).decode()
+
+
+def understood_as(body_: bytes, openmetrics: bool) -> list[tuple[Any, ...]]:
+    """Everything that the official parser reads: families and samples with their exemplars, in order."""
+    families = (parse_openmetrics if openmetrics else parse_plain)(body_.decode())
+    read: list[tuple[Any, ...]] = []
+    for family in families:
+        read.append((family.name, family.type, family.documentation, family.unit))
+        read += [(s.name, *sorted(s.labels.items()), figure(s.value), s.timestamp, s.exemplar) for s in family.samples]
+    return read
+
+
+def figure(value_: float) -> float | str:
+    """NaN is not equal to itself."""
+    return "NaN" if math.isnan(value_) else value_
 
 
 def test_known_figures_are_shown_exactly(servers: Facts) -> None:
@@ -128,38 +163,40 @@ def test_every_family_of_the_table_can_be_shown(servers: Facts) -> None:
 
 def test_both_formats_say_the_same(servers: Facts) -> None:
     facts = complete(servers)
-    body_, content_type = render(facts, openmetrics=True)
-    assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     samples = {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in parse_openmetrics(body_.decode())  # type: ignore[no-untyped-call]
+        for family in parse_openmetrics(rendered(facts, openmetrics=True).decode())  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
     assert samples == parsed(text(facts))
-    assert render(facts, openmetrics=False)[1] == "text/plain; version=0.0.4; charset=utf-8"
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.builds(
-            lambda method, tool, error, transport, reason, model, breaker: body(
+            lambda method, tool, error, transport, reason, model, breaker, seconds, exemplars: body(
                 operations=[Operations(method=method, tool=tool, error_type=error, transport=transport,
-                                       count=1, sum=0.5, buckets=[1] * 15)],
+                                       count=2, sum=seconds, buckets=[1] * 15, exemplars=exemplars)],
+                sessions=Sessions(ended=Histogram(count=1, sum=seconds)),
                 refused={reason: 1}, would_refuse={reason: 1}, cost=[Cost(model=model, usd=1.0)],
                 breakers=[Breaker(name=breaker)],
             ),
-            NAME | st.just("tools/call"), NAME, NAME, NAME, NAME, NAME, NAME,
+            NAME | st.just("tools/call"), NAME, NAME, NAME, NAME, NAME, NAME, st.floats(0, 1e16),
+            st.lists(EXEMPLARS, max_size=16),
         ),
         max_size=4,
     )
 )  # fmt: skip
-def test_no_pushed_text_breaks_the_exposition(servers: Facts, pushes: list[Telemetry]) -> None:
+def test_the_official_client_says_the_same(servers: Facts, pushes: list[Telemetry]) -> None:
     facts = facts_of(servers, [each for each in pushes if encodable(each)])
+    for openmetrics in (False, True):
+        ours, theirs = rendered(facts, openmetrics), reference(facts, openmetrics)
+        assert understood_as(ours, openmetrics) == understood_as(theirs, openmetrics)
     known = {"name", "reason", "server"}
     for name, labels in parsed(text(facts)):
         assert any(name.startswith(family.name) for family in FAMILIES)
         assert {key for key, _ in labels} - known <= {label for family in FAMILIES for label in (*family.labels, "le")}
-    list(parse_openmetrics(render(facts, openmetrics=True)[0].decode()))  # type: ignore[no-untyped-call]
 
 
 def encodable(telemetry: Telemetry) -> bool:
@@ -177,7 +214,7 @@ def test_promtool_finds_nothing(servers: Facts, is_complete: bool) -> None:
     facts = complete(servers) if is_complete else servers
     checked_ = subprocess.run(
         [str(PROMTOOL), "check", "metrics"],
-        input=render(facts, openmetrics=False)[0],
+        input=rendered(facts),
         capture_output=True,
         timeout=30,
         check=False,
@@ -193,3 +230,72 @@ def test_a_call_beyond_the_last_bound_is_only_in_the_last_bucket(servers: Facts)
     assert value(scrape, f"{name}_bucket", {**labels, "le": "300.0"}) == 2
     assert value(scrape, f"{name}_bucket", {**labels, "le": "+Inf"}) == 3
     assert value(scrape, f"{name}_count", labels) == 3
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_official_client_says_the_same_of_every_family(servers: Facts, openmetrics: bool) -> None:
+    facts = complete(servers)
+    assert understood_as(rendered(facts, openmetrics), openmetrics) == understood_as(
+        reference(facts, openmetrics), openmetrics
+    )
+
+
+@given(st.floats() | st.integers(-(2**70), 2**70) | st.booleans())
+def test_a_number_is_read_back_exactly(given_: float) -> None:
+    read = float(number(given_))
+    assert read == float(given_) or (math.isnan(read) and math.isnan(given_))
+    assert set(number(given_)) <= set("0123456789+-.e") or number(given_) in {"NaN", "+Inf", "-Inf"}
+
+
+def test_exemplars_stand_in_their_bucket_and_only_in_openmetrics(servers: Facts) -> None:
+    seen = [Exemplar(value=0.3, trace_id="a" * 32, at=1700000000.123), Exemplar(value=0.3, trace_id="b" * 32, at=17.0)]
+    pushed = body(operations=[operations(2, exemplars=[*seen, Exemplar(value=900.0, trace_id="c" * 32, at=18.5)])])
+    facts = facts_of(servers, [pushed])
+    assert "trace_id" not in text(facts)
+    lines = [line for line in rendered(facts, openmetrics=True).decode().splitlines() if "trace_id" in line]
+    assert [line.partition('le="')[2] for line in lines] == [
+        f'0.5"}} 2 # {{trace_id="{"a" * 32}"}} 0.3 1700000000.123',
+        f'+Inf"}} 2 # {{trace_id="{"c" * 32}"}} 900.0 18.500',
+    ]
+
+
+def test_a_compressed_body_is_the_same_body(servers: Facts) -> None:
+    facts = complete(servers)
+    compressed = b"".join(Exposition().body(facts, Wanted(gzip=True)))
+    assert gzip.decompress(compressed) == rendered(facts)
+
+
+@pytest.mark.parametrize(
+    ("names", "families"),
+    [
+        (["mcp_server_up"], {"mcp_server_up"}),
+        (["mcp_server_errors_total", "mcp_server_up"], {"mcp_server_errors_total", "mcp_server_up"}),
+        (["mcp_server_operation_duration_seconds_bucket"], {"mcp_server_operation_duration_seconds"}),
+        (["mcp_exporter_build_info"], {"mcp_exporter_build_info"}),
+        (["no_such_metric", ""], set()),
+        ([], set()),
+    ],
+)
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_only_the_families_asked_for(servers: Facts, names: list[str], families: set[str], openmetrics: bool) -> None:
+    facts = complete(servers)
+    shown = b"".join(Exposition().body(facts, Wanted(openmetrics, families=families_of(names))))
+    whole = parsed(text(facts))
+    assert {written(entry[0]) for entry in understood_as(shown, openmetrics) if entry[1] in KINDS} == families
+    if not openmetrics:
+        of_them = {key: figure for key, figure in whole.items() if FAMILY_OF[key[0]] in families}
+        assert parsed(shown.decode()) == of_them
+    assert shown.endswith(b"# EOF\n") is openmetrics
+
+
+def written(parsed_name: str) -> str:
+    """The name in the table: the parsers take ``_total`` off."""
+    counters = {family.name for family in FAMILIES if family.kind == "counter"}
+    return f"{parsed_name}_total" if f"{parsed_name}_total" in counters else parsed_name
+
+
+def test_a_lone_surrogate_does_not_take_the_scrape_away(servers: Facts) -> None:
+    snapshot = Snapshot(servers.inventory, ())
+    snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "\udc80"): math.nan}, {}), 0.1)
+    scrape = parsed(text(snapshot.facts(0.0)))
+    assert math.isnan(value(scrape, "mcp_server_config_value", {"section": "mcp", "key": "?"}) or 0.0)

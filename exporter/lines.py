@@ -1,0 +1,107 @@
+"""A series and its value as a line of the text format; both formats write the same lines. Pure.
+
+What stands before the value is made once for a series and serves every server of the fleet: a scrape only formats
+values. A histogram is one template of its family into which labels, then figures, are put at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from exporter.metrics import FAMILIES, Family, Series
+from exporter.quantities import Counts, Exemplars
+
+MAX_REMEMBERED: Final = 250_000
+"""Series whose text is remembered, at about 400 bytes each; past it, it is made anew."""
+
+_FAMILIES: Final = {family.name: family for family in FAMILIES}
+_LABELS: Final = "\0"
+"""Where the labels stand in a histogram's template."""
+
+
+def escaped(value: str) -> str:
+    """A label value as it stands between quotes."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def number(value: float) -> str:
+    """A value. Python's shortest text of a finite number is read back exactly by Go."""
+    text = repr(value)
+    # Digits end every finite number; what else there is ("nan", "inf", "True") does not.
+    return text if text[-1] <= "9" else _unusual(float(value))
+
+
+def _unusual(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(value)
+
+
+def header(family: Family, openmetrics: bool) -> str:
+    """The HELP and TYPE lines. OpenMetrics names a counter without ``_total`` there."""
+    name = family.name.removesuffix("_total") if openmetrics and family.kind == "counter" else family.name
+    text = family.help.replace("\\", "\\\\").replace("\n", "\\n")
+    if openmetrics:
+        text = text.replace('"', '\\"')
+    return f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n"
+
+
+def plain_line(family: Family, labels: Sequence[str], value: float) -> str:
+    """A line of a family that speaks of this program."""
+    pairs = ",".join(f'{name}="{escaped(text)}"' for name, text in zip(family.labels, labels, strict=True))
+    return f"{family.name}{{{pairs}}} {number(value)}\n" if pairs else f"{family.name} {number(value)}\n"
+
+
+class Texts:
+    """Remembers the text around a series' server and value. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._around: dict[Series, tuple[str, str]] = {}
+        self._labels: dict[Series, str] = {}
+        self._templates = {family.name: _template(family) for family in FAMILIES if family.bounds}
+
+    def around(self, series: Series) -> tuple[str, str]:
+        """What stands before the name of the server, and what between it and the value."""
+        found = self._around.get(series)
+        if found is None:
+            if len(self._around) >= MAX_REMEMBERED:
+                self._around.clear()
+            found = self._around[series] = f'{series.family}{{server="', f'"{_pairs(series)}}} '
+        return found
+
+    def histogram(self, server: str, series: Series, counts: Counts) -> str:
+        """All lines of one histogram: buckets, +Inf, count, sum."""
+        labels = self._labels.get(series)
+        if labels is None:
+            if len(self._labels) >= MAX_REMEMBERED:
+                self._labels.clear()
+            labels = self._labels[series] = _pairs(series).replace("%", "%%")
+        template = self._templates[series.family].replace(_LABELS, f'server="{server}"{labels}')
+        return template % (*counts.buckets, counts.count, counts.count, number(counts.sum))
+
+
+def with_exemplars(histogram: str, exemplars: Exemplars) -> str:
+    """The lines of a histogram with the exemplar of each bucket, +Inf's last, behind its line. OpenMetrics only."""
+    lines = histogram.split("\n")
+    for index, exemplar in enumerate(exemplars):
+        if exemplar is not None:
+            lines[index] += f' # {{trace_id="{exemplar.trace_id}"}} {number(exemplar.value)} {exemplar.at:.3f}'
+    return "\n".join(lines)
+
+
+def _pairs(series: Series) -> str:
+    """The labels behind ``server``, each with its comma."""
+    names = _FAMILIES[series.family].labels
+    return "".join(f',{name}="{escaped(value)}"' for name, value in zip(names, series.labels, strict=True))
+
+
+def _template(family: Family) -> str:
+    name = family.name
+    buckets = "".join(f'{name}_bucket{{{_LABELS},le="{number(bound)}"}} %d\n' for bound in family.bounds)
+    return (
+        f'{buckets}{name}_bucket{{{_LABELS},le="+Inf"}} %d\n{name}_count{{{_LABELS}}} %d\n{name}_sum{{{_LABELS}}} %s\n'
+    )
