@@ -35,9 +35,7 @@ class Settings:
     metrics_enabled: bool = True
 
 
-def settings_of(
-    fleet: Fleet, listen: Address | None, environ: Mapping[str, str] = MappingProxyType({})
-) -> Settings:
+def settings_of(fleet: Fleet, listen: Address | None, environ: Mapping[str, str] = MappingProxyType({})) -> Settings:
     """The settings; ``listen`` from the command line wins over fleet.yml.
 
     Raises:
