@@ -163,7 +163,7 @@ async def _sent(request: web.Request, response: web.StreamResponse, body: Body, 
     try:
         async with asyncio.timeout_at(until):
             await response.prepare(request)
-            for chunk in body.chunks:
+            for chunk in body.chunks if request.method != "HEAD" else ():
                 await response.write(chunk)
             await response.write_eof()
     except TimeoutError:
