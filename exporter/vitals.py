@@ -197,7 +197,7 @@ def _config(known: ServerFacts) -> Samples:
 
 def _security(known: ServerFacts) -> Samples:
     reading = known.readings.get(SourceName.SECURITY)
-    # Whether sessions expire is for a source to say that looks into Redis.
+    # Files answer most checks; whether sessions expire, Redis knows.
     expiry = redis.sessions_without_expiry(_counted(known))
     return security.samples(reading if isinstance(reading, SecurityReading) else None, expiry)
 

@@ -48,9 +48,20 @@ _NEVER_EXPIRES: Final = -1
 class Store(Protocol):
     """Where the facts go: the snapshot."""
 
-    def keep(self, name: ServerName, source: SourceName, reading: Reading, seconds: float) -> None: ...
+    def keep(
+        self, name: ServerName, source: SourceName, reading: Reading, seconds: float, *, said: bool = False
+    ) -> None: ...
 
-    def fail(self, name: ServerName, source: SourceName, problem: str, seconds: float) -> None: ...
+    def fail(
+        self,
+        name: ServerName,
+        source: SourceName,
+        problem: str,
+        seconds: float,
+        partial: Reading | None = None,
+        *,
+        said: bool = False,
+    ) -> None: ...
 
     def note_redis(self, facts: RedisFacts) -> None: ...
 
@@ -175,7 +186,7 @@ class RedisCensus:
                 sessions_checked=0 if sessions is None else scan.checked[sessions],
                 sessions_without_ttl=0 if sessions is None else scan.without_ttl[sessions],
             )
-            self._store.keep(server.name, SourceName.REDIS, reading, seconds)
+            self._store.keep(server.name, SourceName.REDIS, reading, seconds, said=True)
 
     def _fail(self, problem: str, started: float) -> None:
         if problem != self._problem:
@@ -184,7 +195,7 @@ class RedisCensus:
         seconds = self._clock() - started
         self._store.note_redis(RedisFacts(False, started, seconds, INTERVAL_SECONDS, {}))
         for server in self._servers:
-            self._store.fail(server.name, SourceName.REDIS, problem, seconds)
+            self._store.fail(server.name, SourceName.REDIS, problem, seconds, said=True)
 
 
 async def _check_ttls(client: Redis, scan: _Scan, most: int) -> None:

@@ -16,7 +16,7 @@ Matcher = Callable[[bytes], object]
 
 _SPECIAL: Final = re.compile(rb"[*?\[\\]")
 
-SAMPLED_OF_A_PAGE: Final = 16
+SAMPLED_OF_A_PAGE: Final = 64
 """Keys of one page that are candidates for the sample. Redis gives them in the order of its hash: any are as good."""
 
 

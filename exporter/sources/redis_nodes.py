@@ -62,7 +62,7 @@ class Nodes:
         if kind is RedisKind.CLUSTER:
             return self._kept(await self._primaries(self._address.hosts))
         [node] = self._kept([("", 0)] if kind is RedisKind.UNIX else self._address.hosts)
-        if await _is_in_a_cluster(node):
+        if await self._is_in_a_cluster(node):
             # The keys of one node are a part of the whole: its neighbours are counted too.
             return self._kept(await self._primaries([*self._open, *self._address.hosts]))
         return [node]
@@ -122,6 +122,14 @@ class Nodes:
             return _owners(answer, place)
         raise SourceError(f"no node says who belongs to the cluster: {'; '.join(failures)}")
 
+    async def _is_in_a_cluster(self, node: Node) -> bool:
+        try:
+            return bool((await node.client.info("cluster")).get("cluster_enabled"))
+        except exceptions.NoPermissionError:
+            return False  # the user may not ask; one of a cluster would have to
+        except (exceptions.RedisError, OSError) as error:
+            raise SourceError(f"{node.name}: {explained(error, self._answer_seconds)}") from error
+
     def _client(self, place: Place, *, authenticated: bool = True, database: int | None = None) -> Redis:
         address = self._address
         where: dict[str, Any] = (
@@ -139,8 +147,8 @@ class Nodes:
             password=(address.password or None) if authenticated else None,
             socket_timeout=self._answer_seconds,
             socket_connect_timeout=self._answer_seconds,
-            # The next scan is the retry. Failing at once is how the others learn that it is down.
-            retry=Retry(NoBackoff(), 0),
+            # Once and at once: a connection that Redis closed while it was idle is no failure, a refused one is.
+            retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
             protocol=2,  # every version speaks it, without a greeting of its own
         )
 
@@ -148,13 +156,6 @@ class Nodes:
 async def _close(client: Redis) -> None:
     with suppress(exceptions.RedisError, OSError):  # it is given up, whatever it says
         await client.aclose()
-
-
-async def _is_in_a_cluster(node: Node) -> bool:
-    try:
-        return bool((await node.client.info("cluster")).get("cluster_enabled"))
-    except exceptions.ResponseError:
-        return False  # a Redis whose user may not ask; one of a cluster would have to allow it
 
 
 def _owners(slots: list[Any], asked: Place) -> list[Place]:

@@ -51,7 +51,7 @@ def test_one_pass_counts_what_each_pattern_would(patterns: list[bytes], keys: li
     tally = Tally(patterns, sampled=patterns)
     for start in range(0, len(shown), page):
         tally.add(shown[start : start + page])
-    for pattern in patterns:
+    for pattern in dict.fromkeys(patterns):
         expected = {key for key in keys if matcher(pattern)(key)}
         assert tally.counts[pattern] == len(expected)
         sample = tally.take_sample(pattern, 3)
