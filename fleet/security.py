@@ -10,6 +10,8 @@ import enum
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,26 @@ class Check(enum.StrEnum):
     """What is checked of a server's security. The label ``check``: 1 passes, 0 fails."""
 
     AUTH_FILE = "auth_file"
-    """The credentials are there, as a file that only its owner may read."""
     AUDIT_LOGGING = "audit_logging"
-    """The TOML says ``audit_logging = true``, or the gateway keeps an audit log."""
     SENSITIVE_DATA_DETECTION = "sensitive_data_detection"
-    """The TOML says ``sensitive_data_detection = true``."""
     APPROVAL_WORKFLOWS = "approval_workflows"
-    """The TOML has ``[security.approval_workflows]``: without it everything is allowed."""
     FULL_ACCESS_APPROVAL = "full_access_approval"
-    """It is there, and does not let full access be approved by itself."""
     COMPRESSION = "compression"
-    """The TOML says ``enable_compression = true``."""
     SESSION_EXPIRY = "session_expiry"
-    """Every session key in Redis has a time to live."""
+
+
+CHECKED: Final[Mapping[Check, str]] = MappingProxyType(
+    {
+        Check.AUTH_FILE: "`auth_file` is there and only its owner may read it (mode 0600)",
+        Check.AUDIT_LOGGING: "the TOML has `security.audit_logging = true`, or the gateway keeps an `audit_log`",
+        Check.SENSITIVE_DATA_DETECTION: "the TOML has `security.sensitive_data_detection = true`",
+        Check.APPROVAL_WORKFLOWS: "the TOML has `[security.approval_workflows]`; without it everything is allowed",
+        Check.FULL_ACCESS_APPROVAL: "it has, and there `auto_approve_full_access` is not true",
+        Check.COMPRESSION: "the TOML has `mcp.enable_compression = true`",
+        Check.SESSION_EXPIRY: "no session key that was looked at in Redis lives for ever",
+    }
+)
+"""What holds when a check passes."""
 
 
 def promised(security: Security, audited: bool) -> dict[Check, bool]:

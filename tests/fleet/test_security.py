@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.profiles import PROFILES, held_by
-from fleet.security import Approval, Check, Security, is_private, promised
+from fleet.security import CHECKED, Approval, Check, Security, is_private, promised
 
 SOUND = Security(
     audit_logging=True,
@@ -20,6 +20,10 @@ SOUND = Security(
 
 def failing(security: Security, audited: bool = False) -> set[Check]:
     return {check for check, passes in promised(security, audited).items() if not passes}
+
+
+def test_every_check_says_what_holds() -> None:
+    assert set(CHECKED) == set(Check)
 
 
 def test_a_file_that_promises_everything_passes() -> None:
