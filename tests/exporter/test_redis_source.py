@@ -16,15 +16,27 @@ from typing import Final, Self
 import pytest
 import redis
 import trustme
+from aiohttp import ClientSession
 
+from exporter import metrics
+from exporter.app import Running, running
+from exporter.facts import ServerFacts
+from exporter.merging import received
+from exporter.quantities import Admitted
 from exporter.readings import RedisFacts, RedisReading, SourceName
+from exporter.series import redis as series
+from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.sources import redis_census
 from exporter.sources.redis_census import INTERVAL_SECONDS, RedisCensus
 from exporter.sources.redis_nodes import Nodes
-from fleet.inventory import Server, ServerName
+from exporter.sources.telemetry import understood
+from exporter.vitals import vitals
+from fleet.inventory import Fleet, Server, ServerName
+from fleet.loading import load_fleet
 from fleet.redis_address import parse_redis_url
-from tests.exporter.fleets import make_fleet
+from fleet.telemetry import Sessions
+from tests.exporter.fleets import Scrape, body, codex, make_fleet, parsed, value
 from tests.redis_servers import PASSWORD, READY_SECONDS, RedisServer, start_redis
 
 SESSIONS, CACHE = "mcp:session:*", "mcp:cache:*"
@@ -430,3 +442,80 @@ async def test_something_else_listens_there(tmp_path: Path) -> None:
             await counting.census.count_once()
             assert counting.problem()
         thread.join()
+
+
+def fleet_with_redis(folder: Path, url: str) -> Fleet:
+    file = folder / "fleet.yml"
+    file.write_text(
+        f"redis: {{url: '{url}'}}\n"
+        "servers:\n"
+        "  - {name: codex, transport: http, url: http://127.0.0.1:1/mcp, "
+        "sessions: {redis_pattern: 'mcp:session:*'}, cache: {redis_pattern: 'mcp:cache:*'}}\n"
+        "  - {name: other, transport: http, url: http://127.0.0.1:1/mcp}\n"
+    )
+    return load_fleet(file, {})
+
+
+async def scraped(exporter: Running, ready: Callable[[Scrape], bool]) -> Scrape:
+    deadline = time.monotonic() + READY_SECONDS
+    async with ClientSession(exporter.address.url) as client:
+        while True:
+            async with client.get("/metrics") as answer:
+                scrape = parsed(await answer.text())
+            if ready(scrape):
+                return scrape
+            assert time.monotonic() < deadline, "never seen in a scrape"
+            await asyncio.sleep(0.05)
+
+
+def source_works(scrape: Scrape) -> float | None:
+    return value(scrape, "mcp_exporter_source_success", {"source": "redis"})
+
+
+async def test_an_exporter_shows_what_redis_holds(
+    tmp_path: Path, redis_server: RedisServer, settings: Settings
+) -> None:
+    fill(redis_server.client(), sessions=14, cache=3, ttl=None)
+    async with running(fleet_with_redis(tmp_path, redis_server.url), settings) as exporter:
+        scrape = await scraped(exporter, lambda seen: source_works(seen) == 1.0)
+    assert value(scrape, "mcp_server_sessions") == 14
+    assert value(scrape, "mcp_server_cache_entries") == 3
+    assert value(scrape, "mcp_server_security_check", {"check": "session_expiry"}) == 0
+    assert value(scrape, "mcp_server_sessions", server="other") is None
+    assert value(scrape, "mcp_exporter_source_success", {"source": "redis"}, server="other") is None
+    age = value(scrape, "mcp_exporter_source_age_seconds", {"source": "redis"})
+    assert age is not None
+    assert 0 <= age < READY_SECONDS
+    assert scrape["mcp_exporter_redis_up", frozenset()] == 1
+    node = frozenset({("node", f"127.0.0.1:{redis_server.port}")})
+    assert scrape["mcp_exporter_redis_memory_used_bytes", node] > 100_000
+
+
+async def test_an_exporter_without_its_redis_shows_everything_else(tmp_path: Path, settings: Settings) -> None:
+    async with running(fleet_with_redis(tmp_path, "redis://127.0.0.1:1"), settings) as exporter:
+        scrape = await scraped(exporter, lambda seen: source_works(seen) is not None)
+    assert source_works(scrape) == 0
+    assert value(scrape, "mcp_server_up") == 1
+    assert value(scrape, "mcp_server_sessions") is None
+    assert scrape["mcp_exporter_redis_up", frozenset()] == 0
+
+
+def test_counts_are_shown_until_they_are_too_old() -> None:
+    reading = RedisReading(measured_at=100.0, refresh_seconds=20.0, sessions=5)
+    sessions, entries = metrics.SESSIONS.series(), metrics.CACHE_ENTRIES.series()
+    assert series.samples(reading, 110.0) == {sessions: 5.0}
+    assert series.samples(replace(reading, cache_entries=0), 199.0) == {sessions: 5.0, entries: 0.0}
+    assert series.samples(reading, 201.0) == {}
+    assert series.samples(None, 0.0) == {}
+    assert series.sessions_without_expiry(None) is None
+    assert series.sessions_without_expiry(reading) is None
+    assert series.sessions_without_expiry(replace(reading, sessions_checked=9, sessions_without_ttl=2)) == 2
+
+
+def test_what_redis_counts_goes_before_what_a_gateway_says(tmp_path: Path) -> None:
+    server = replace(codex(tmp_path), sessions_pattern=SESSIONS)
+    held, _ = received(ServerFacts().held, understood(body(sessions=Sessions(active=3)), Admitted()), 100.0)
+    counted = RedisReading(measured_at=99.0, refresh_seconds=5.0, sessions=8)
+    assert vitals(server, ServerFacts(held=held), 100.0).samples[metrics.SESSIONS.series()] == 3
+    known = ServerFacts(held=held, readings={SourceName.REDIS: counted})
+    assert vitals(server, known, 100.0).samples[metrics.SESSIONS.series()] == 8
