@@ -122,6 +122,19 @@ async def test_a_pid_file_restarts_the_server_and_its_children(folder: Path, por
     assert os.getpgid(started(folder)[1]) != os.getpgrp()
 
 
+async def test_the_operators_variables_reach_a_server_that_is_started(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"NODE_ENV": "production", "MCP_DEBUG_LEVEL": "verbose", "ENABLE_PROMETHEUS_METRICS": "false"}
+    for name, value in {**variables, "REDIS_URL": "redis://127.0.0.1", "COLOUR": "blue"}.items():
+        monkeypatch.setenv(name, value)
+    outcome = await restart(by_pidfile(folder, port), folder)
+    assert outcome.outcome is Outcome.SUCCEEDED, outcome.detail
+    environ = Path(f"/proc/{started(folder)[0]}/environ").read_text().split("\0")
+    assert {f"{name}={value}" for name, value in variables.items()} <= set(environ)
+    assert {"REDIS_URL=redis://127.0.0.1", "COLOUR=red"} <= set(environ)
+
+
 async def test_the_same_id_restarts_once_and_is_known_afterwards(folder: Path, port: int) -> None:
     server = by_pidfile(folder, port)
     assert await verify(server, folder, "act-1") is Outcome.NOT_DONE
