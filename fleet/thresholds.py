@@ -1,7 +1,7 @@
 """The threshold table and where its numbers come from.
 
-Highest first: the server's ``thresholds`` in fleet.yml, ``alert_thresholds_*`` of the server's own TOML, the
-fleet's ``thresholds``, the table. Pure.
+Highest first: the server's ``thresholds`` in fleet.yml, ``alert_thresholds_*`` and the cost budget of the server's own
+TOML, the fleet's ``thresholds``, the table. Pure.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ TABLE: Final[Thresholds] = MappingProxyType(
         "error_ratio": {W: 0.02, C: 0.05},
         "sessions": {W: 12.0, C: 15.0},
         "resident_memory_bytes": {W: 400e6, C: 512e6},
+        "queue_length": {C: 10.0},
+        "cost_usd_per_hour": {W: 2.32, C: 2.9},
     }
 )
-"""The defaults."""
+"""The defaults. A key may have one level only."""
 
 DIRECTIONS: Final[Mapping[str, Direction]] = MappingProxyType(
     {signal.threshold: signal.direction for signal in SIGNALS if signal.threshold is not None}
 )
-
-LATER_KEYS: Final = frozenset({"queue_length", "cost_usd_per_hour"})
-"""Known keys of fleet.yml whose rules are not built yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,26 @@ OWN_KEYS: Final[Mapping[str, OwnThreshold]] = MappingProxyType(
         "alert_thresholds_error_rate": OwnThreshold("error_ratio", C, 1.0),
         "alert_thresholds_cache_hit_rate": OwnThreshold("cache_hit_ratio", W, 1.0),
         "alert_thresholds_memory_usage_mb": OwnThreshold("resident_memory_bytes", C, 1e6),
+        "alert_thresholds_queue_size": OwnThreshold("queue_length", C, 1.0),
     }
 )
 """Keys of the TOML's ``[monitoring]`` and the level that each one gives."""
 
+COST_BUDGET: Final = "cost_budget_usd_per_hour"
+COST_ALERT: Final = "cost_alert_threshold"
+COST_ALERT_DEFAULT: Final = 0.8
+"""The part of the budget at which people are warned, where the file names a budget and no part."""
 
-def own_levels(monitoring: Mapping[str, float]) -> Thresholds:
-    """The levels that the numbers of a TOML's ``[monitoring]`` give; other keys are ignored."""
+
+def own_levels(numbers: Mapping[str, float]) -> Thresholds:
+    """The levels that the numbers of a TOML's ``[monitoring]`` and ``[cost_optimization]`` give; others are ignored."""
     levels: dict[str, dict[Severity, float]] = {}
     for key, own in OWN_KEYS.items():
-        if key in monitoring:
-            levels.setdefault(own.threshold, {})[own.severity] = monitoring[key] * own.factor
+        if key in numbers:
+            levels.setdefault(own.threshold, {})[own.severity] = numbers[key] * own.factor
+    if COST_BUDGET in numbers:
+        budget = numbers[COST_BUDGET]
+        levels["cost_usd_per_hour"] = {W: budget * numbers.get(COST_ALERT, COST_ALERT_DEFAULT), C: budget}
     return levels
 
 
@@ -85,9 +93,9 @@ class Written:
     own: Thresholds = field(default_factory=dict)
     fleet: Thresholds = field(default_factory=dict)
 
-    def with_file(self, monitoring: Mapping[str, float]) -> Thresholds:
-        """The complete table, when the server's TOML has these numbers in ``[monitoring]``."""
-        return merged(self.own, own_levels(monitoring), self.fleet, TABLE)
+    def with_file(self, numbers: Mapping[str, float]) -> Thresholds:
+        """The complete table, when the server's TOML has these numbers (``own_levels``)."""
+        return merged(self.own, own_levels(numbers), self.fleet, TABLE)
 
 
 def crossing(thresholds: Thresholds) -> list[tuple[str, Levels]]:

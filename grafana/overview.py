@@ -13,7 +13,14 @@ _FIRING: Final = f'ALERTS{{alertstate="firing",alertname=~"Mcp.+",alertname!="Mc
 _CALLS: Final = f'mcp_method_name="tools/call",{_SERVER}'
 _TREATMENTS: Final = f'mcp_remediation_actions_total{{action!="evidence",{_SERVER}}}'
 
-_UNITS: Final = {"seconds": "s", "ratio": "percentunit", "bytes": "decbytes", "sessions": "short"}
+_UNITS: Final = {
+    "seconds": "s",
+    "ratio": "percentunit",
+    "bytes": "decbytes",
+    "sessions": "short",
+    "calls": "short",
+    "usd_per_hour": "short",
+}
 _THRESHOLD_COLOURS: Final = {Severity.WARNING: "orange", Severity.CRITICAL: "red"}
 _BAD_FROM_ONE: Final = (Step(1, "red"),)
 _UP_OR_DOWN: Final = {"0": ("down", "red"), "1": ("up", "green")}

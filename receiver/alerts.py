@@ -100,8 +100,15 @@ def identity(alert: Alert) -> str:
 
 
 def is_judged(alert: Alert) -> bool:
-    """True for alerts that can be part of an incident: a known signal at severity warning or critical."""
-    return alert.signal in BY_NAME and alert.severity in _SEVERITIES
+    """True for alerts that can be part of an incident: a known signal, critical, or a warning of one that is treated.
+
+    A warning of what nobody treats (a security check, a budget that burns slowly) stands for days: an incident that it
+    kept open for so long would have tried its ladder when the server falls ill. Advice opens none for the same reason.
+    """
+    signal = BY_NAME.get(alert.signal)
+    if signal is None or alert.severity not in _SEVERITIES:
+        return False
+    return signal.treated or alert.severity == Severity.CRITICAL
 
 
 def differences(believed: Iterable[Alert], active: Iterable[Alert], configured: Collection[str]) -> list[Alert]:

@@ -103,6 +103,7 @@ def _reads_at_restart(server: Server) -> bool:
 _PROFILE_WAYS: Final = {"high_load": Move.DOWN, "low_load": Move.UP, "emergency": Move.DOWN}
 _SIGNAL_WAYS: Final[Mapping[str, Mapping[str, Move]]] = {
     SignalName.MEMORY: {"mcp.cache_ttl_ms": Move.DOWN, "performance.max_processes": Move.DOWN},
+    SignalName.COST: {"mcp.enable_response_caching": Move.UP},
     SignalName.CACHE_HIT_RATIO: {"mcp.cache_ttl_ms": Move.UP},
 }
 """What would make the signal worse in the other direction, whatever value a ladder names."""

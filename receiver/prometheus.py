@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from fleet.errors import PermanentError, UnreachableError
+from fleet.signals import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,12 +80,18 @@ class Prometheus:
     async def firing_alerts(self, server: str, signals: Iterable[SignalName]) -> list[str]:
         """The names of the firing alerts that speak of ``server`` (a configured name) and one of ``signals``.
 
+        As ``receiver.alerts.is_judged``: a warning of what nobody treats is part of no incident.
+
         Raises:
             UnreachableError, PermanentError: as ``vector``.
         """
-        named = "|".join(signals)
-        labels = f'alertstate="firing",severity=~"warning|critical",signal=~"{named}",server="{server}"'
-        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(f"ALERTS{{{labels}}}")})
+        named = [*signals]
+        treated = "|".join(name for name in named if BY_NAME[name].treated)
+        firing = f'ALERTS{{alertstate="firing",server="{server}",severity='
+        query = f'{firing}"critical",signal=~"{"|".join(named)}"}}'
+        if treated:  # "" would select the alerts that have no signal at all
+            query += f' or {firing}"warning",signal=~"{treated}"}}'
+        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
 
     async def scrape_seconds(self, server: str) -> float:
         """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.

@@ -45,13 +45,15 @@ class Queries:
     """Instant queries, each with at most one sample.
 
     ``only_refusals`` has a sample when calls were refused and none was served. ``suppression`` has a sample where
-    the signal is not ill whatever its value; "" when the signal has no such case.
+    the signal is not ill whatever its value, ``critical`` where it is ill whatever that is; "" when there is no such
+    case.
     """
 
     value: str
     evidence: str
     only_refusals: str
     suppression: str
+    critical: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Measurement:
     evidence: float | None = None
     only_refusals: bool = False
     suppressed: bool = False
+    critical: bool = False
     error: str = ""
     query: str = ""
 
@@ -82,6 +85,7 @@ def queries(signal: Signal, server: str, window_seconds: float) -> Queries:
         evidence=signal.evidence_count(duration, matchers),
         only_refusals="" if signal.name in _REFUSALS_ALLOWED else f"({refused} > 0) unless on (server) ({served} > 0)",
         suppression=signal.suppression(duration, matchers),
+        critical=signal.critical_cases(duration, matchers),
     )
 
 
@@ -108,7 +112,8 @@ def judge(
     value = measurement.value
     doubt = _doubt(signal, level, measurement, distorted=distorted, needed=needed, scrape_seconds=scrape_seconds)
     if doubt is None and value is not None and level is not None:
-        ill = signal.direction.beyond(value, level) and not measurement.suppressed
+        beyond = signal.direction.beyond(value, level) and not measurement.suppressed
+        ill = beyond or measurement.critical
         verdict, doubt = _conclude(signal, value, level, before, ill_before) if ill else (Verdict.HEALED, None)
     else:
         verdict = Verdict.INCONCLUSIVE

@@ -62,15 +62,18 @@ async def measure(prometheus: Prometheus, signal: Signal, server: str, window_se
         return Measurement(window_seconds)
     asked = queries(signal, server, window_seconds)
     try:
-        value, evidence, refused, suppressed = await asyncio.gather(
+        value, evidence, refused, suppressed, critical = await asyncio.gather(
             prometheus.one_value(asked.value, at),
             prometheus.one_value(asked.evidence, at),
             prometheus.vector(asked.only_refusals, at) if asked.only_refusals else _nothing(),
             prometheus.vector(asked.suppression, at) if asked.suppression else _nothing(),
+            prometheus.vector(asked.critical, at) if asked.critical else _nothing(),
         )
     except MedicError as error:
         return Measurement(window_seconds, error=str(error), query=asked.value)
-    return Measurement(window_seconds, value, evidence, bool(refused), bool(suppressed), query=asked.value)
+    return Measurement(
+        window_seconds, value, evidence, bool(refused), bool(suppressed), bool(critical), query=asked.value
+    )
 
 
 async def alert_fires(prometheus: Prometheus, incident: Incident) -> bool | None:

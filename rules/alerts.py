@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.signals import MIN_RULE_OPERATIONS, SIGNALS, Direction, Severity, Signal, SignalName
+from fleet.signals import LOW_LOAD_SHARE, MIN_RULE_OPERATIONS, Direction, Severity, Signal, SignalName
 from rules.promql import duration
 from rules.recording import Rule, evidence_name, threshold_name, value_name, window
 
@@ -17,8 +18,10 @@ _SHOWN: Final = {
     "ratio": "humanizePercentage",
     "bytes": "humanize",
     "sessions": "humanize",
+    "calls": "humanize",
+    "usd_per_hour": 'printf "%.2f"',
 }
-_SUFFIX: Final = {"bytes": "B"}
+_SUFFIX: Final = {"bytes": "B", "usd_per_hour": " USD/h"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,26 @@ _OF_FIXED_LEVEL: Final = {
         "The circuit breaker in front of {{{{ $labels.server }}}} was open at some time during the last {window}, "
         "again and again: the server fails its trials, and calls are refused before they reach it.",
     ),
+    SignalName.LOW_LOAD: _Words(
+        "has little to do",
+        "For {window} {{{{ $labels.server }}}} had at most {{{{ $value | humanizePercentage }}}} of the sessions that "
+        f"its file allows; at {LOW_LOAD_SHARE:.0%} or less the profile low_load, with room for more, is suggested.",
+    ),
+    SignalName.SECURITY: _Words(
+        "fails a security check",
+        "Security checks of {{{{ $labels.server }}}} that fail:"
+        '{{{{ range printf "mcp_server_security_check{{server=%q}} == 0" $labels.server | query }}}} '
+        "{{{{ .Labels.check }}}}{{{{ end }}}}.",
+    ),
 }
 
 
-def signal_alerts() -> list[Rule]:
-    """The alerts of the threshold table and of what has a fixed level, in the order of the signals."""
-    return [_alert(signal) for signal in SIGNALS]
+def signal_alerts(signals: Iterable[Signal]) -> list[Rule]:
+    """The alerts of what a threshold or a fixed level judges, in the order of ``signals``.
+
+    A burning error budget needs two windows at once: ``rules.beyond_levels`` has it.
+    """
+    return [_alert(signal) for signal in signals if signal.name is not SignalName.AVAILABILITY]
 
 
 def runbook_url(alert: str) -> str:
@@ -59,21 +76,38 @@ def timing(hold_seconds: int, keep_firing_seconds: int) -> Rule:
     return {key: duration(seconds * 1000) for key, seconds in durations.items() if seconds}
 
 
+def alert_rule(
+    name: str,
+    expression: str,
+    labels: dict[str, str],
+    texts: tuple[str, str],
+    *,
+    hold_seconds: int = 0,
+    keep_firing_seconds: int = 0,
+) -> Rule:
+    """An alerting rule as it stands in the file. ``texts``: summary and description."""
+    summary, description = texts
+    return {
+        "alert": name,
+        "expr": expression,
+        **timing(hold_seconds, keep_firing_seconds),
+        "labels": labels,
+        "annotations": {"summary": summary, "description": description, "runbook_url": runbook_url(name)},
+    }
+
+
 def _alert(signal: Signal) -> Rule:
     labels = {"signal": str(signal.name)}
     if signal.threshold is None:
-        labels["severity"] = str(Severity.CRITICAL)
-    return {
-        "alert": signal.alert,
-        "expr": _condition(signal),
-        **timing(signal.hold_seconds, signal.keep_firing_seconds),
-        "labels": labels,
-        "annotations": {
-            "summary": _summary(signal),
-            "description": _description(signal),
-            "runbook_url": runbook_url(signal.alert),
-        },
-    }
+        labels["severity"] = str(signal.fixed_severity)
+    return alert_rule(
+        signal.alert,
+        _condition(signal),
+        labels,
+        (_summary(signal), _description(signal)),
+        hold_seconds=signal.hold_seconds,
+        keep_firing_seconds=signal.keep_firing_seconds,
+    )
 
 
 def _condition(signal: Signal) -> str:
@@ -82,6 +116,8 @@ def _condition(signal: Signal) -> str:
         lines.append(f"and on (server) ({evidence_name(signal)} >= {MIN_RULE_OPERATIONS})")
     if signal.suppressed:
         lines.append(f"unless on (server) (\n  {signal.suppression(window(signal))}\n)")
+    if signal.critical_where:
+        lines.append(f"or\n{_critical_cases(signal)}")
     return "\n".join(lines)
 
 
@@ -89,10 +125,20 @@ def _comparison(signal: Signal) -> str:
     if signal.threshold is None:
         return f"{value_name(signal)} {signal.direction} {signal.fixed_critical:g}"
     # A comparison keeps the value of its left side; group_right gives it the labels, and so the severity, of the right.
+    beyond = f"{value_name(signal)}\n  {signal.direction} on (server) group_right ()\n  "
+    level = threshold_name(signal.threshold)
+    if signal.ends_at == 1:
+        return f"(\n  {beyond}{level}\n)"
     return (
-        f"(\n  {value_name(signal)}\n  {signal.direction} on (server) group_right ()\n"
-        f"  {threshold_name(signal.threshold)}\n)"
+        f"(\n  {beyond}{level}\n  or\n  {beyond}({signal.ends_at:g} * {level})\n"
+        f'  and on (server, severity) ALERTS{{alertname="{signal.alert}",alertstate="firing"}}\n)'
     )
+
+
+def _critical_cases(signal: Signal) -> str:
+    where = signal.critical_cases(window(signal))
+    critical = f"{value_name(signal)} and on (server) ({where})"
+    return f'label_replace(\n  {critical},\n  "severity", "{Severity.CRITICAL}", "", ""\n)'
 
 
 def _summary(signal: Signal) -> str:

@@ -9,9 +9,14 @@ from typing import Final
 
 import yaml
 
+from fleet.signals import Severity
 from rules.alerts import signal_alerts
+from rules.availability import availability_rule, burn_rules
+from rules.beyond_levels import burn_alert, leak_alert, vanished_alert
+from rules.figures import hourly_rules, server_rules, tool_rules
+from rules.objectives import objective_rules
 from rules.people import people_rules
-from rules.recording import dashboard_rules, signal_rules
+from rules.recording import QUICK, SLOW, Rule, signal_rules
 
 RULES_FILE: Final = Path(__file__).parent / "mcp-medic.rules.yml"
 
@@ -29,11 +34,33 @@ def rule_file() -> dict[str, object]:
     """
     return {
         "groups": [
-            {"name": "mcp-signals", "rules": [*signal_rules(), *signal_alerts()]},
-            {"name": "mcp-people", "rules": people_rules()},
-            {"name": "mcp-dashboards", "rules": dashboard_rules()},
+            _group("mcp-signals", [*signal_rules(QUICK), *signal_alerts(QUICK)]),
+            _group("mcp-people", people_rules()),
+            _group("mcp-figures", server_rules()),
+            _group("mcp-tools", tool_rules(), "1m"),
+            _group(
+                "mcp-hours",
+                [
+                    *signal_rules(SLOW),
+                    *signal_alerts(SLOW),
+                    *hourly_rules(),
+                    availability_rule(),
+                    *burn_rules(Severity.CRITICAL),
+                    burn_alert(Severity.CRITICAL),
+                    leak_alert(),
+                    vanished_alert(),
+                ],
+                "1m",
+            ),
+            # Below the five minutes for which Prometheus looks back for a sample, so that no figure blinks.
+            _group("mcp-days", [*burn_rules(Severity.WARNING), burn_alert(Severity.WARNING), *objective_rules()], "3m"),
         ]
     }
+
+
+def _group(name: str, rules: list[Rule], interval: str = "") -> dict[str, object]:
+    """A group; without ``interval`` it is evaluated as often as Prometheus is told to."""
+    return {"name": name, **({"interval": interval} if interval else {}), "rules": rules}
 
 
 def rendered(document: dict[str, object]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.signals import SignalName
-from rules.alerts import runbook_url, timing
+from fleet.signals import ADVICE, SIGNALS, SignalName
+from rules.alerts import alert_rule
 from rules.recording import Rule
 
 UNTREATED_SECONDS: Final = 600
@@ -30,17 +30,14 @@ class PeopleAlert:
 
     def rule(self) -> Rule:
         """The rule as it stands in the file."""
-        return {
-            "alert": self.alert,
-            "expr": self.expression,
-            **timing(self.hold_seconds, self.keep_firing_seconds),
-            "labels": {"severity": self.severity},
-            "annotations": {
-                "summary": self.summary,
-                "description": self.description,
-                "runbook_url": runbook_url(self.alert),
-            },
-        }
+        return alert_rule(
+            self.alert,
+            self.expression,
+            {"severity": self.severity},
+            (self.summary, self.description),
+            hold_seconds=self.hold_seconds,
+            keep_firing_seconds=self.keep_firing_seconds,
+        )
 
 
 def people_rules() -> list[Rule]:
@@ -54,15 +51,25 @@ def _vanished(job: str) -> str:
     return f'max by (job) (0 * last_over_time(up{{job="{job}"}}[1d])) unless on (job) up{{job="{job}"}}'
 
 
+def _failing(metric: str, source: str) -> str:
+    return f'label_replace(min by (instance) ({metric}) == 0, "source", "{source}", "", "")'
+
+
+# A hit ratio is left out: nobody is called at night for one. What automation does not treat is escalated at once.
+_TREATED: Final = "|".join(
+    signal.name
+    for signal in SIGNALS
+    if signal.treated and signal.fixed_severity != ADVICE and signal.name is not SignalName.CACHE_HIT_RATIO
+)
+
 _PEOPLE: Final = (
     PeopleAlert(
         alert="McpUntreated",
         severity="critical",
-        # The signal moves to a label of another name, or this alert itself would be sent for treatment. A hit ratio
-        # is left out: nobody is called at night for one.
+        # The signal moves to a label of another name, or this alert itself would be sent for treatment.
         expression=(
             "max by (server, untreated_signal) (\n"
-            f'  label_replace(ALERTS{{alertstate="firing",severity="critical",signal!~"|{SignalName.CACHE_HIT_RATIO}",'
+            f'  label_replace(ALERTS{{alertstate="firing",severity="critical",signal=~"{_TREATED}",'
             'server!=""}, "untreated_signal", "$1", "signal", "(.+)")\n'
             ") > 0"
         ),
@@ -113,6 +120,27 @@ _PEOPLE: Final = (
         hold_seconds=60,
         summary="The mcp-medic exporter {{ $labels.instance }} is down",
         description="Prometheus cannot scrape {{ $labels.instance }}: MCP servers that only it sees are unobserved.",
+    ),
+    PeopleAlert(
+        alert="McpExporterSourceFailing",
+        severity="warning",
+        # What cannot be read of a server that is down is no news; that it is down has an alert. The state file, which
+        # keeps totals over a restart, and the configuration are read by the exporter too: they have no server.
+        expression=(
+            "(\n"
+            '  min by (server, source) (mcp_exporter_source_success{server!=""}) == 0\n'
+            "  unless on (server) (mcp:signal_down <= 0)\n"
+            ")\n"
+            f"or\n{_failing('mcp_exporter_state_success', 'state file')}\n"
+            f"or\n{_failing('mcp_exporter_config_last_reload_successful', 'configuration')}"
+        ),
+        hold_seconds=900,
+        summary="Source {{ $labels.source }}{{ with $labels.server }} of MCP server {{ . }}{{ end }} fails",
+        description=(
+            "The source {{ $labels.source }}{{ with $labels.server }} of {{ . }}{{ end }}"
+            "{{ with $labels.instance }} of the exporter {{ . }}{{ end }} has failed for 15 minutes: what it tells is "
+            "missing or old, and what is judged by it is not judged."
+        ),
     ),
     PeopleAlert(
         alert="McpNotificationsFailing",

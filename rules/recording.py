@@ -1,4 +1,4 @@
-"""Recording rules: each signal's value and evidence, the thresholds that judge it, and figures for dashboards. Pure.
+"""Recording rules of the signals: each one's value and evidence, and the thresholds that judge it. Pure.
 
 No name holds a window (``mcp:signal_error_ratio``, not ``...:ratio5m``), because ``rules.scale`` changes windows
 and must not change names.
@@ -6,7 +6,7 @@ and must not change names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fleet.signals import SIGNALS, Severity, Signal
@@ -16,12 +16,15 @@ from rules.promql import duration
 Rule = dict[str, object]
 """One rule as it stands in a rule file."""
 
+
+def record(name: str, expression: str, **labels: str) -> Rule:
+    """A recording rule."""
+    return {"record": name, "expr": expression, **({"labels": labels} if labels else {})}
+
+
 THRESHOLD_WINDOW: Final = "5m"
 """How long a threshold outlives its exporter's silence. A gap in scraping must neither restart an alert's ``for``
 nor let a server that has a level of its own be judged by the table."""
-
-_CALLS: Final = 'mcp_method_name="tools/call"'
-_ANSWERED: Final = f'{_CALLS},error_type=~"|timeout",server!=""'
 
 
 def value_name(signal: Signal) -> str:
@@ -44,28 +47,23 @@ def window(signal: Signal) -> str:
     return duration(signal.window_seconds * 1000)
 
 
-def signal_rules() -> list[Rule]:
+QUICK: Final = tuple(signal for signal in SIGNALS if signal.window_seconds < 3600)
+"""The signals that are judged at each evaluation."""
+SLOW: Final = tuple(signal for signal in SIGNALS if signal not in QUICK)
+"""Those that look back an hour: seldom enough is often enough, and an hour of samples is dear to read."""
+
+
+def signal_rules(signals: Iterable[Signal]) -> list[Rule]:
     """Value, evidence and threshold of each signal; they stand before the alerts that read them."""
-    return [rule for signal in SIGNALS for rule in _of_signal(signal)]
-
-
-def dashboard_rules() -> list[Rule]:
-    """Figures that people look at and no alert reads."""
-    return [
-        *(_quantile(percent) for percent in (50, 99)),
-        {
-            "record": "mcp:calls_per_second",
-            "expr": f'sum by (server) (rate(mcp_server_operation_duration_seconds_count{{{_CALLS},server!=""}}[5m]))',
-        },
-    ]
+    return [rule for signal in signals for rule in _of_signal(signal)]
 
 
 def _of_signal(signal: Signal) -> Iterator[Rule]:
-    yield {"record": value_name(signal), "expr": signal.value(window(signal))}
+    yield record(value_name(signal), signal.value(window(signal)))
     if signal.rests_on_traffic:
-        yield {"record": evidence_name(signal), "expr": signal.evidence_count(window(signal))}
+        yield record(evidence_name(signal), signal.evidence_count(window(signal)))
     if signal.threshold is not None:
-        yield {"record": threshold_name(signal.threshold), "expr": _threshold(signal.threshold, _PRESENCE[signal.name])}
+        yield record(threshold_name(signal.threshold), _threshold(signal.threshold, _PRESENCE[signal.name]))
 
 
 _PRESENCE: Final = {
@@ -73,6 +71,8 @@ _PRESENCE: Final = {
     "response_time": "mcp_server_operation_duration_seconds_count",
     "memory": "mcp_server_resident_memory_max_bytes",
     "sessions": "mcp_server_sessions",
+    "queue": "mcp_server_queue_length",
+    "cost": "mcp_server_cost_usd_total",
     "cache_hit_ratio": "mcp_server_cache_requests_total",
 }
 """The series whose presence says that a server without thresholds of its own has the signal all the same."""
@@ -91,11 +91,3 @@ def _threshold(key: str, presence: str) -> str:
 def _default(severity: Severity, level: float, presence: str) -> str:
     present = f'group by (server) ({presence}{{server!=""}})'
     return f'  label_replace({level:.12g} * {present}, "severity", "{severity}", "", "")'
-
-
-def _quantile(percent: int) -> Rule:
-    buckets = f"rate(mcp_server_operation_duration_seconds_bucket{{{_ANSWERED}}}[5m])"
-    return {
-        "record": f"mcp:response_time_p{percent}_seconds",
-        "expr": f"histogram_quantile({percent / 100:g}, sum by (server, le) ({buckets}))",
-    }

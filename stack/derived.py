@@ -142,7 +142,10 @@ def _table(document: tomlkit.TOMLDocument, section: str) -> Any:
 
 def ladders_of(pace: Pace) -> Document:
     """The shipped ladders with the durations that their rungs set at this pace."""
-    return {str(signal): [_rung_of(rung, pace) for rung in ladder] for signal, ladder in DEFAULT_LADDERS.items()}
+    # A signal that only suggests has no ladder, and none may be written for it.
+    return {
+        str(signal): [_rung_of(rung, pace) for rung in ladder] for signal, ladder in DEFAULT_LADDERS.items() if ladder
+    }
 
 
 def _rung_of(rung: Rung, pace: Pace) -> str | Document:

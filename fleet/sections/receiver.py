@@ -24,7 +24,8 @@ ACTIONS: Final = frozenset(
 """Actions that a ladder may name."""
 
 LATER_ACTIONS: Final = frozenset({"start", "stop", "restore", "debug_mode", "recover"})
-LATER_SIGNALS: Final = frozenset({"queue", "cost", "low_load", "availability", "security"})
+WITHOUT_LADDER: Final = frozenset({SignalName.LOW_LOAD})
+"""Signals that only suggest."""
 
 _EVIDENCE, _RESET_CACHE, _RESTART, _ESCALATE = (
     Rung("evidence"),
@@ -60,8 +61,15 @@ DEFAULT_LADDERS: Final[Mapping[str, Ladder]] = {
         _ESCALATE,
     ),
     SignalName.SESSIONS: (_EVIDENCE, _HIGH_LOAD, Rung("end_sessions"), _RESTART, _ESCALATE),
+    SignalName.QUEUE: (_EVIDENCE, _ESCALATE),
+    # Fewer at once, and answers kept: both spend less without cutting anyone off. A restart spends as much as before.
+    SignalName.COST: (_EVIDENCE, _HIGH_LOAD, _set("mcp.enable_response_caching", True), _ESCALATE),
     # Nobody is called at night for a hit ratio.
     SignalName.CACHE_HIT_RATIO: (_EVIDENCE, _set("mcp.cache_ttl_ms", 600_000)),
+    # Its alert is the suggestion. Whoever follows it applies the profile low_load.
+    SignalName.LOW_LOAD: (),
+    SignalName.AVAILABILITY: (_EVIDENCE, _ESCALATE),
+    SignalName.SECURITY: (_EVIDENCE, _ESCALATE),
 }
 """The guide's procedures."""
 
@@ -141,8 +149,8 @@ def _limits(value: Value) -> Limits:
 def _ladders(value: Value) -> Mapping[str, Ladder]:
     ladders = dict(DEFAULT_LADDERS)
     for name, entry in value.section().entries():
-        if name in LATER_SIGNALS:
-            entry.fail(f"is not supported by this version: the signal {name}", "Remove this ladder until it is")
+        if name in WITHOUT_LADDER:
+            entry.fail(f"{name} only suggests, its alert opens no incident", "Remove this ladder")
         elif name not in DEFAULT_LADDERS:
             entry.fail("unknown signal", f"Known signals: {', '.join(DEFAULT_LADDERS)}")
         else:

@@ -126,8 +126,6 @@ def read_thresholds(value: Value) -> Thresholds:
         levels = section.read(key, _levels, None)
         if levels:
             found[key] = levels
-    for key in thresholds.LATER_KEYS:
-        section.later(key, "its alert rule")
     section.finish()
     return found
 

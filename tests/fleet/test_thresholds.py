@@ -13,13 +13,17 @@ TABLES = st.dictionaries(st.sampled_from(list(thresholds.TABLE)), LEVELS, max_si
 
 
 def test_the_table_is_the_guides() -> None:
-    table = {key: (levels[Severity.WARNING], levels[Severity.CRITICAL]) for key, levels in thresholds.TABLE.items()}
+    table = {
+        key: (levels.get(Severity.WARNING), levels.get(Severity.CRITICAL)) for key, levels in thresholds.TABLE.items()
+    }
     assert table == {
         "response_time_seconds": (3.0, 5.0),
         "cache_hit_ratio": (0.6, 0.4),
         "error_ratio": (0.02, 0.05),
         "sessions": (12.0, 15.0),
         "resident_memory_bytes": (400e6, 512e6),
+        "queue_length": (None, 10.0),
+        "cost_usd_per_hour": (2.32, 2.9),
     }
 
 
@@ -59,6 +63,9 @@ def test_numbers_of_the_servers_file_give_the_documented_level() -> None:
             "alert_thresholds_error_rate": 0.05,
             "alert_thresholds_cache_hit_rate": 0.6,
             "alert_thresholds_memory_usage_mb": 512,
+            "alert_thresholds_queue_size": 20,
+            "cost_budget_usd_per_hour": 5.0,
+            "cost_alert_threshold": 0.5,
             "metrics_collection_interval_ms": 30000,
         }
     )
@@ -67,4 +74,12 @@ def test_numbers_of_the_servers_file_give_the_documented_level() -> None:
         "error_ratio": {Severity.CRITICAL: 0.05},
         "cache_hit_ratio": {Severity.WARNING: 0.6},
         "resident_memory_bytes": {Severity.CRITICAL: 512e6},
+        "queue_length": {Severity.CRITICAL: 20.0},
+        "cost_usd_per_hour": {Severity.WARNING: 2.5, Severity.CRITICAL: 5.0},
     }
+
+
+def test_a_budget_without_a_part_of_it_warns_at_four_fifths_and_a_part_without_a_budget_says_nothing() -> None:
+    own = thresholds.own_levels({"cost_budget_usd_per_hour": 10})
+    assert own == {"cost_usd_per_hour": {Severity.WARNING: 8.0, Severity.CRITICAL: 10.0}}
+    assert thresholds.own_levels({"cost_alert_threshold": 0.8}) == {}

@@ -172,7 +172,10 @@ def test_the_id_names_the_server_and_the_delivery_that_opened_it() -> None:
         an_alert(firing=False),
         an_alert(severity="info"),
         an_alert(severity=""),
-        an_alert("queue"),
+        an_alert("queue", "warning"),
+        an_alert("security", "warning"),
+        an_alert("low_load", "info"),
+        an_alert("weather"),
         an_alert("$(reboot)"),
     ],
 )

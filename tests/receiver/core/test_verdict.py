@@ -74,7 +74,8 @@ def test_what_says_nothing_says_why(signal: Signal, measurement: Measurement, re
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
 @pytest.mark.parametrize("severity", Severity)
 def test_the_level_itself_is_ill_and_just_within_it_is_healed(signal: Signal, severity: Severity) -> None:
-    level = signal.fixed_critical if signal.threshold is None else TABLE[signal.threshold][severity]
+    levels = {} if signal.threshold is None else TABLE[signal.threshold]
+    level = levels.get(severity, levels.get(Severity.CRITICAL, signal.fixed_critical))
     assert level is not None
     towards_health = -math.inf if signal.direction is Direction.HIGH else math.inf
     at = judged(signal, measured(level), opened_with=severity, ill_before=1)
@@ -88,6 +89,14 @@ def test_down_is_judged_while_nobody_gets_in() -> None:
 
 def test_a_full_house_whose_door_is_open_is_not_ill() -> None:
     assert judged(SESSIONS, measured(99.0, suppressed=True)).verdict is Verdict.HEALED
+
+
+def test_a_full_house_that_turns_callers_away_is_ill_though_the_cap_lies_below_the_level() -> None:
+    at_the_cap = measured(3.0, critical=True)
+    assert judged(SESSIONS, at_the_cap).reason == Inconclusive.UNCONFIRMED
+    assert judged(SESSIONS, at_the_cap, ill_before=1).verdict is Verdict.NOT_HEALED
+    assert 'reason="sessions"' in queries(SESSIONS, "codex", 60).critical
+    assert queries(ERRORS, "codex", 60).critical == ""
 
 
 def test_the_second_ill_measurement_counts() -> None:
