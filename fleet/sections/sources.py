@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _PATTERN_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FIGURE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
+# Never begins with a dash: it becomes an argument.
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}")
 
 
 def process(value: Value) -> ProcessSelector | None:
@@ -101,7 +102,10 @@ def _fields(value: Value) -> Mapping[str, str]:
 
 def _patterns(value: Value) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    for name, entry in value.section().entries():
+    entries = value.section().entries()
+    if not entries:
+        value.fail("names no pattern", r"Write such as {call: '(?P<tool>\S+) took (?P<duration_ms>\d+) ms'}")
+    for name, entry in entries:
         if not _PATTERN_NAME.fullmatch(name):
             entry.fail("must be named [a-z][a-z0-9_]{0,62}", "Rename the pattern; the name is a metric's label")
             continue
