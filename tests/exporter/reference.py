@@ -25,10 +25,15 @@ Labels = tuple[str, ...]
 Value = float | tuple[Counts, Exemplars]
 
 
-def reference(facts: Facts, openmetrics: bool) -> bytes:
-    """The body as the client library writes it."""
-    families = Families(facts)
-    return openmetrics_text(families) if openmetrics else plain_text(families)  # type: ignore[no-untyped-call]
+def plain(families: Collector) -> bytes:
+    """The client's text format."""
+    return plain_text(families)
+
+
+def openmetrics(families: Collector) -> bytes:
+    """The client's OpenMetrics."""
+    body: bytes = openmetrics_text(families)  # type: ignore[no-untyped-call]
+    return body
 
 
 class Families(Collector):
