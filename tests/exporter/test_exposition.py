@@ -25,6 +25,9 @@ from exporter.readings import (
     PhaseResult,
     ProbeReading,
     ProcessReading,
+    RedisFacts,
+    RedisNodeFacts,
+    SecurityReading,
     SourceName,
 )
 from exporter.snapshot import Facts, Snapshot
@@ -32,6 +35,7 @@ from exporter.sources.telemetry import checked, understood
 from fleet.errors import PermanentError
 from fleet.inventory import ServerName
 from fleet.loading import load_fleet
+from fleet.security import Check
 from fleet.telemetry import (
     Breaker,
     Bytes,
@@ -106,11 +110,14 @@ def complete(servers: Facts) -> Facts:
     snapshot = Snapshot(servers.inventory, ())
     snapshot.receive(CODEX, understood(full(), snapshot.server(CODEX).admitted), 0.0, full().started_at)
     snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {}), 0.1)
-    found = ProcessReading(0.0, 0.0, (ProcessFacts(9, 5.0, 70, 2.0, 3),), {(9, 5.0): 2.0})
+    snapshot.keep(CODEX, SourceName.SECURITY, SecurityReading(0.0, None, {Check.AUTH_FILE: True}), 0.1)
+    instance = (ProcessFacts(9, 5.0, 70, 2.0, 3, threads=4),)
+    found = ProcessReading(0.0, 0.0, instance, {(9, 5.0): 2.0}, proportional_memory_bytes=60)
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)
     phases = {Phase.DISCOVER: PhaseResult(0.1, success=True)}
     snapshot.keep(CODEX, SourceName.PROBE, ProbeReading(0.0, 1, "", Era.MODERN, phases), 0.1)
     snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, lines={LineResult.MATCHED: 3}, lag_bytes=5), 0.1)
+    snapshot.note_redis(RedisFacts(True, 0.0, 0.1, 5.0, {"127.0.0.1:6379": RedisNodeFacts(0.001, 9, 0, 0)}))
     return snapshot.facts(1.0)
 
 
