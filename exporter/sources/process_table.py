@@ -109,9 +109,9 @@ class Listings:
         self._newest: Listing | None = None
 
     def at(self, now: float) -> Listing:
-        """One that is at most FRESH_SECONDS old at ``now`` (monotonic)."""
+        """One that is at most FRESH_SECONDS old at ``now`` (monotonic), or newer: a read may have waited for a thread."""
         with self._lock:
-            if self._newest is None or not 0 <= now - self._newest.taken_at <= FRESH_SECONDS:
+            if self._newest is None or abs(now - self._newest.taken_at) > FRESH_SECONDS:
                 self._machine = self._machine or this_machine()
                 self._newest = Listing(self._machine, now)
             return self._newest
