@@ -30,7 +30,6 @@ from exporter.snapshot import Facts, Snapshot
 from exporter.sources import config
 from exporter.sources.telemetry import checked, understood
 from fleet.loading import load_fleet
-from fleet.telemetry import encode
 from tests.exporter.reference import Families, openmetrics, plain
 
 SERIES = (10_000, 50_000)
@@ -53,7 +52,7 @@ class Crowd:
         """The facts after every server pushed once more."""
         self._step += 1
         for number, name in enumerate(self._population.names()):
-            pushed = checked(encode(self._population.push(number, self._step)))
+            pushed = checked(self._population.body(number, self._step))
             push = understood(pushed, self._snapshot.server(name).admitted)
             self._snapshot.receive(name, push, float(self._step), STARTED_AT + self._step)
         return self._snapshot.facts(float(self._step))
