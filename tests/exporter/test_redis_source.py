@@ -28,7 +28,7 @@ from exporter.series import redis as series
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.sources import redis_census
-from exporter.sources.redis_census import INTERVAL_SECONDS, RedisCensus
+from exporter.sources.redis_census import INTERVAL_SECONDS, RETRY_SECONDS, RedisCensus
 from exporter.sources.redis_nodes import Nodes
 from exporter.sources.telemetry import understood
 from exporter.vitals import vitals
@@ -362,7 +362,7 @@ async def test_down_is_said_once_and_up_again_too(
         assert await counting.counted("a") == (4, None)
         server.stop()
         for _ in range(3):
-            assert await counting.census.count_once() == INTERVAL_SECONDS
+            assert await counting.census.count_once() == RETRY_SECONDS
         for name in ("a", "b"):
             assert counting.problem(name).startswith(f"127.0.0.1:{server.port}: it cannot be reached: ")
             assert counting.reading(name).sessions == 4
