@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -28,6 +29,13 @@ The loop gives it away at every read and write, and with Python's 5 ms waits for
 gateways then push faster than they are answered while a large scrape is rendered.
 """
 
+COLLECT_GARBAGE_AFTER = (50_000, 10, 20)
+"""How many more objects there must be before garbage is looked for.
+
+Facts are replaced each second and have no cycles: they go when nothing names them. By Python's defaults the collector
+would look at all facts of a thousand servers every three seconds, and nothing is answered for 0.2 s each time.
+"""
+
 _LATER = {
     "web_config_file": "--web.config.file: TLS and basic authentication are not built yet; remove the flag",
     "probe_allow_any": "--probe.allow-any: /probe?target= is not built yet; remove the flag",
@@ -46,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     logs.configure(environ=os.environ)
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*COLLECT_GARBAGE_AFTER)
     code = 0
     try:
         asyncio.run(_run(fleet, settings))
