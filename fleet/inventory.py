@@ -125,6 +125,19 @@ class ProcessSelector:
     systemd_unit: str | None = None
 
 
+TOOL_VITALS: Final = (
+    "mcp_server_sessions",
+    "mcp_server_sessions_limit",
+    "mcp_server_in_flight",
+    "mcp_server_queue_length",
+    "mcp_server_queue_limit",
+    "mcp_server_cache_entries",
+    "mcp_server_cache_hit_ratio",
+    "mcp_server_processes",
+)
+"""The vitals that a tool of the server may tell: gauges that are true now, whoever says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One number of a tool's JSON result: its dotted ``path`` (``stats.queue.0.size``), and what to multiply it by."""
@@ -135,7 +148,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ToolMetrics:
-    """A tool of the server that the exporter calls at an interval, and the numbers of its result that it publishes."""
+    """A tool of the server that the exporter calls at an interval, and the numbers of its result that it publishes.
+
+    ``figures`` maps a name to where its number stands: one of ``TOOL_VITALS``, or a name of the operator's own.
+    """
 
     tool: str
     arguments: Mapping[str, object]
