@@ -177,7 +177,8 @@ class Server:
     ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
     ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
     ``auth_file`` holds the credentials that the server itself needs; only that it is there, and who may read it, is
-    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys, one key a session or cache entry.
+    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys, one key a session or a
+    cache entry.
     """
 
     name: ServerName
