@@ -41,7 +41,7 @@ V = TypeVar("V")
 def joined(known: Totals, pushed: Totals) -> Totals:
     """Two snapshots of one source: each figure at its highest."""
     if _covers(known, pushed):
-        return replace(pushed, cpu=cpu_joined(known.cpu, pushed.cpu))
+        return Totals(pushed.counters, pushed.histograms, cpu_joined(known.cpu, pushed.cpu))
     return Totals(
         _by_key(known.counters, pushed.counters, max),
         _by_key(known.histograms, pushed.histograms, _higher),
@@ -117,7 +117,9 @@ def received(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
     totals = joined(known.totals, push.totals)
     if push.final:
         return _ended(held, push.source, totals, now), PushResult.ACCEPTED
-    if is_older(known.totals, push.totals):
+    # What was joined from nothing but this push cannot be older than what was known.
+    taken_whole = totals.counters is push.totals.counters and totals.histograms is push.totals.histograms
+    if not taken_whole and is_older(known.totals, push.totals):
         # What it says of now is no longer true, and it is no sign of life either.
         return _with_source(held, push.source, replace(known, totals=totals)), PushResult.OUTDATED
     return _with_source(held, push.source, HeldSource(totals, push.gauges, now)), PushResult.ACCEPTED

@@ -132,9 +132,8 @@ def _histograms(pushed: Telemetry, operations: _Operations) -> dict[Series, Coun
 
 
 def _operation(entry: Operations, labels: Labels) -> Series:
-    method = labels.method(entry.method)
     return metrics.OPERATION_DURATION.series(
-        method, labels.tool(method, entry.tool), labels.error_type(entry.error_type), labels.transport(entry.transport)
+        *labels.operation(entry.method, entry.tool, entry.error_type, entry.transport)
     )
 
 
