@@ -16,15 +16,15 @@ from exporter import merging
 from exporter.facts import ServerFacts
 from exporter.quantities import Instance, ProcessFacts
 from exporter.readings import ProcessReading, SourceName
-from exporter.sources.process_search import CGROUPS, root_of, unit_members
+from exporter.sources.process_search import CGROUPS, root_of, still_is, unit_members
 from exporter.sources.process_table import Listing, Listings, Machine, Row
 from exporter.sources.source import SourceError
 from fleet.inventory import ProcessSelector, Server
 
-SEARCH_AGAIN_SECONDS: Final = 60.0
-"""How long a process that was found by port or command line is believed to be still the right one."""
+LOOK_AGAIN_SECONDS: Final = 60.0
+"""How long a process that was found by port or command line is believed to be the right one without another look."""
 
-PROPORTIONAL_SECONDS: Final = 30.0
+PROPORTIONAL_SECONDS: Final = 60.0
 PROPORTIONAL_SHARE: Final = 0.002
 """Shortest time between two readings of the proportional memory, and the share of all time that reading may take.
 
@@ -86,9 +86,12 @@ class ProcessSource:
         """The server's processes, the main one first, and when it was looked for."""
         if selector.systemd_unit is not None:
             return unit_members(selector.systemd_unit, listing, self._cgroups), now
-        known = _known_root(selector, listing, last, now)
+        known = None if last is None or selector.pid_file is not None else _still_running(last.instance[0], listing)
         if known is not None and last is not None:
-            return listing.tree(known), last.found_at
+            if now - last.found_at <= LOOK_AGAIN_SECONDS:
+                return listing.tree(known), last.found_at
+            if still_is(selector, known, listing):
+                return listing.tree(known), now
         return listing.tree(root_of(selector, listing)), now
 
     def _proportional(
@@ -126,12 +129,9 @@ def _facts(row: Row, machine: Machine) -> ProcessFacts:
     return ProcessFacts(row.pid, row.start_time, row.resident_memory_bytes, row.cpu_seconds, fds, row.threads)
 
 
-def _known_root(selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float) -> Row | None:
-    """The process of the last read when it still runs and searching again would be dear."""
-    if selector.pid_file is not None or last is None or now - last.found_at > SEARCH_AGAIN_SECONDS:
-        return None
-    row = listing.rows.get(last.instance[0].pid)
-    return row if row is not None and row.start_time == last.instance[0].start_time and not row.zombie else None
+def _still_running(process: ProcessFacts, listing: Listing) -> Row | None:
+    row = listing.rows.get(process.pid)
+    return row if row is not None and row.start_time == process.start_time and not row.zombie else None
 
 
 def _restarts(last: ProcessReading | None, main: Row, *, counted_elsewhere: bool) -> int:

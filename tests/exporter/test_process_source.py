@@ -205,6 +205,28 @@ def test_a_process_that_still_runs_is_not_searched_for_each_time(tmp_path: Path,
         source.read(server, knowing(first), 200.0)
 
 
+def test_a_process_that_became_another_program_is_searched_again(tmp_path: Path, read: Read) -> None:
+    mark = uuid.uuid4().hex
+    code = "import os, sys; sys.stdin.readline(); os.execv(sys.executable, [sys.executable, '-c', sys.argv[2]])"
+    changing = subprocess.Popen([sys.executable, "-c", code, mark, SLEEP], stdin=subprocess.PIPE, text=True)
+    steady = Tree(mark)
+    try:
+        first = read(tmp_path, f"command_regex: {mark}")
+        assert first.instance[0].pid == changing.pid
+        assert read(tmp_path, f"command_regex: {mark}", knowing(first), now=170.0).found_at == 170.0
+        assert changing.stdin is not None
+        changing.stdin.write("now\n")
+        changing.stdin.close()
+        until(lambda: mark not in psutil.Process(changing.pid).cmdline(), "it became another program")
+        # The same process all the while, so it is believed for a minute.
+        assert read(tmp_path, f"command_regex: {mark}", knowing(first), now=130.0).instance[0].pid == changing.pid
+        assert read(tmp_path, f"command_regex: {mark}", knowing(first), now=170.0).instance[0].pid == steady.pid
+    finally:
+        steady.end()
+        changing.kill()
+        changing.wait(20)
+
+
 def test_wanted_only_where_no_gateway_reports_processes(tmp_path: Path) -> None:
     server = codex(tmp_path, ", process: {port: 1}")
     assert wanted(server, ServerFacts(), 0.0)
@@ -267,15 +289,15 @@ def test_proportional_memory_is_read_as_often_as_it_is_cheap(tmp_path: Path, tre
     machine = Counted()
     server = codex(tmp_path, f", process: {{command_regex: {tree.mark}}}")
     first = read_at(100.0, None, 0.001)
-    assert (first.proportional_memory_bytes, first.proportional_due) == (2000, 130.0)
-    second = read_at(129.0, first, 0.001)
+    assert (first.proportional_memory_bytes, first.proportional_due) == (2000, 160.0)
+    second = read_at(159.0, first, 0.001)
     assert (machine.asked, second.proportional_memory_bytes) == (2, 2000)
-    third = read_at(131.0, second, 0.5)
-    assert (machine.asked, third.proportional_due) == (4, 131.0 + 250.0)
+    third = read_at(161.0, second, 0.5)
+    assert (machine.asked, third.proportional_due) == (4, 161.0 + 250.0)
     # Another process is another figure, whatever is due.
     root = third.instance[0]
     other = replace(third, instance=(root._replace(start_time=root.start_time - 9),))
-    read_at(140.0, other, 0.001)
+    read_at(170.0, other, 0.001)
     assert machine.asked == 6
 
 
