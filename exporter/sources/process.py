@@ -17,7 +17,7 @@ from exporter.facts import ServerFacts
 from exporter.quantities import Instance, ProcessFacts
 from exporter.readings import ProcessReading, SourceName
 from exporter.sources.process_search import CGROUPS, root_of, still_is, unit_members
-from exporter.sources.process_table import Listing, Listings, Machine, Row
+from exporter.sources.process_table import RETRY_SECONDS, Listing, Listings, Machine, Row
 from exporter.sources.source import SourceError
 from fleet.inventory import ProcessSelector, Server
 
@@ -62,23 +62,36 @@ class ProcessSource:
         last = known.readings.get(SourceName.PROCESS)
         last = last if isinstance(last, ProcessReading) else None
         listing = self._listings.at(now)
-        rows, found_at = self._members(server.process, listing, last, now)
-        if rows[0].zombie:
-            raise SourceError(f"process {rows[0].pid} has ended and waits for its parent (zombie)")
         try:
-            instance = _measured(rows, listing.machine)
-        except ProcessLookupError as error:
-            raise SourceError(f"the process ended while it was measured (pid {rows[0].pid})") from error
+            instance, found_at = self._found(server.process, listing, last, now)
+        except SourceError:
+            newer = self._listings.at(now, RETRY_SECONDS)
+            if newer is listing:
+                raise
+            listing = newer
+            instance, found_at = self._found(server.process, listing, last, now)
         proportional, due = self._proportional(instance, listing.machine, last, now)
         return ProcessReading(
             measured_at=listing.taken_at,
             found_at=found_at,
             instance=instance,
             cpu=merging.cpu_joined({} if last is None else last.cpu, merging.cpu_of(instance)),
-            restarts=_restarts(last, rows[0], counted_elsewhere=merging.telemetry_owns(known.held, now)),
+            restarts=_restarts(last, instance[0], counted_elsewhere=merging.telemetry_owns(known.held, now)),
             proportional_memory_bytes=proportional,
             proportional_due=due,
         )
+
+    def _found(
+        self, selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float
+    ) -> tuple[Instance, float]:
+        """The server's tree, measured, and when its main process was looked for."""
+        rows, found_at = self._members(selector, listing, last, now)
+        if rows[0].zombie:
+            raise SourceError(f"process {rows[0].pid} has ended and waits for its parent (zombie)")
+        try:
+            return _measured(rows, listing.machine), found_at
+        except ProcessLookupError as error:
+            raise SourceError(f"the process ended while it was measured (pid {rows[0].pid})") from error
 
     def _members(
         self, selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float
@@ -134,10 +147,10 @@ def _still_running(process: ProcessFacts, listing: Listing) -> Row | None:
     return row if row is not None and row.start_time == process.start_time and not row.zombie else None
 
 
-def _restarts(last: ProcessReading | None, main: Row, *, counted_elsewhere: bool) -> int:
+def _restarts(last: ProcessReading | None, main: ProcessFacts, *, counted_elsewhere: bool) -> int:
     """Another main process that is no older than the last one is a restart, unless a gateway counts them."""
     if last is None:
         return 0
     before = last.instance[0]
-    is_another = (main.pid, main.start_time) != before.key and main.start_time >= before.start_time
+    is_another = main.key != before.key and main.start_time >= before.start_time
     return last.restarts + (is_another and not counted_elsewhere)

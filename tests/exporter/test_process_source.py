@@ -260,6 +260,21 @@ def test_servers_read_at_the_same_moment_share_one_listing(tmp_path: Path, tree:
     assert machine.listings == 3
 
 
+def test_a_server_that_started_since_the_listing_is_found(tmp_path: Path) -> None:
+    source = ProcessSource()
+    server = codex(tmp_path, ", process: {pid_file: server.pid}")
+    pid_file(tmp_path, os.getpid())
+    source.read(server, ServerFacts(), 100.0)
+    tree = Tree(uuid.uuid4().hex)
+    try:
+        pid_file(tmp_path, tree.pid)
+        with pytest.raises(SourceError, match="is not running"):
+            source.read(server, ServerFacts(), 100.5)  # listings are not made for each miss
+        assert source.read(server, ServerFacts(), 101.5).instance[0].pid == tree.pid
+    finally:
+        tree.end()
+
+
 def test_threads_and_proportional_memory(tmp_path: Path, tree: Tree, read: Read, machine: Machine) -> None:
     pid_file(tmp_path, tree.pid)
     reading = read(tmp_path, "pid_file: server.pid")
