@@ -70,6 +70,7 @@ class Figures:
     """What was seen of one exporter."""
 
     scrapes: list[float] = field(default_factory=list)
+    scrapes_cpu: list[float] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
     body: bytes = b""
@@ -101,12 +102,13 @@ async def health(address: Address, figures: Figures) -> None:
             await asyncio.sleep(0.01)
 
 
-async def scrape(address: Address, figures: Figures) -> None:
-    """One scrape."""
+async def scrape(address: Address, process: psutil.Process, figures: Figures) -> None:
+    """One scrape: how long it took, and what the exporter computed meanwhile, for pushes too."""
     async with Line(address) as line:
-        began = time.perf_counter()
+        before, began = cpu_seconds(process), time.perf_counter()
         figures.body = await line.ask(f"GET /metrics HTTP/1.1\r\nAccept: {ACCEPT}\r\nAccept-Encoding: gzip")
         figures.scrapes.append(time.perf_counter() - began)
+        figures.scrapes_cpu.append(cpu_seconds(process) - before)
 
 
 @contextlib.asynccontextmanager
@@ -126,16 +128,16 @@ async def measured(population: Population, scrapes: int) -> dict[str, Any]:
     figures, tasks = Figures(), Tasks("bench")
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         async with exporter(Path(name), population) as (address, process):
-            idle = await _share_of_a_core(process, EVERY_SECONDS)
+            idle = await _share_of_a_core(process, 2 * EVERY_SECONDS)
             for share in range(CONNECTIONS):
                 tasks.start(f"gateways-{share}", gateways(address, population, share, figures))
             try:
                 await asyncio.sleep(2 * EVERY_SECONDS)
-                pushing = await _share_of_a_core(process, EVERY_SECONDS)
+                pushing = await _share_of_a_core(process, 2 * EVERY_SECONDS)
                 tasks.start("health", health(address, figures))
                 for number in range(scrapes):
                     print(f"scrape {number + 1} of {scrapes}", file=sys.stderr)
-                    await scrape(address, figures)
+                    await scrape(address, process, figures)
                     await asyncio.sleep(EVERY_SECONDS)
                 memory = process.memory_info().rss
             finally:
@@ -149,6 +151,7 @@ async def measured(population: Population, scrapes: int) -> dict[str, Any]:
         "bytes": len(text),
         "bytes_sent": len(figures.body),
         "scrape_ms": _summary(figures.scrapes[1:]),
+        "cpu_during_a_scrape_ms": _summary(figures.scrapes_cpu[1:]),
         "health_ms": _summary(figures.health),
         "resident_mb": round(memory / 1e6, 1),
         "share_of_a_core_idle": round(idle, 2),
@@ -157,10 +160,16 @@ async def measured(population: Population, scrapes: int) -> dict[str, Any]:
     }
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 async def _share_of_a_core(process: psutil.Process, seconds: float) -> float:
-    before, began = sum(process.cpu_times()[:2]), time.perf_counter()
+    before, began = cpu_seconds(process), time.perf_counter()
     await asyncio.sleep(seconds)
-    return float(sum(process.cpu_times()[:2]) - before) / (time.perf_counter() - began)
+    return (cpu_seconds(process) - before) / (time.perf_counter() - began)
 
 
 def _summary(seconds: list[float]) -> dict[str, float]:

@@ -28,6 +28,10 @@ READERS: Final = 4
 files on a dead network mount delay neither a scrape nor what is known of the processes."""
 
 
+SLOTS: Final = 20
+"""Into how many moments of its interval the reads of a source are spread: a thousand at once hold the loop up, and a
+thousand moments cost more than the reads."""
+
 READER_THREADS: Final = "source-reader"
 """How their names begin."""
 
@@ -55,7 +59,7 @@ class Scheduler:
         """Read each source of each server now and then at its interval."""
         for place, server in enumerate(self._inventory.values()):
             for source in self._sources:
-                reading = self._keep_reading(source, server, place / len(self._inventory))
+                reading = self._keep_reading(source, server, place % SLOTS / SLOTS)
                 tasks.start(f"{source.name}:{server.name}", reading)
 
     def close(self) -> None:
