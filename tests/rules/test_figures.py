@@ -24,7 +24,7 @@ LIFE: Series = {
     'mcp_server_refused_total{server="a",reason="queue"}': "0+3x80",
 }
 FIGURES: dict[str, dict[str, float]] = {
-    "mcp:response_time_p50_seconds": {A: 2.552632},
+    "mcp:response_time_p50_seconds": {A: 2.526316},
     "mcp:response_time_p95_seconds": {A: 3},
     "mcp:response_time_p99_seconds": {A: 4.6},
     "mcp:calls_per_second": {A: 7},
@@ -34,8 +34,8 @@ FIGURES: dict[str, dict[str, float]] = {
     "mcp:cache_hits_per_second": {A: 0.666667},
     "mcp:session_use_ratio": {A: 0.25, '{server="b"}': 0.2, '{server="c"}': 0},
     "mcp:memory_per_session_bytes": {A: 200e6},
-    "mcp:saved_seconds_per_second": {A: 1.701754},
-    "mcp:tool_response_time_p50_seconds": {'{server="a",gen_ai_tool_name="look"}': 2.552632},
+    "mcp:saved_seconds_per_second": {A: 1.684211},
+    "mcp:tool_response_time_p50_seconds": {'{server="a",gen_ai_tool_name="look"}': 2.526316},
     "mcp:tool_response_time_p95_seconds": {'{server="a",gen_ai_tool_name="look"}': 3},
     "mcp:tool_response_time_p99_seconds": {'{server="a",gen_ai_tool_name="look"}': 4.6},
     "mcp:tool_calls_per_second": {'{server="a",gen_ai_tool_name="look"}': 7},
@@ -54,15 +54,16 @@ HOURS: Series = {
     f"mcp_server_resident_memory_max_bytes{A}": "100000000+1000000x120",
 }
 HOURLY: dict[str, dict[str, float]] = {
-    "mcp:cost_usd_per_hour": {'{server="a",model="m"}': 0.6, '{server="a",model="n"}': 1.2},
-    "mcp:cost_budget_ratio": {A: 0.62069},
-    "mcp:memory_predicted_bytes": {A: 440e6},
+    # In thousandths, because a whole number compares exactly.
+    "mcp:cost_usd_per_hour": {'{server="a",model="m"}': 600, '{server="a",model="n"}': 1200},
+    "mcp:cost_budget_ratio": {A: 621},
+    "mcp:memory_predicted_bytes": {A: 440e9},
     "mcp:saved_usd_per_hour": NOTHING,
 }
 
 
 def test_figures_that_rest_on_an_hour(tmp_path: Path) -> None:
-    expected = [samples(f"round({name}, 0.00001)", "100m", values) for name, values in HOURLY.items()]
+    expected = [samples(f"round(1000 * {name})", "100m", values) for name, values in HOURLY.items()]
     judge(tmp_path, HOURS, {"promql_expr_test": expected}, step="1m", evaluation="1m")
 
 
