@@ -237,7 +237,7 @@ async def test_under_tls_with_a_client_certificate(tmp_path: Path, short_folder:
                 assert not counting.facts.up
 
 
-def sentinel_of(folder: Path, watched: RedisServer) -> RedisServer:
+def sentinel_of(folder: Path, watched: RedisServer, password: str | None = None) -> RedisServer:
     """A sentinel that fails over within a second; its quorum is itself."""
     folder.mkdir()
     (folder / "sentinel.conf").write_text(
@@ -245,7 +245,7 @@ def sentinel_of(folder: Path, watched: RedisServer) -> RedisServer:
         "sentinel down-after-milliseconds mymaster 300\n"
         "sentinel failover-timeout mymaster 3000\n"
     )
-    return start_redis(folder, sentinel=True)
+    return start_redis(folder, sentinel=True, password=password)
 
 
 async def test_behind_sentinels_the_one_that_takes_over_is_counted(tmp_path: Path, short_folder: Path) -> None:
@@ -289,6 +289,22 @@ async def test_sentinels_that_know_no_such_service(
             )
     finally:
         sentinel.stop()
+
+
+async def test_a_sentinel_that_asks_for_the_password(tmp_path: Path, short_folder: Path) -> None:
+    with ExitStack() as stack:
+        server = start_redis(short_folder / "1", password=PASSWORD)
+        stack.callback(server.stop)
+        fill(server.client(), sessions=6)
+        sentinel = sentinel_of(short_folder / "s", server, PASSWORD)
+        stack.callback(sentinel.stop)
+        place = f"127.0.0.1:{sentinel.port}/mymaster"
+        async with Counting(tmp_path, f"redis+sentinel://:{PASSWORD}@{place}") as counting:
+            assert await counting.counted() == (6, 0)
+        async with Counting(tmp_path, f"redis+sentinel://:wrong@{place}") as counting:
+            await counting.census.count_once()
+            assert "it refuses the user or the password" in counting.problem()
+            assert "wrong" not in counting.problem()
 
 
 @contextmanager
