@@ -199,7 +199,7 @@ class RedisCensus:
             log.warning("redis failed", extra={"problem": problem})
             self._problem = problem
         seconds = self._clock() - started
-        self._store.note_redis(RedisFacts(False, started, seconds, RETRY_SECONDS, {}))
+        self._store.note_redis(RedisFacts(False, started, 0.0, RETRY_SECONDS, {}))
         for server in self._servers:
             self._store.fail(server.name, SourceName.REDIS, problem, seconds, said=True)
 
