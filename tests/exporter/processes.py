@@ -19,7 +19,8 @@ from exporter.sources.process_table import Machine, ProcFs, Psutil
 SLEEP = "import time; time.sleep(120)"
 PARENT = f"""
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "{SLEEP}"])
+child = subprocess.Popen([sys.executable, "-c", "print(flush=True); {SLEEP}"], stdout=subprocess.PIPE)
+child.stdout.readline()  # it runs, and its memory is what it will be
 print(child.pid, flush=True)
 time.sleep(120)
 """
