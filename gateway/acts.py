@@ -103,7 +103,7 @@ class Acts:
         return 200, {"outcome": "succeeded", "detail": "settings read"}
 
     async def _reset_cache(self, _: bytes) -> Answer:
-        count = self._service.vitals.cache.clear()
+        count = self._service.vitals.forget_answers()
         return 200, {"outcome": "succeeded", "detail": f"{count} stored answers forgotten"}
 
     async def _end_idle(self, _: bytes) -> Answer:

@@ -97,7 +97,7 @@ class ResponseCache:
             if entry is None:
                 continue
             age = now - entry.since
-            if age >= self._lifetime(entry):
+            if age >= self._lifetime(entry.question, entry.stored):
                 self._drop(key)
                 continue
             self._entries.move_to_end(key)
@@ -112,18 +112,33 @@ class ResponseCache:
 
     def store(self, ticket: Ticket, headers: Mapping[str, str], body: bytes, now: float) -> bool:
         """Keep a complete answer of status 200 if it may be kept; whether it was."""
-        question = ticket.question
-        if not self.settings.enabled or ticket.state != self._state(question.method) or len(body) > MAX_ANSWER_BYTES:
-            return False
+        stored = self.read(ticket.question, headers, body)
+        return stored is not None and self.keep(ticket, stored, now)
+
+    def read(self, question: Question, headers: Mapping[str, str], body: bytes) -> Stored | None:
+        """A complete answer of status 200 as it may be given again, by the cache or to those who joined the call."""
+        if len(body) > MAX_ANSWER_BYTES:
+            return None
         stored = read_answer(question, headers, body)
-        if stored is None:
-            return False
-        entry = _Entry(question, stored, now)
-        if self._lifetime(entry) <= 0 or entry.size > self._max_bytes:
+        return stored if stored is not None and self._lifetime(question, stored) > 0 else None
+
+    def keep(self, ticket: Ticket, stored: Stored, since: float) -> bool:
+        """Keep an answer that ``read`` gave; whether it was kept."""
+        entry = _Entry(ticket.question, stored, since)
+        if not self.is_current(ticket) or entry.size > self._max_bytes:
             return False
         self._requests += 1
-        self._put(question.shared if stored.public else question.private, entry)
+        self._put(ticket.question.shared if stored.public else ticket.question.private, entry)
         return True
+
+    def is_current(self, ticket: Ticket) -> bool:
+        """Whether an answer to this may still be kept: nothing that it asks for became stale meanwhile."""
+        return self.settings.enabled and ticket.state == self._state(ticket.question.method)
+
+    def joined(self) -> None:
+        """A call got the answer of another one under way: a look-up, and a hit."""
+        self._requests += 1
+        self._hits += 1
 
     def notified(self, method: str, uri: str) -> None:
         """The server said that something changed; without ``uri`` every resource may have."""
@@ -150,9 +165,9 @@ class ResponseCache:
         self._clearings += 1
         return count
 
-    def _lifetime(self, entry: _Entry) -> float:
-        own, bound = entry.stored.ttl_seconds, self.settings.tool_seconds
-        if entry.question.of_tool:
+    def _lifetime(self, question: Question, stored: Stored) -> float:
+        own, bound = stored.ttl_seconds, self.settings.tool_seconds
+        if question.of_tool:
             return bound if own is None else min(own, bound)
         return 0.0 if own is None else own
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
 from gateway.breaker import FAILURES, Ticket
-from gateway.caching import MAX_ANSWER_BYTES
-from gateway.caching import Ticket as CacheTicket
+from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
+from gateway.keeping import Keeping
 from gateway.sessions import Handle, Key, legacy_key, modern_key
 from gateway.sse import Splitter
 from gateway.vitals import Vitals
@@ -50,9 +50,8 @@ class Observation:
         self._request_decoder = decoder(headers.get("Content-Encoding", ""))
         self._request_id = b""
         self._treatments = vitals.standing.treatments
-        self._asked_of_cache: CacheTicket | None = None
-        self._copy: list[bytes] = []
-        self._copied = 0
+        self._keeping: Keeping | None = None
+        self._seat: Seat | None = None
         self._answer_headers: Mapping[str, str] = {}
         self._status = 0
         self._decoder: Decoder = Identity()
@@ -111,9 +110,18 @@ class Observation:
         """The call stood in a line until now: its time at the server begins here."""
         self._exchange.started = self._vitals.clock()
 
-    def to_be_stored(self, ticket: CacheTicket) -> None:
-        """The answer may be stored."""
-        self._asked_of_cache = ticket
+    def to_be_kept(self, keeping: Keeping) -> None:
+        """The answer may be given again."""
+        self._keeping = keeping
+
+    def joins(self, seat: Seat) -> None:
+        """The call waits for the answer of another one under way, and is not the server's for now."""
+        self._seat = seat
+
+    def goes_itself(self) -> None:
+        """There was no answer for it: its time at the server begins now."""
+        self._seat = None
+        self.starts_now()
 
     # ---- asked by the relay
 
@@ -151,8 +159,13 @@ class Observation:
         """Whether the upstream is to be read on although the client left.
 
         A legacy disconnect is no cancel, so the answer is still awaited and measured. Not so when the client may
-        resume the stream: the server must see it closed, or it would send the answer to nobody.
+        resume the stream: the server must see it closed, or it would send the answer to nobody. And a call that others
+        joined is theirs as well.
         """
+        if self._seat is not None:
+            return False
+        if self._keeping is not None and self._keeping.awaited:
+            return True
         return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
 
     @property
@@ -228,8 +241,8 @@ class Observation:
 
     def _on_response_chunk(self, chunk: bytes) -> None:
         self._vitals.ledger.bytes_out += len(chunk)
-        if self._asked_of_cache is not None:
-            self._keep_copy(chunk)
+        if self._keeping is not None:
+            self._keeping.chunk(chunk)
         if self._events is None and self._answer is None:
             return
         for piece in self._decoder.decode(chunk):
@@ -238,13 +251,6 @@ class Observation:
             elif self._answer is not None:
                 self._exchange.active(self._vitals.clock())
                 self._answer.add(piece)
-
-    def _keep_copy(self, chunk: bytes) -> None:
-        self._copied += len(chunk)
-        if self._copied <= MAX_ANSWER_BYTES:
-            self._copy.append(chunk)
-        else:
-            self._copy, self._asked_of_cache = [], None
 
     def _read_events(self, events: Splitter, piece: bytes) -> None:
         for event in events.feed(piece):
@@ -257,6 +263,8 @@ class Observation:
     def _on_response_end(self) -> None:
         if self._done:
             return
+        if self._keeping is not None:
+            self._keeping.end(self._status, self._answer_headers, self._vitals.clock())
         legible = self._decoder.legible
         if self._answer is not None and legible and self._answer.total:
             looked = self._look(self._answer)
@@ -269,9 +277,6 @@ class Observation:
         else:
             self._end_with(self._blamed(self._error_of_no_answer(legible)))
         self._finish()
-        if self._asked_of_cache is not None and self._status == 200:
-            body = b"".join(self._copy)
-            self._vitals.cache.store(self._asked_of_cache, self._answer_headers, body, self._vitals.clock())
 
     def _may_be_resumed(self) -> bool:
         return (
@@ -334,6 +339,9 @@ class Observation:
         self._on_unasked()
 
     def _on_client_left(self) -> None:
+        if self._seat is not None:
+            self._on_unasked()
+            return
         if self._may_be_resumed() and self._session is not None:
             self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
         else:
@@ -354,12 +362,19 @@ class Observation:
 
     def _finish(self) -> None:
         self._done = True
+        self._share_nothing()
+        if self._seat is not None:
+            self._seat.leave()
         self._vitals.finish(self._exchange)
         if self._entered is not None:
             self._vitals.sessions.leave(self._entered, self._vitals.clock(), calls=self._method == "POST")
             self._entered = None
 
     # ---- small things
+
+    def _share_nothing(self) -> None:
+        if self._keeping is not None:
+            self._keeping.give_up()
 
     def _enter(self, key: Key) -> None:
         self._entered = key
@@ -389,6 +404,7 @@ class Observation:
         except Exception:  # the boundary between measuring and traffic: a fault here may cost figures only
             self._vitals.ledger.unreadable += 1
             log.exception("an exchange could not be measured; the traffic goes on")
+            self._share_nothing()  # or those who joined would wait for ever
 
 
 def _peek(body: Clip) -> Peek:

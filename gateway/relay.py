@@ -26,7 +26,7 @@ from gateway.headers import end_to_end
 from gateway.observation import Observation
 from gateway.replies import FaithfulResponse, between_events, own_answer, refusal_answer, stored_answer
 from gateway.service import Service
-from gateway.steering import Refusal
+from gateway.steering import Pending, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +195,8 @@ class Passage:
         steering = self._service.steering
         if isinstance(body, bytes):
             found = steering.before_relay(self._seen, self._target, self._request.raw_headers, body)
+            if isinstance(found, Pending):
+                found = await found.settled()
             if isinstance(found, Answer):
                 return stored_answer(found)
         else:

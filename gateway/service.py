@@ -13,6 +13,7 @@ from fleet.server_config import Tuning
 from gateway.exchange import Limits
 from gateway.gate import Gate
 from gateway.idle import Farewell, end_idle
+from gateway.landing import Landing
 from gateway.liveness import Liveness
 from gateway.places import Places
 from gateway.steering import Steering
@@ -40,7 +41,7 @@ class Service:
         self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
         self.places = Places(lambda: self.vitals.admission.in_flight_limit)
         self._apply(tuning)
-        self.steering = Steering(server.name, self.vitals)
+        self.steering = Steering(server.name, self.vitals, Landing)
         self.wheel = None if server.config is None else Wheel(server.config.file, self._apply)
         self.gate = Gate()
         self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)

@@ -6,18 +6,21 @@ Everything here is off unless the server's TOML (cache, breaker) or ``enforce`` 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fleet.telemetry import Refused
 from gateway import refusals
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers import Answer
 from gateway.breaker import EXEMPT
+from gateway.coalescing import Flight, Landed, Tell
 from gateway.headers import RawHeaders
 from gateway.jsonrpc import Kind, Message
+from gateway.keeping import Keeping
 from gateway.observation import Observation
-from gateway.questions import question
+from gateway.questions import Question, question
 from gateway.vitals import Vitals
 
 
@@ -30,16 +33,39 @@ class Refusal:
     retry_after: int
 
 
-class Steering:
-    """What the operator switched on for one server."""
+class Pending:
+    """An answer may come without asking the server: from a call under way, or from the cache of all gateways."""
 
-    def __init__(self, name: str, vitals: Vitals) -> None:
+    def __init__(self, settle: Callable[[], Awaitable[Answer | Refusal | None]]) -> None:
+        self._settle = settle
+
+    async def settled(self) -> Answer | Refusal | None:
+        """Await it once. The gateway's own answer, as of ``Steering.before_relay``; None: relay the request now."""
+        return await self._settle()
+
+
+class Waiting(Protocol):
+    """Where a joined call waits; told by the one that it joined."""
+
+    @property
+    def tell(self) -> Tell:
+        """To be called with the answer."""
+
+    async def wait(self) -> Landed | None:
+        """What was told."""
+
+
+class Steering:
+    """What the operator switched on for one server. ``waiting`` makes the place where one joined call waits."""
+
+    def __init__(self, name: str, vitals: Vitals, waiting: Callable[[], Waiting]) -> None:
         self._name = name
         self._vitals = vitals
+        self._waiting = waiting
 
     def before_relay(
         self, seen: Observation, target: str, headers: RawHeaders, body: bytes
-    ) -> Answer | Refusal | None:  # fmt: skip
+    ) -> Answer | Refusal | Pending | None:
         """The gateway's own answer to a request whose body is known; None when it is to be relayed."""
         return self._stored(seen, target, headers, body) or self._over_cap(seen) or self._broken(seen, seen.messages)
 
@@ -57,19 +83,38 @@ class Steering:
         message = refusals.too_long_in_line(self._name, self._vitals.admission.in_flight_limit or 0)
         return Refusal(refusals.Code.TOO_LONG_IN_LINE, message, RETRY_AFTER_SECONDS)
 
-    def _stored(self, seen: Observation, target: str, headers: RawHeaders, body: bytes) -> Answer | None:
-        cache = self._vitals.cache
-        if not cache.settings.enabled or len(seen.messages) != 1:
+    def _stored(self, seen: Observation, target: str, headers: RawHeaders, body: bytes) -> Answer | Pending | None:
+        cache, flights, now = self._vitals.cache, self._vitals.flights, self._vitals.clock()
+        if not (cache.settings.enabled or flights.settings.enabled) or len(seen.messages) != 1:
             return None
         asked = question(target, headers, body, seen.messages[0], self._may_store)
         if asked is None:
             return None
-        found = cache.look_up(asked, self._vitals.clock())
-        if found is None:
-            seen.to_be_stored(cache.ask(asked))
-        else:
+        found = cache.look_up(asked, now)
+        if found is not None:
             seen.served(len(found.body))
-        return found
+            return found
+        flight = flights.joinable(asked, now)
+        if flight is not None:
+            return self._joined(seen, flight, asked)
+        seen.to_be_kept(Keeping(cache, flights, cache.ask(asked), flights.lead(asked, now)))
+        return None
+
+    def _joined(self, seen: Observation, flight: Flight, asked: Question) -> Pending:
+        waiting = self._waiting()
+        seen.joins(flight.join(asked, waiting.tell))
+
+        async def settle() -> Answer | Refusal | None:
+            landed = await waiting.wait()
+            if landed is None:
+                seen.goes_itself()
+                return self._broken(seen, seen.messages)
+            answer = landed.stored.for_request(asked.id, self._vitals.clock() - landed.since)
+            self._vitals.cache.joined()
+            seen.served(len(answer.body))
+            return answer
+
+        return Pending(settle)
 
     def _may_store(self, tool: str) -> bool:
         return tool in self._vitals.cache.settings.tools and self._vitals.tools.is_read_only(tool)

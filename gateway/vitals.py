@@ -12,7 +12,8 @@ from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
 from gateway.breaker import BreakerSettings, CircuitBreaker
-from gateway.caching import CacheSettings, ResponseCache
+from gateway.caching import INVALIDATES, CacheSettings, ResponseCache
+from gateway.coalescing import CoalescingSettings, Flights
 from gateway.exchange import CANCELLED, TIMEOUT, Exchange, Limits, Operation
 from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
@@ -58,6 +59,7 @@ class Vitals:
         self.admission = Admission()
         self.breaker = CircuitBreaker()
         self.cache = ResponseCache()
+        self.flights = Flights()
         self.sessions = Sessions(session_seconds)
         self.tools = ToolNames()
         self.standing = Standing(wall_clock)
@@ -79,6 +81,9 @@ class Vitals:
             )
         )
         self.cache.apply(CacheSettings(tuning.enable_response_caching, tuning.cache_ttl_seconds, cache_tools))
+        self.flights.apply(
+            CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
+        )
 
     def begin(self, key: Key | None, exchange: Exchange) -> None:
         """The exchange's requests are known and on their way."""
@@ -144,6 +149,12 @@ class Vitals:
         for message in messages:
             if message.kind is Kind.NOTIFICATION:
                 self.cache.notified(message.method, message.uri)
+                self.flights.close(INVALIDATES.get(message.method, ()))
+
+    def forget_answers(self) -> int:
+        """Nothing that was answered before is given again; how many stored answers there were."""
+        self.flights.close()
+        return self.cache.clear()
 
     @property
     def doubtful(self) -> bool:
@@ -182,7 +193,7 @@ class Vitals:
     def server_replaced(self) -> None:
         """The process that held the legacy sessions is gone, and they with it; another one deserves a fresh start."""
         self.sessions.end_all("legacy", self.clock())
-        self.cache.clear()
+        self.forget_answers()
         self.breaker.reset()
         self._timed_out = False
 
