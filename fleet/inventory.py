@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NewType
+from typing import Final, NewType
 from urllib.parse import urlsplit
 
 from fleet.server_config import ServerConfig, Tuning
@@ -65,37 +65,54 @@ class Enforced(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """``restart`` of a server. ``argv`` belongs to ``command``: what is run, without a shell, to restart it."""
+    """``restart`` of a server.
+
+    ``argv`` belongs to ``command``: what is run, without a shell, to restart it. ``on_exit`` belongs to ``gateway``:
+    whether it starts a child that ended again by itself.
+    """
 
     via: RestartVia
     argv: tuple[str, ...] = ()
+    on_exit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
     """``probe`` of a server: what the exporter asks it by itself, and how often.
 
-    ``tool`` is a read-only tool whose failure means down.
+    ``tool`` is a read-only tool whose failure means down. ``spawn`` lets the exporter start a stdio server only to
+    ask it.
     """
 
     interval_seconds: float = 15.0
     tool: str | None = None
     arguments: Mapping[str, object] = field(default_factory=dict)
+    spawn: bool = False
 
 
 class LogFormat(enum.StrEnum):
     """How a log file's lines are read."""
 
     JSON = "json"
+    TEXT = "text"
+
+
+LOG_FIELDS: Final = ("duration_ms", "tool", "error")
+"""What one line of a log may tell of one call: keys of ``fields``, named groups of ``patterns``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """One log file. ``fields`` names the JSON keys of ``duration_ms``, ``tool`` and ``error``."""
+    """One log file.
+
+    ``fields`` belongs to JSON: which of its keys holds which of ``LOG_FIELDS``. ``patterns`` belongs to text: a name
+    and a regular expression each, whose named groups are of ``LOG_FIELDS``; the first that is found in a line counts.
+    """
 
     path: Path
     format: LogFormat
     fields: Mapping[str, str]
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +122,33 @@ class ProcessSelector:
     pid_file: Path | None = None
     port: int | None = None
     command_regex: str | None = None
+    systemd_unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of a tool's JSON result: its dotted ``path`` (``stats.queue.0.size``), and what to multiply it by."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMetrics:
+    """A tool of the server that the exporter calls at an interval, and the numbers of its result that it publishes."""
+
+    tool: str
+    arguments: Mapping[str, object]
+    interval_seconds: float
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLog:
+    """Where the gateway writes who called what; ``arguments`` writes the calls' arguments too."""
+
+    path: Path
+    arguments: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +160,8 @@ class Server:
     ``written_thresholds`` is what they are merged from again when the server's TOML changes.
     ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
     ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
+    ``auth_file`` holds the credentials that the server itself needs; only that it is there, and whose it is, is looked
+    at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys, one key a session or cache entry.
     """
 
     name: ServerName
@@ -135,6 +181,11 @@ class Server:
     probe: ProbeSettings | None = None
     logs: tuple[LogSource, ...] = ()
     written_thresholds: Written = field(default_factory=Written)
+    auth_file: Path | None = None
+    audit_log: AuditLog | None = None
+    sessions_pattern: str | None = None
+    cache_pattern: str | None = None
+    tool_metrics: tuple[ToolMetrics, ...] = ()
 
     @property
     def tuning(self) -> Tuning:
@@ -158,12 +209,17 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
-    """``exporter`` in fleet.yml. ``url`` is how gateways and Prometheus reach it; ``state_file`` keeps totals."""
+    """``exporter`` in fleet.yml.
+
+    ``url`` is how gateways and Prometheus reach it; ``state_file`` keeps totals; ``web_config_file`` is a file of
+    Prometheus' exporter-toolkit with TLS and basic authentication.
+    """
 
     listen: Address
     url: str
     telemetry_token_file: Path | None
     state_file: Path
+    web_config_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +291,21 @@ class ReceiverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a model's tokens cost, in US dollars a million. Cached input costs as much as other input when None."""
+
+    input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    cached_input_usd_per_million_tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """Everything fleet.yml says. ``prometheus_url`` and ``alertmanager_url`` have no trailing slash."""
+    """Everything fleet.yml says.
+
+    ``prometheus_url`` and ``alertmanager_url`` have no trailing slash. ``redis_url`` is empty where there is no
+    Redis, else one that ``fleet.redis_address`` reads. ``prices`` has a model each.
+    """
 
     file: Path
     prometheus_url: str
@@ -245,3 +314,5 @@ class Fleet:
     exporter: ExporterSettings
     receiver: ReceiverSettings
     servers: Mapping[ServerName, Server]
+    redis_url: str = field(default="", repr=False)
+    prices: Mapping[str, Price] = field(default_factory=dict)

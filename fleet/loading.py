@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fleet.doors import is_loopback
-from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Server, ServerName
+from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Price, Server, ServerName
 from fleet.parsing import Section, Value, open_document
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
+from fleet.sections.services import read_prices, read_redis
 from fleet.sections.values import address, url
 
 if TYPE_CHECKING:
@@ -42,14 +43,25 @@ def load_fleet(path: Path, environ: Mapping[str, str]) -> Fleet:
     exporter = _exporter(section, home)
     receiver = _receiver(section, home)
     fleet_levels: Thresholds = section.read("thresholds", read_thresholds, {})
-    section.later("prices", "the cost of tokens")
+    prices: dict[str, Price] = section.read("prices", read_prices, {})
+    redis_url = read_redis(section, environ)
     section.later_settings("grafana", "annotations written to Grafana")
-    section.later_settings("redis", "anything kept in Redis")
-    servers = _servers(section, FleetDefaults(receiver.mode, fleet_levels), gateway.control_dir)
+    defaults = FleetDefaults(receiver.mode, fleet_levels, redis_url)
+    servers = _servers(section, defaults, gateway.control_dir)
     section.finish()
     _check_doors(section, root, exporter, receiver)
     document.fail_if_any()
-    return Fleet(path, prometheus, alertmanager, gateway, exporter, receiver.settings, servers)
+    return Fleet(
+        path,
+        prometheus,
+        alertmanager,
+        gateway,
+        exporter,
+        receiver.settings,
+        servers,
+        redis_url=redis_url,
+        prices=prices,
+    )
 
 
 def _inner(section: Section, key: str) -> Section | None:
@@ -85,10 +97,10 @@ def _exporter(section: Section, home: Path) -> ExporterSettings:
     listen = inner.read("listen", address, listen)
     own_url = inner.read("url", url, listen.url)
     token_file = inner.read("telemetry_token_file", lambda value: value.path_value(), None)
-    inner.later("web_config_file", "TLS and basic authentication by --web.config.file")
+    web_config_file = inner.read("web_config_file", lambda value: value.path_value(), None)
     state_file = inner.read("state_file", lambda value: value.path_value(), state_file)
     inner.finish()
-    return ExporterSettings(listen, own_url, token_file, state_file)
+    return ExporterSettings(listen, own_url, token_file, state_file, web_config_file)
 
 
 def _receiver(section: Section, home: Path) -> ReceiverSection:

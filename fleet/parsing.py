@@ -83,6 +83,10 @@ class Value:
             return self.is_null() or self._expanded() in {"", "false"}
         return not self.node.value
 
+    def is_mapping(self) -> bool:
+        """True for a mapping, for values that may be one or a scalar."""
+        return isinstance(self.node, yaml.MappingNode)
+
     def text(self) -> str | None:
         """A text that is not empty, with variables filled in."""
         if isinstance(self.node, yaml.ScalarNode) and not self.is_null():
@@ -198,8 +202,9 @@ class Value:
         return text if number is None else int(number) if INTEGER.fullmatch(text) else number
 
     def section(self, secret: bool = False) -> Section:
-        """The mapping; reports a problem and is empty when it is none."""
-        return Section(self, secret or self._secret)
+        """The mapping; reports a problem and is empty when it is none. Nothing of a ``secret`` one is ever shown."""
+        hidden = secret or self._secret
+        return Section(Value(self.document, self.node, self.path, hidden), hidden)
 
     def _wrong(self, message: str, remedy: str) -> None:
         if not (isinstance(self.node, yaml.ScalarNode) and self._expanded() is None):
@@ -302,6 +307,10 @@ class Section:
             self._value.document.report(self.line, path, "is missing", remedy)
             return None
         return read(value)
+
+    def report(self, key_path: str, message: str, remedy: str) -> None:
+        """Keep a problem that no value of the file holds: it comes from elsewhere."""
+        self._value.document.report(0, key_path, message, remedy)
 
     def later(self, key: str, feature: str) -> None:
         """A key of the contract whose feature is not built yet: an error unless it holds its neutral value."""

@@ -12,9 +12,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar, overload
 
 from fleet.errors import ConfigError, Problem
+from fleet.security import Approval, Security
 
 Table = Mapping[str, Any]
 N = TypeVar("N", int, None)
@@ -41,6 +42,8 @@ class Tuning:
         enable_circuit_breaker: whether a breaker is configured.
         circuit_breaker_threshold: consecutive failures that open it.
         circuit_breaker_seconds: how long it stays open before one trial.
+        max_buffer_bytes: a message up to this long is looked at whole; a longer one streams through.
+        enable_keep_alive: whether connections are used for more than one exchange.
     """
 
     enable_response_caching: bool = False
@@ -59,18 +62,21 @@ class Tuning:
     enable_circuit_breaker: bool = False
     circuit_breaker_threshold: int = 5
     circuit_breaker_seconds: float = 30.0
+    max_buffer_bytes: int = 4_194_304
+    enable_keep_alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` for
-    ``fleet.thresholds.own_levels``, and ``tuning``.
+    ``fleet.thresholds.own_levels``, ``tuning``, and what ``[security]`` promises.
     """
 
     file: Path
     values: Table = field(repr=False)
     monitoring: Mapping[str, float]
     tuning: Tuning
+    security: Security = field(default_factory=Security)
 
 
 def read_server_config(file: Path) -> ServerConfig:
@@ -86,7 +92,7 @@ def read_server_config(file: Path) -> ServerConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((_broken(file, error),)) from error
     reader = _Reader(file, text, values)
-    config = ServerConfig(file, values, reader.numbers("monitoring"), _tuning(reader))
+    config = ServerConfig(file, values, reader.numbers("monitoring"), _tuning(reader), _security(reader))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return config
@@ -117,6 +123,27 @@ def _tuning(reader: _Reader) -> Tuning:
         circuit_breaker_seconds=reader.milliseconds(
             "performance", "circuit_breaker_timeout_ms", default.circuit_breaker_seconds
         ),
+        max_buffer_bytes=reader.count(
+            "performance", "max_buffer_size", default.max_buffer_bytes, minimum=1024, maximum=1 << 30
+        ),
+        enable_keep_alive=reader.flag("mcp", "enable_keep_alive", default.enable_keep_alive),
+    )
+
+
+def _security(reader: _Reader) -> Security:
+    workflows = "security.approval_workflows"
+    approval = Approval(
+        auto_approve_read_only=reader.flag(workflows, "auto_approve_read_only", None),
+        auto_approve_isolated=reader.flag(workflows, "auto_approve_isolated", None),
+        auto_approve_full_access=reader.flag(workflows, "auto_approve_full_access", None),
+        require_manual_approval_for_ci=reader.flag(workflows, "require_manual_approval_for_ci", None),
+    )
+    return Security(
+        risk_assessment=reader.flag("security", "risk_assessment", None),
+        audit_logging=reader.flag("security", "audit_logging", None),
+        sensitive_data_detection=reader.flag("security", "sensitive_data_detection", None),
+        risk_levels=reader.texts("security.risk_levels"),
+        approval=approval if reader.has(workflows) else None,
     )
 
 
@@ -200,30 +227,55 @@ class _Reader:
             return default
         return float(value) / 1000.0
 
-    def count(self, section: str, key: str, default: N, minimum: int = 1) -> int | N:
-        """A whole number of at least ``minimum``, ``default`` when absent."""
+    def count(self, section: str, key: str, default: N, minimum: int = 1, maximum: int = 1_000_000) -> int | N:
+        """A whole number from ``minimum`` to ``maximum``, ``default`` when absent."""
         value = self._section(section).get(key)
         if value is None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= 1_000_000:
-            self._fail(section, key, f"must be a whole number from {minimum} to 1000000", value, "Write such as 10")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+            message = f"must be a whole number from {minimum} to {maximum}"
+            self._fail(section, key, message, value, f"Write such as {max(10, minimum)}")
             return default
         return value
 
-    def flag(self, section: str, key: str) -> bool:
-        """A boolean, False when absent."""
-        value = self._section(section).get(key, False)
+    @overload
+    def flag(self, section: str, key: str, default: bool = False) -> bool: ...
+
+    @overload
+    def flag(self, section: str, key: str, default: None) -> bool | None: ...
+
+    def flag(self, section: str, key: str, default: bool | None = False) -> bool | None:
+        """A boolean, ``default`` when absent."""
+        value = self._section(section).get(key)
+        if value is None:
+            return default
         if not isinstance(value, bool):
             self._fail(section, key, "must be true or false", value, "Write true or false without quotes")
-            return False
+            return default
         return value
 
+    def texts(self, section: str) -> dict[str, str]:
+        """Every key of a section whose values are all text."""
+        found: dict[str, str] = {}
+        for key, value in self._section(section).items():
+            if isinstance(value, str):
+                found[key] = value
+            else:
+                self._fail(section, key, "must be text", value, "Write it in quotes")
+        return found
+
+    def has(self, section: str) -> bool:
+        """Whether the file has this section, though it may be empty."""
+        outer, _, inner = section.rpartition(".")
+        return inner in (self._section(outer) if outer else self._values)
+
     def _section(self, section: str) -> Table:
-        value = self._values.get(section, {})
+        outer, _, inner = section.rpartition(".")
+        value = (self._section(outer) if outer else self._values).get(inner, {})
         if isinstance(value, dict):
             return value
         if not any(problem.key_path == section for problem in self.problems):
-            line = line_of(self._text, "", section)
+            line = line_of(self._text, outer, inner)
             self.problems.append(
                 Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", repr(value))
             )

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager for whoever has neither: found on PATH, in ``.tools/``, or fetched into it.
+"""Prometheus, Alertmanager and Redis for whoever lacks them: found on PATH, in ``.tools/``, or fetched into it.
 
 Fetching uses the system's package manager without root: apt downloads the signed packages into a folder of the
 project and dpkg-deb unpacks them; nothing is installed and no daemon is started.
@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,14 @@ class ToolMissingError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``names`` are what the program is called, in the order in which PATH is asked; ``package`` is Debian's."""
+    """``names`` are what the program is called, in the order in which PATH is asked; ``package`` is Debian's.
+
+    ``libraries`` are the packages it needs beside the ones that every system has.
+    """
 
     names: tuple[str, ...]
     package: str
+    libraries: tuple[str, ...] = ()
 
 
 KNOWN: Final[Mapping[str, Tool]] = MappingProxyType(
@@ -44,6 +48,8 @@ KNOWN: Final[Mapping[str, Tool]] = MappingProxyType(
         "promtool": Tool(("promtool",), "prometheus"),
         "alertmanager": Tool(("alertmanager", "prometheus-alertmanager"), "prometheus-alertmanager"),
         "amtool": Tool(("amtool",), "prometheus-alertmanager"),
+        # Debian's redis-server package holds a link to this program and a service; the program is in redis-tools.
+        "redis-server": Tool(("redis-server",), "redis-tools", ("libjemalloc2", "liblzf1", "libatomic1")),
     }
 )
 """Every program that can be asked for."""
@@ -92,31 +98,64 @@ def present(name: str) -> Path | None:
     return None
 
 
+def peer(package: str, program: str) -> Path:
+    """A program of a Debian package that the benches compare with; kept in ``.tools/bench``, apart from our own.
+
+    Raises:
+        ToolMissingError: it cannot be fetched.
+    """
+    kept = TOOLS / "bench" / program
+    with _alone():
+        if not os.access(kept, os.X_OK):
+            with _unpacked([package], program) as root:
+                found = next((root / "usr").glob(f"*bin/{program}"), None)
+                if found is None:
+                    raise ToolMissingError(f"the package {package} holds no program {program}")
+                kept.parent.mkdir(exist_ok=True)
+                found.replace(kept)
+    return kept
+
+
 _REMEDY: Final = (
-    "Install Prometheus and Alertmanager so that `prometheus`, `promtool`, `alertmanager` and `amtool` are on PATH "
-    "(Debian, Ubuntu: apt install prometheus prometheus-alertmanager; macOS: brew install prometheus alertmanager; "
-    "others: https://prometheus.io/download/), or run the whole stack in containers: docker compose up"
+    "Install Prometheus, Alertmanager and Redis so that `prometheus`, `promtool`, `alertmanager`, `amtool` and "
+    "`redis-server` are on PATH (Debian, Ubuntu: apt install prometheus prometheus-alertmanager redis-server; macOS: "
+    "brew install prometheus alertmanager redis; others: https://prometheus.io/download/ and "
+    "https://redis.io/downloads/), or run the whole stack in containers: docker compose up"
 )
 
 
 def _fetch(names: list[str]) -> None:
-    packages = sorted({KNOWN[name].package for name in names})
+    packages = {package for name in names for package in (KNOWN[name].package, *KNOWN[name].libraries)}
+    with _unpacked(sorted(packages), ", ".join(names)) as root:
+        _take_programs(root)
+
+
+@contextmanager
+def _unpacked(packages: Sequence[str], wanted: str) -> Iterator[Path]:
+    """The folder into which these Debian packages are unpacked while the block runs; ``wanted`` says what for.
+
+    Raises:
+        ToolMissingError: this system has no apt, or a package cannot be had.
+    """
     lacking = [program for program in ("apt-get", "dpkg-deb") if shutil.which(program) is None]
     if lacking:
         raise ToolMissingError(
-            f"{', '.join(names)} not found on PATH, and this system has no {' and no '.join(lacking)} to fetch them. "
-            f"{_REMEDY}"
+            f"{wanted} not found on PATH, and this system has no {' and no '.join(lacking)} to fetch them. {_REMEDY}"
         )
     staging = TOOLS / "staging"
     shutil.rmtree(staging, ignore_errors=True)
     try:
         _download(packages, staging)
-        _unpack(staging)
+        root = staging / "unpacked"
+        for deb in sorted((staging / "debs").glob("*.deb")):
+            _say(f"unpacking {deb.name.partition('_')[0]}")
+            _run(["dpkg-deb", "-x", str(deb), str(root)], staging)
+        yield root
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _download(packages: list[str], staging: Path) -> None:
+def _download(packages: Sequence[str], staging: Path) -> None:
     debs = staging / "debs"
     for folder in (debs, staging / "lists" / "partial", staging / "cache" / "archives" / "partial"):
         folder.mkdir(parents=True)
@@ -126,23 +165,20 @@ def _download(packages: list[str], staging: Path) -> None:
         options += ["-o", "APT::Sandbox::User=root"]
     _say("reading the package lists (about 10 MB, no root needed)")
     _run(["apt-get", *options, "update"], staging)
-    _say(f"downloading {', '.join(packages)} (about 30 MB)")
+    _say(f"downloading {', '.join(packages)} (30 MB at most)")
     _run(["apt-get", *options, "download", *packages], debs)
 
 
-def _unpack(staging: Path) -> None:
-    unpacked = staging / "unpacked"
-    for deb in sorted((staging / "debs").glob("*.deb")):
-        _say(f"unpacking {deb.name.partition('_')[0]}")
-        _run(["dpkg-deb", "-x", str(deb), str(unpacked)], staging)
-    programs = {candidate for tool in KNOWN.values() for candidate in tool.names}
+def _take_programs(root: Path) -> None:
     (TOOLS / "bin").mkdir(exist_ok=True)
-    for program in programs:
-        source = unpacked / "usr" / "bin" / program
+    for program in {candidate for tool in KNOWN.values() for candidate in tool.names}:
+        source = root / "usr" / "bin" / program
         if source.is_file():
             source.replace(TOOLS / "bin" / program)
     if (TOOLS / "bin" / "prometheus-alertmanager").is_file():
-        _relocate_alertmanager(unpacked)
+        _relocate_alertmanager(root)
+    if (root / "usr" / "bin" / _REDIS_CHECK).is_file():
+        _relocate_redis(root)
 
 
 _DEBIANS_SHARE: Final = b"/usr/share/prometheus/alertmanager"
@@ -157,12 +193,12 @@ cd "$(dirname "$0")/.." && exec bin/prometheus-alertmanager "$@"
 """
 
 
-def _relocate_alertmanager(unpacked: Path) -> None:
+def _relocate_alertmanager(root: Path) -> None:
     """Make Debian's Alertmanager read its templates from ``.tools``: without root they cannot stand in /usr/share.
 
     Other builds carry their templates inside; in those there is no such path to replace.
     """
-    templates = unpacked / "usr" / "share" / "prometheus" / "alertmanager"
+    templates = root / "usr" / "share" / "prometheus" / "alertmanager"
     if not templates.is_dir():
         return
     share = TOOLS / "share" / "alertmanager"
@@ -174,10 +210,36 @@ def _relocate_alertmanager(unpacked: Path) -> None:
     relocated.write_bytes(program.read_bytes().replace(_DEBIANS_SHARE, _OUR_SHARE))
     relocated.chmod(0o755)
     relocated.replace(program)
-    wrapper = TOOLS / "bin" / "alertmanager.new"
-    wrapper.write_text(_WRAPPER, encoding="utf-8")
+    _write_wrapper("alertmanager", _WRAPPER)
+
+
+_REDIS_CHECK: Final = "redis-check-rdb"
+"""One program under several names: as what it runs is decided by the name it is called by."""
+
+_REDIS_WRAPPER: Final = """\
+#!/bin/sh
+# Debian's Redis with the libraries that were unpacked with it.
+here=$(CDPATH= cd -- "$(dirname "$0")/../lib/redis" && pwd) || exit 1
+LD_LIBRARY_PATH="$here${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/redis-server" "$@"
+"""
+
+
+def _relocate_redis(root: Path) -> None:
+    """Keep Redis and its libraries in a folder of their own: no other program must find these libraries."""
+    folder = TOOLS / "lib" / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    for library in (root / "usr" / "lib").glob("**/*.so.*"):
+        library.replace(folder / library.name)
+    (root / "usr" / "bin" / _REDIS_CHECK).replace(folder / "redis-server")
+    _write_wrapper("redis-server", _REDIS_WRAPPER)
+
+
+def _write_wrapper(name: str, text: str) -> None:
+    """Last and in one step: whoever finds it finds everything that it needs."""
+    wrapper = TOOLS / "bin" / f"{name}.new"
+    wrapper.write_text(text, encoding="utf-8")
     wrapper.chmod(0o755)
-    wrapper.replace(TOOLS / "bin" / "alertmanager")
+    wrapper.replace(TOOLS / "bin" / name)
 
 
 def _run(argv: list[str], folder: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.redis_servers import RedisServer, start_redis
 
 # No test asserts a time, hypothesis' deadline included: CI's two cores are shared.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,6 +25,21 @@ REAL_PARTS: Final = {
 """Marker to what a test that carries it spoke to."""
 
 _SPOKE_TO: Final = "spoke_to"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for unix sockets, which pytest's own often is not."""
+    with tempfile.TemporaryDirectory(prefix="medic-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def redis_server(short_folder: Path) -> Iterator[RedisServer]:
+    """A real Redis of this test alone: nothing in it, nothing written to disk."""
+    server = start_redis(short_folder)
+    yield server
+    server.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

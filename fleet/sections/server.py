@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from fleet import thresholds
 from fleet.errors import ConfigError
 from fleet.inventory import (
+    AuditLog,
     Enforced,
-    LogFormat,
     LogSource,
     Mode,
     ProbeSettings,
@@ -20,8 +20,10 @@ from fleet.inventory import (
     RestartVia,
     Server,
     ServerName,
+    ToolMetrics,
     Transport,
 )
+from fleet.sections import sources
 from fleet.sections.values import address, mode, url
 from fleet.server_config import ServerConfig, read_server_config
 from fleet.signals import Severity
@@ -40,6 +42,15 @@ class FleetDefaults:
 
     mode: Mode
     thresholds: Thresholds
+    redis_url: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """``cache`` of a server."""
+
+    tools: frozenset[str] = frozenset()
+    redis_pattern: str | None = None
 
 
 def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
@@ -53,14 +64,18 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     env: Mapping[str, str] = section.read("env", _env, {})
     directory = section.read("working_directory", lambda v: v.path_value(), value.document.file.parent.resolve())
     config = section.read("config_file", _config, None)
-    process = section.read("process", _process, None)
+    process = section.read("process", sources.process, None)
     restart = section.read("restart", _restart, None)
     own_mode = section.read("mode", mode, defaults.mode)
     own: Thresholds = section.read("thresholds", read_thresholds, {})
     enforce: frozenset[Enforced] = section.read("enforce", _enforce, frozenset())
-    cache_tools: frozenset[str] = section.read("cache", _cache_tools, frozenset())
-    probe = section.read("probe", _probe, None)
-    logs: tuple[LogSource, ...] = section.read("logs", lambda v: v.each(_log), ())
+    sessions_pattern = section.read("sessions", lambda v: _sessions(v, defaults.redis_url), None)
+    cache = section.read("cache", lambda v: _cache(v, defaults.redis_url), Cache())
+    probe = section.read("probe", sources.probe, None)
+    logs: tuple[LogSource, ...] = section.read("logs", sources.logs, ())
+    tool_metrics: tuple[ToolMetrics, ...] = section.read("tool_metrics", sources.tool_metrics, ())
+    auth_file = section.read("auth_file", lambda v: v.path_value(), None)
+    audit_log = section.read("audit_log", _audit_log, None)
     _later(section)
     section.finish()
     if transport is Transport.STDIO:
@@ -71,6 +86,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
             " http://127.0.0.1:3001/mcp",
         )  # fmt: skip
     _check_transport(value, transport, target, command, restart)
+    _check_probe(value, transport, probe)
     _check_restart(value, transport, command, process, restart)
     if name is None or transport is None or (transport is Transport.HTTP and not target):
         return None
@@ -90,10 +106,15 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
         mode=own_mode,
         thresholds=levels,
         enforce=enforce,
-        cache_tools=cache_tools,
+        cache_tools=cache.tools,
         probe=probe,
         logs=logs,
         written_thresholds=written,
+        auth_file=auth_file,
+        audit_log=audit_log,
+        sessions_pattern=sessions_pattern,
+        cache_pattern=cache.redis_pattern,
+        tool_metrics=tool_metrics,
     )
 
 
@@ -173,35 +194,10 @@ def _config(value: Value) -> ServerConfig | None:
         return None
 
 
-def _process(value: Value) -> ProcessSelector | None:
-    section = value.section()
-    pid_file = section.read("pid_file", lambda v: v.path_value(), None)
-    port = section.read("port", lambda v: v.integer(1, 65535), None)
-    command_regex = section.read("command_regex", _regex, None)
-    section.later("systemd_unit", "processes found by their systemd unit")
-    section.finish()
-    if sum(found is not None for found in (pid_file, port, command_regex)) > 1:
-        value.fail("names more than one way to find the process", "Keep one of pid_file, port, command_regex")
-        return None
-    return ProcessSelector(pid_file, port, command_regex)
-
-
-def _regex(value: Value) -> str | None:
-    text = value.text()
-    if text is None:
-        return None
-    try:
-        re.compile(text)
-    except re.error as error:
-        value.fail(f"is not a regular expression: {error}", "Mend it; it is searched in the command line")
-        return None
-    return text
-
-
 def _restart(value: Value) -> Restart | None:
     section = value.section()
     via = section.require("via", lambda v: v.choice({*RestartVia, *_LATER_VIA}), "Write via: gateway")
-    section.later("on_exit", "restarts by the gateway itself")
+    on_exit = section.read("on_exit", lambda v: v.choice(("report", "restart")), "report")
     argv: tuple[str, ...] = section.read("argv", _argv, ())
     if via in _LATER_VIA:
         for key in ("unit", "socket", "program", "name", "container", "deployment", "namespace"):
@@ -212,7 +208,12 @@ def _restart(value: Value) -> Restart | None:
     if via == RestartVia.COMMAND and not argv:
         value.fail("does not say what to run", "Write {via: command, argv: [systemctl, restart, codex]}")
         return None
-    return None if via is None else Restart(RestartVia(via), argv)
+    if on_exit == "restart" and via is not None and via != RestartVia.GATEWAY:
+        value.fail(
+            f"has on_exit, which only the gateway can do, and via {via}", "Remove on_exit, or write via: gateway"
+        )
+        return None
+    return None if via is None else Restart(RestartVia(via), argv, on_exit == "restart")
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:
@@ -220,42 +221,30 @@ def _enforce(value: Value) -> frozenset[Enforced]:
     return frozenset(Enforced(name) for name in names)
 
 
-def _cache_tools(value: Value) -> frozenset[str]:
+def _sessions(value: Value, redis_url: str) -> str | None:
     section = value.section()
-    section.later("redis_pattern", "cache entries counted in Redis")
+    pattern = sources.redis_pattern(section, redis_url)
+    section.finish()
+    return pattern
+
+
+def _cache(value: Value, redis_url: str) -> Cache:
+    section = value.section()
+    pattern = sources.redis_pattern(section, redis_url)
     tools: tuple[str, ...] = section.read("tools", lambda v: v.each(lambda item: item.text()), ())
     section.finish()
-    return frozenset(tools)
+    return Cache(frozenset(tools), pattern)
 
 
-def _probe(value: Value) -> ProbeSettings:
-    section, default = value.section(), ProbeSettings()
-    interval = section.read("interval_seconds", lambda v: v.number(0.1, 86400), default.interval_seconds)
-    tool = section.read("tool", lambda v: v.text(), None)
-    arguments: Mapping[str, object] = section.read("arguments", lambda v: v.plain_mapping(), {})
-    section.later("spawn", "starting a stdio server only to probe it")
-    section.finish()
-    return ProbeSettings(interval, tool, arguments)
-
-
-def _log(value: Value) -> LogSource | None:
+def _audit_log(value: Value) -> AuditLog | None:
+    if not value.is_mapping():
+        path = value.path_value()
+        return None if path is None else AuditLog(path)
     section = value.section()
-    path = section.require("path", lambda v: v.path_value(), "Name the log file")
-    text = section.read("format", lambda v: v.choice(LogFormat), LogFormat.JSON.value)
-    fields: Mapping[str, str] = section.read("fields", _log_fields, {})
+    path = section.require("path", lambda v: v.path_value(), "Name the file that the gateway appends to")
+    arguments = section.read("arguments", lambda v: v.boolean(), False)
     section.finish()
-    return None if path is None else LogSource(path, LogFormat(text), fields)
-
-
-def _log_fields(value: Value) -> Mapping[str, str]:
-    section = value.section()
-    found = {
-        name: text
-        for name in ("duration_ms", "tool", "error")
-        if (text := section.read(name, lambda v: v.text(), None))
-    }
-    section.finish()
-    return found
+    return None if path is None else AuditLog(path, arguments)
 
 
 def _check_transport(
@@ -273,6 +262,14 @@ def _check_transport(
         report(
             value.line, f"{value.path}.restart", "only the gateway that holds a stdio server can restart it",
             "Write restart: {via: gateway}, or remove restart", restart.via,
+        )  # fmt: skip
+
+
+def _check_probe(value: Value, transport: Transport | None, probe: ProbeSettings | None) -> None:
+    if transport is Transport.HTTP and probe is not None and probe.spawn:
+        value.document.report(
+            value.line, f"{value.path}.probe.spawn", "is for stdio servers: an HTTP server is asked where it runs",
+            "Remove spawn", "true",
         )  # fmt: skip
 
 
@@ -304,8 +301,4 @@ def _check_restart(
 
 def _later(section: Section) -> None:
     section.later("host", "several receivers")
-    section.later("auth_file", "the check of the auth file")
-    section.later("audit_log", "the audit log")
-    section.later("tool_metrics", "metrics from a tool's result")
-    section.later_settings("sessions", "sessions counted in Redis")
     section.later_settings("deploy", "deployment in phases", {"first_response_seconds": "5"})

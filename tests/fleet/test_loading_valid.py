@@ -6,19 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import ConfigError
 from fleet.inventory import (
     Address,
+    AuditLog,
     Enforced,
+    Figure,
     Fleet,
     LogFormat,
     LogSource,
     Mode,
+    Price,
     ProbeSettings,
+    ProcessSelector,
     Restart,
     RestartVia,
+    ToolMetrics,
     Transport,
 )
 from fleet.loading import load_fleet
+from fleet.security import Approval, Security
 from fleet.server_config import Tuning
 from fleet.signals import Severity, SignalName
 
@@ -71,6 +78,10 @@ servers:
     cache: {redis_pattern: null}
     tool_metrics: []
     audit_log: null
+    auth_file: null
+    restart: {via: gateway, on_exit: report}
+    command: [node]
+    probe: {spawn: false}
     deploy: {build: [], test: [], checks: [], first_response_seconds: 5}
     thresholds: {}
 """
@@ -126,6 +137,122 @@ def test_what_the_gateway_and_the_exporter_are_told_of_a_server(tmp_path: Path) 
     assert server.restart == Restart(RestartVia.COMMAND, ("systemctl", "restart", "codex"))
 
 
+def test_what_the_exporter_reads_besides_traffic(tmp_path: Path) -> None:
+    text = (
+        "redis: {url: redis://127.0.0.1}"
+        + MINIMAL
+        + r"""
+    auth_file: ~/.codex/auth.json
+    sessions: {redis_pattern: "mcp:session:*"}
+    cache: {redis_pattern: "mcp:cache:*", tools: [echo]}
+    process: {systemd_unit: codex@1.service}
+    logs: [{path: app.log, format: text, patterns: {call: '(?P<tool>\S+) took (?P<duration_ms>\d+) ms'}}]
+    tool_metrics:
+      - {tool: figures, arguments: {of: all}, map: {mcp_server_sessions: active, up_seconds: {path: a.0, scale: 1e-3}}}
+      - {tool: queues, interval_seconds: 5, map: {up_seconds: uptime}}
+"""
+    )
+    server = load(tmp_path, text, {"HOME": "/home/x"}).servers["codex"]  # type: ignore[index]
+    assert server.auth_file == Path("/home/x/.codex/auth.json")
+    assert (server.sessions_pattern, server.cache_pattern) == ("mcp:session:*", "mcp:cache:*")
+    assert server.cache_tools == {"echo"}
+    assert server.process == ProcessSelector(systemd_unit="codex@1.service")
+    patterns = {"call": r"(?P<tool>\S+) took (?P<duration_ms>\d+) ms"}
+    assert server.logs == (LogSource(tmp_path / "app.log", LogFormat.TEXT, {}, patterns),)
+    figures = {"mcp_server_sessions": Figure("active"), "up_seconds": Figure("a.0", 0.001)}
+    assert server.tool_metrics == (
+        ToolMetrics("figures", {"of": "all"}, 60.0, figures),
+        ToolMetrics("queues", {}, 5.0, {"up_seconds": Figure("uptime")}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("run/audit.log", AuditLog(Path("run/audit.log"))),
+        ("{path: run/audit.log}", AuditLog(Path("run/audit.log"))),
+        ("{path: run/audit.log, arguments: true}", AuditLog(Path("run/audit.log"), arguments=True)),
+    ],
+)
+def test_an_audit_log_is_a_path_or_says_more(tmp_path: Path, written: str, expected: AuditLog) -> None:
+    server = load(tmp_path, f"{MINIMAL}    audit_log: {written}\n").servers["codex"]  # type: ignore[index]
+    assert server.audit_log == AuditLog(tmp_path / expected.path, expected.arguments)
+
+
+def test_what_a_gateway_may_do_by_itself(tmp_path: Path) -> None:
+    text = """
+exporter: {web_config_file: web.yml}
+servers:
+  - name: a
+    transport: stdio
+    command: [node]
+    restart: {via: gateway, on_exit: restart}
+    probe: {spawn: true}
+"""
+    fleet = load(tmp_path, text)
+    server = fleet.servers["a"]  # type: ignore[index]
+    assert server.restart == Restart(RestartVia.GATEWAY, on_exit=True)
+    assert server.probe == ProbeSettings(spawn=True)
+    assert fleet.exporter.web_config_file == tmp_path / "web.yml"
+
+
+def test_prices_are_a_million_tokens(tmp_path: Path) -> None:
+    text = """
+prices:
+  gpt-5-codex: {input_usd_per_million_tokens: 1.25, output_usd_per_million_tokens: 10}
+  o1: {input_usd_per_million_tokens: 15, output_usd_per_million_tokens: 60, cached_input_usd_per_million_tokens: 0}
+"""
+    assert load(tmp_path, text).prices == {"gpt-5-codex": Price(1.25, 10.0, None), "o1": Price(15.0, 60.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "expected"),
+    [
+        ("", {}, ""),
+        ("", {"REDIS_URL": "redis://a"}, "redis://a"),
+        ("redis: {url: null}", {"REDIS_URL": "redis://a"}, ""),
+        ('redis: {url: "${REDIS_URL:-}"}', {}, ""),
+        ('redis: {url: "${REDIS_URL:-}"}', {"REDIS_URL": "redis://a"}, "redis://a"),
+        ("redis: {url: redis://b}", {"REDIS_URL": "redis://a"}, "redis://b"),
+    ],
+)
+def test_redis_is_the_files_else_the_environments(
+    tmp_path: Path, text: str, environ: dict[str, str], expected: str
+) -> None:
+    assert load(tmp_path, text, environ).redis_url == expected
+
+
+def test_a_broken_redis_url_of_the_environment_is_named_and_stays_hidden(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"redis\.url: .* \(it is REDIS_URL of the environment\)") as raised:
+        load(tmp_path, "", {"REDIS_URL": "http://:hunter2@a"})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_what_the_servers_file_says_of_its_security(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text(
+        "[mcp]\nenable_keep_alive = false\n[performance]\nmax_buffer_size = 65536\n"
+        "[security]\naudit_logging = true\nsensitive_data_detection = false\n"
+        '[security.risk_levels]\n"read-only" = "low"\n'
+        "[security.approval_workflows]\nauto_approve_read_only = true\nauto_approve_full_access = false\n"
+    )
+    server = load(tmp_path, MINIMAL + "    config_file: server.toml\n").servers["codex"]  # type: ignore[index]
+    assert server.config is not None
+    assert server.config.security == Security(
+        audit_logging=True,
+        sensitive_data_detection=False,
+        risk_levels={"read-only": "low"},
+        approval=Approval(auto_approve_read_only=True, auto_approve_full_access=False),
+    )
+    assert (server.tuning.max_buffer_bytes, server.tuning.enable_keep_alive) == (65536, False)
+
+
+def test_a_file_that_is_silent_on_security_promises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text("[mcp]\n")
+    server = load(tmp_path, MINIMAL + "    config_file: server.toml\n").servers["codex"]  # type: ignore[index]
+    assert server.config is not None
+    assert server.config.security == Security()
+
+
 def test_a_stdio_server_needs_a_command_only(tmp_path: Path) -> None:
     fleet = load(tmp_path, "servers: [{name: a, transport: stdio, command: [node, server.js]}]")
     server = fleet.servers["a"]  # type: ignore[index]
@@ -155,8 +282,10 @@ def test_the_servers_own_tuning_in_seconds(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_not_in_the_representation(tmp_path: Path) -> None:
-    fleet = load(tmp_path, MINIMAL + '    env: {TOKEN: "${SECRET}"}\n', {"SECRET": "hunter2"})
+    environ = {"SECRET": "hunter2", "REDIS_URL": "redis://:hunter2@127.0.0.1/0"}
+    fleet = load(tmp_path, MINIMAL + '    env: {TOKEN: "${SECRET}"}\n', environ)
     assert fleet.servers["codex"].env["TOKEN"] == "hunter2"  # type: ignore[index]
+    assert "hunter2" in fleet.redis_url
     assert "hunter2" not in repr(fleet)
 
 
