@@ -49,7 +49,7 @@ class Flight:
         self._waiting: dict[int, tuple[Question, Tell]] = {}
 
     @property
-    def awaited(self) -> bool:
+    def has_company(self) -> bool:
         """Whether others wait: then the call goes on without the client that began it."""
         return bool(self._waiting)
 

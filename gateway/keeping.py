@@ -20,9 +20,9 @@ class Keeping:
         self._copied = 0
 
     @property
-    def awaited(self) -> bool:
+    def has_company(self) -> bool:
         """Whether others wait for the answer."""
-        return self._flight is not None and self._flight.awaited
+        return self._flight is not None and self._flight.has_company
 
     def chunk(self, chunk: bytes) -> None:
         """Body bytes of the answer."""

@@ -164,7 +164,7 @@ class Observation:
         """
         if self._seat is not None:
             return False
-        if self._keeping is not None and self._keeping.awaited:
+        if self._keeping is not None and self._keeping.has_company:
             return True
         return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
 
