@@ -6,7 +6,6 @@ tools only where the operator names the tool and the tool calls itself read-only
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleet.doors import host_of, is_loopback
 from fleet.telemetry import TOOLS_CALL
 from gateway.headers import HOP_BY_HOP, RawHeaders
 from gateway.jsonrpc import Era, Kind, Message
@@ -75,7 +75,7 @@ def question(
     listed = message.method in STORABLE and message.era is Era.MODERN
     if message.kind is not Kind.REQUEST or not (of_tool or listed):
         return None
-    pairs = sorted((name.lower(), value) for name, value in headers)
+    pairs = sorted((name.lower(), _place(value) if name.lower() == b"host" else value) for name, value in headers)
     if any(name == b"content-encoding" for name, _ in pairs):
         return None
     try:
@@ -108,11 +108,18 @@ def _question(
     )
 
 
+def _place(host: bytes) -> bytes:
+    """This machine is one place, whatever port a gateway has there: gateways that share a cache differ in it."""
+    return b"loopback" if is_loopback(host_of(host.decode("latin-1"))) else host
+
+
 def _matters_to_all(name: bytes) -> bool:
     return name in _MATTER_TO_ALL or name.startswith(b"mcp-")
 
 
 def _digest(scope: bytes, asked: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
+
     digest = hashlib.blake2b(scope, digest_size=24)
     for part in (asked, *(part for pair in pairs for part in pair)):
         digest.update(len(part).to_bytes(8) + part)

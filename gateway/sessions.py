@@ -7,7 +7,6 @@ of silence. A modern client has no session: it is a distinct (authorization or p
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,6 +31,8 @@ def modern_key(authorization: str | None, peer: str, client: bytes) -> Key:
 
 
 def _digest(text: bytes) -> bytes:
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which a stdio gateway never needs
+
     return hashlib.blake2b(text, digest_size=16).digest()
 
 

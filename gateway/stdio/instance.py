@@ -7,10 +7,9 @@ Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``ser
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
-from fleet.inventory import Server
 from gateway.stdio.conversation import Conversation, cancellation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
@@ -19,7 +18,7 @@ from gateway.stdio.outgoing import Outgoing
 from gateway.stdio.outlet import Outlet
 from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
 from gateway.stdio.replies import Replies
-from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
+from gateway.stdio.spawn import Guardian, Spawned, SpawnError
 from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
 from gateway.stdio.waiting import WaitingRoom
 from gateway.vitals import Vitals
@@ -41,10 +40,14 @@ class Instance:
     """``finished`` is the server's exit status once everything is over."""
 
     def __init__(
-        self, server: Server, environ: Mapping[str, str], guardian: Guardian, vitals: Vitals, to_client: Outlet
+        self,
+        server: str,
+        start: Callable[[], Spawned],
+        guardian: Guardian,
+        vitals: Vitals,
+        to_client: Outlet,
     ) -> None:
-        self._server = server
-        self._environ = environ
+        self._spawn = start
         self._guardian = guardian
         self._vitals = vitals
         self._clock = vitals.clock
@@ -55,8 +58,10 @@ class Instance:
         self.talk = Conversation(vitals)
         self.pulse = Pulse()
         self.finished: int | None = None
+        self.on_answer: Callable[[], None] = _nothing
+        """Called with each answer of the server."""
         self._incoming = Incoming(self.talk, vitals, to_client)
-        self._replies = Replies(server.name, vitals, to_client)
+        self._replies = Replies(server, vitals, to_client)
         self._outgoing = Outgoing(self.talk, vitals, self._replies)
         self._client_gone = False
         self._ending: Ending | None = None
@@ -141,6 +146,7 @@ class Instance:
     def server_said(self, chunk: bytes) -> None:
         """Bytes from the server."""
         if self._incoming.said(chunk):
+            self.on_answer()
             self.pulse.answered(self._clock())
             self._vitals.standing.answered()
             self._take_answers()
@@ -254,7 +260,7 @@ class Instance:
         self._reply = reply
         self.reason = "starting"
         try:
-            child = spawn(self._server.command, self._environ)
+            child = self._spawn()
         except SpawnError as error:
             self.state, self.reason = State.FAILED, str(error)
             self._vitals.standing.process_gone(str(error))
@@ -386,3 +392,7 @@ class Instance:
         reply, self._reply = self._reply, None
         if reply is not None:
             reply(outcome, detail)
+
+
+def _nothing() -> None:
+    """What is called when nobody wants to know."""
