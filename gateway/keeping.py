@@ -44,6 +44,11 @@ class Keeping:
             self._cache.keep(ticket, stored, now)
         self._land(None if stored is None else Landed(stored, now))
 
+    def found(self, landed: Landed) -> None:
+        """The answer was there already: nobody needs to ask the server."""
+        self._ticket, self._copy = None, []
+        self._land(landed)
+
     def give_up(self) -> None:
         """There is no answer that may be given again: who joined goes to the server. Idempotent."""
         self._ticket, self._copy = None, []

@@ -52,6 +52,7 @@ class Observation:
         self._treatments = vitals.standing.treatments
         self._keeping: Keeping | None = None
         self._seat: Seat | None = None
+        self._aside = False  # it waits for an answer that is not the server's to give
         self._answer_headers: Mapping[str, str] = {}
         self._status = 0
         self._decoder: Decoder = Identity()
@@ -114,13 +115,13 @@ class Observation:
         """The answer may be given again."""
         self._keeping = keeping
 
-    def joins(self, seat: Seat) -> None:
-        """The call waits for the answer of another one under way, and is not the server's for now."""
-        self._seat = seat
+    def stands_aside(self, seat: Seat | None = None) -> None:
+        """The call is not the server's for now: it waits for the shared cache, or has a seat in another call."""
+        self._aside, self._seat = True, seat
 
     def goes_itself(self) -> None:
         """There was no answer for it: its time at the server begins now."""
-        self._seat = None
+        self._aside, self._seat = False, None
         self.starts_now()
 
     # ---- asked by the relay
@@ -162,10 +163,10 @@ class Observation:
         resume the stream: the server must see it closed, or it would send the answer to nobody. And a call that others
         joined is theirs as well.
         """
-        if self._seat is not None:
-            return False
         if self._keeping is not None and self._keeping.has_company:
             return True
+        if self._aside:
+            return False
         return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
 
     @property
@@ -339,7 +340,7 @@ class Observation:
         self._on_unasked()
 
     def _on_client_left(self) -> None:
-        if self._seat is not None:
+        if self._aside:
             self._on_unasked()
             return
         if self._may_be_resumed() and self._session is not None:

@@ -15,6 +15,7 @@ from gateway import refusals
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers import Answer
 from gateway.breaker import EXEMPT
+from gateway.caching import Ticket
 from gateway.coalescing import Flight, Landed, Tell
 from gateway.headers import RawHeaders
 from gateway.jsonrpc import Kind, Message
@@ -55,13 +56,34 @@ class Waiting(Protocol):
         """What was told."""
 
 
+class Shelf(Protocol):
+    """The cache that all gateways of a server share."""
+
+    def has_time_for(self, question: Question) -> bool:
+        """Whether to look: it is there, and this question's answers are kept there."""
+
+    async def find(self, question: Question) -> Landed | None:
+        """A stored answer, in bounded time."""
+
+
 class Steering:
-    """What the operator switched on for one server. ``waiting`` makes the place where one joined call waits."""
+    """What the operator switched on for one server.
+
+    ``waiting`` makes the place where one joined call waits; ``shelf`` is None where gateways share nothing.
+    """
 
     def __init__(self, name: str, vitals: Vitals, waiting: Callable[[], Waiting]) -> None:
         self._name = name
         self._vitals = vitals
         self._waiting = waiting
+        self.shelf: Shelf | None = None
+
+    @property
+    def only_watches(self) -> bool:
+        """Whether nothing is switched on that could answer, refuse or hold a call: its bytes need not wait for us."""
+        vitals = self._vitals
+        answers = vitals.cache.settings.enabled or vitals.flights.settings.enabled
+        return not (answers or vitals.breaker.enabled or vitals.admission.refuses_sessions)
 
     def before_relay(
         self, seen: Observation, target: str, headers: RawHeaders, body: bytes
@@ -85,8 +107,8 @@ class Steering:
 
     def _stored(self, seen: Observation, target: str, headers: RawHeaders, body: bytes) -> Answer | Pending | None:
         cache, flights, now = self._vitals.cache, self._vitals.flights, self._vitals.clock()
-        if not (cache.settings.enabled or flights.settings.enabled) or len(seen.messages) != 1:
-            return None
+        if not (cache.settings.enabled or flights.settings.enabled) or len(seen.messages) != 1 or seen.is_paired:
+            return None  # the answer to a paired call belongs on its stream, where nothing is put in
         asked = question(target, headers, body, seen.messages[0], self._may_store)
         if asked is None:
             return None
@@ -97,12 +119,32 @@ class Steering:
         flight = flights.joinable(asked, now)
         if flight is not None:
             return self._joined(seen, flight, asked)
-        seen.to_be_kept(Keeping(cache, flights, cache.ask(asked), flights.lead(asked, now)))
-        return None
+        ticket = cache.ask(asked)
+        keeping = Keeping(cache, flights, ticket, flights.lead(asked, now))
+        seen.to_be_kept(keeping)
+        if self.shelf is None or not cache.settings.enabled or not self.shelf.has_time_for(asked):
+            return None
+        return self._looked_up(seen, self.shelf, ticket, keeping)
+
+    def _looked_up(self, seen: Observation, shelf: Shelf, ticket: Ticket, keeping: Keeping) -> Pending:
+        seen.stands_aside()
+
+        async def settle() -> Answer | Refusal | None:
+            landed = await shelf.find(ticket.question)
+            now = self._vitals.clock()
+            answer = None if landed is None else self._vitals.cache.take(ticket, landed.stored, landed.since, now)
+            if landed is None or answer is None:
+                seen.goes_itself()
+                return self._broken(seen, seen.messages)
+            keeping.found(landed)
+            seen.served(len(answer.body))
+            return answer
+
+        return Pending(settle)
 
     def _joined(self, seen: Observation, flight: Flight, asked: Question) -> Pending:
         waiting = self._waiting()
-        seen.joins(flight.join(asked, waiting.tell))
+        seen.stands_aside(flight.join(asked, waiting.tell))
 
         async def settle() -> Answer | Refusal | None:
             landed = await waiting.wait()
@@ -123,7 +165,8 @@ class Steering:
         vitals = self._vitals
         admission = vitals.admission
         opening = vitals.opening(besides=seen.exchange)
-        if not admission.exceeds_sessions(seen.messages, vitals.sessions.active, opening):
+        others = vitals.sessions.active - seen.is_paired  # an HTTP+SSE session begins before its initialize
+        if not admission.exceeds_sessions(seen.messages, others, opening):
             return None
         if not admission.refuses_sessions:
             vitals.ledger.would_refuse(Refused.SESSIONS, 1)

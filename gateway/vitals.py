@@ -15,6 +15,7 @@ from gateway.breaker import BreakerSettings, CircuitBreaker
 from gateway.caching import INVALIDATES, CacheSettings, ResponseCache
 from gateway.coalescing import CoalescingSettings, Flights
 from gateway.exchange import CANCELLED, TIMEOUT, Exchange, Limits, Operation
+from gateway.generations import Change
 from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
 from gateway.ledger import TCP, Ledger
@@ -155,6 +156,11 @@ class Vitals:
         """Nothing that was answered before is given again; how many stored answers there were."""
         self.flights.close()
         return self.cache.clear()
+
+    def changed_elsewhere(self, change: Change) -> None:
+        """Another gateway before this server found this stale."""
+        self.flights.close(None if change.everything else change.methods)
+        self.cache.changed_elsewhere(change)
 
     @property
     def doubtful(self) -> bool:
