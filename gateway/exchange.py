@@ -103,6 +103,11 @@ class Exchange:
         pending.cancelled = True
         return True
 
+    def withdraw(self, identity: bytes, now: float) -> Operation | None:
+        """The client took this request back, and no end of an answer will tell: it ends here."""
+        pending = self._pending.pop(identity, None)
+        return None if pending is None else self._ended(pending, CANCELLED, now)
+
     def active(self, now: float) -> None:
         """The server said something of this exchange: a notification, or the first bytes of a plain answer."""
         self._last_message = now

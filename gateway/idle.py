@@ -62,4 +62,6 @@ async def _refused(server: Liveness, idle: Idle) -> str:
     """Why the server did not end it, '' when it did or has nothing to end."""
     if idle.key[0] == "modern":
         return ""
+    if idle.key[0] == "pair":
+        return "an HTTP+SSE session ends only with its client's stream"
     return "its id is not known" if idle.handle is None else await server.end_session(dict(idle.handle.headers))

@@ -19,6 +19,7 @@ from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, deco
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
 from gateway.keeping import Keeping
+from gateway.pairs import ENDPOINT, Pair
 from gateway.sessions import Handle, Key, legacy_key, modern_key
 from gateway.sse import Splitter
 from gateway.vitals import Vitals
@@ -32,13 +33,21 @@ MODERN_VERSIONS_FROM: Final = "2026-07-28"
 
 
 class Observation:
-    """One exchange. ``headers`` are the request's, ``peer`` the client's address without its port."""
+    """One exchange. ``headers`` are the request's, ``peer`` the client's address without its port.
 
-    def __init__(self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str) -> None:
+    ``target`` is the request's path and query; without it the two halves of HTTP+SSE do not find each other.
+    """
+
+    def __init__(
+        self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str, target: str = ""
+    ) -> None:  # fmt: skip
         self._vitals = vitals
         self._method = method
         self._headers = headers
         self._peer = peer
+        self._target = target
+        self._stream: Pair | None = None  # this exchange is the stream of an HTTP+SSE session
+        self._answers_on: Pair | None = None  # this exchange is a POST that is answered on that stream
         self._exchange = Exchange(vitals.clock(), vitals.limits)
         self._session: Key | None = None
         session_id = headers.get(SESSION_HEADER)
@@ -142,6 +151,11 @@ class Observation:
         return self._request_id
 
     @property
+    def is_paired(self) -> bool:
+        """Whether the answers come on another exchange, the stream of an HTTP+SSE session."""
+        return self._answers_on is not None
+
+    @property
     def outstanding(self) -> int:
         """Requests without an answer yet."""
         return self._exchange.outstanding
@@ -192,14 +206,25 @@ class Observation:
         if self._exchange.era is Era.MODERN:
             client = next((message.client for message in messages if message.client), b"")
             self._session = modern_key(self._headers.get("Authorization"), self._peer, client)
+        elif self._session is None and self._method == "POST":
+            self._answers_on = self._vitals.pairs.of(self._target)
+        if self._answers_on is not None:
+            self._session = self._answers_on.key
+            self._answers_on.expect(self._exchange, self._vitals.clock())
         self._vitals.begin(self._session, self._exchange)
         for message in messages:
             if message.cancels:
-                self._vitals.cancel(self._session, message.cancels)
+                self._take_back(message.cancels)
         if self._session is not None and self._vitals.sessions.knows(self._session):
             self._enter(self._session)
         if self._session is not None and self._method == "GET" and "Last-Event-ID" in self._headers:
             self._vitals.resumed(self._session)
+
+    def _take_back(self, request: bytes) -> None:
+        if self._answers_on is not None:
+            self._answers_on.take_back(request, self._vitals.clock())
+        else:
+            self._vitals.cancel(self._session, request)
 
     def _request_messages(self) -> tuple[Message, ...]:
         body, self._request = self._request, None
@@ -222,7 +247,7 @@ class Observation:
         bound = LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES
         if content_type == "text/event-stream":
             self._events = Splitter(bound)
-        elif self._exchange.outstanding:
+        elif self._exchange.outstanding and not self._is_owed_elsewhere:
             self._answer = Clip(bound)
 
     def _follow_session(self, status: int, headers: Mapping[str, str]) -> None:
@@ -231,7 +256,7 @@ class Observation:
         named = headers.get(SESSION_HEADER)
         if self._session is None and named and ok:
             self._session = legacy_key(named)
-        if self._session is None:
+        if self._session is None or self._answers_on is not None:
             return
         if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
             sessions.end(self._session, now)
@@ -257,9 +282,24 @@ class Observation:
         for event in events.feed(piece):
             if event.has_id:
                 self._exchange.resumable = True
-            if event.data.total:
+            if event.name == ENDPOINT:
+                self._became_stream(events, event.data)
+            elif event.data.total and event.is_message:
                 self._exchange.active(self._vitals.clock())
                 self._answers(self._counted(self._look(event.data)))
+
+    def _became_stream(self, events: Splitter, endpoint: Clip) -> None:
+        """The first event of HTTP+SSE: a session begins that lasts as long as this exchange."""
+        if self._method == "GET" and self._session is None:
+            self._stream = self._vitals.pairs.open(self._target, endpoint.head)
+            self._session = self._stream.key
+            self._enter(self._session)
+            events.widen(LIST_BYTES)  # any of its messages may answer tools/list
+
+    @property
+    def _is_owed_elsewhere(self) -> bool:
+        """Whether the server took the requests (202) and will answer on the stream."""
+        return self._answers_on is not None and 200 <= self._status < 300
 
     def _on_response_end(self) -> None:
         if self._done:
@@ -275,8 +315,9 @@ class Observation:
             self._vitals.ledger.unreadable += 1
         if self._may_be_resumed() and self._session is not None:
             self._vitals.set_adrift(self._session, self._exchange, TIMEOUT)
-        else:
+        elif not self._is_owed_elsewhere:
             self._end_with(self._blamed(self._error_of_no_answer(legible)))
+        self._close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
 
     def _may_be_resumed(self) -> bool:
@@ -297,11 +338,22 @@ class Observation:
     def _answers(self, messages: tuple[Message, ...]) -> None:
         self._vitals.notified(messages)
         for message in messages:
-            if message.kind is Kind.RESPONSE:
-                self._answer_one(message)
+            if self._stream is not None:
+                self._said_on_stream(self._stream, message)
+            elif message.kind is Kind.RESPONSE:
+                self._answer_one(message, self._exchange)
 
-    def _answer_one(self, message: Message) -> None:
-        if message.tools and self._exchange.asked(message.id) == "tools/list":
+    def _said_on_stream(self, stream: Pair, message: Message) -> None:
+        if message.kind is Kind.NOTIFICATION:
+            stream.notified(self._vitals.clock())
+        asked_by = stream.exchange_of(message) if message.kind is Kind.RESPONSE else None
+        if asked_by is not None:
+            self._vitals.answered()
+            self._answer_one(message, asked_by)
+            stream.settle(asked_by)
+
+    def _answer_one(self, message: Message, exchange: Exchange) -> None:
+        if message.tools and exchange.asked(message.id) == "tools/list":
             self._vitals.tools.learn(message.tools, message.read_only)
         # A session that is gone is the caller's affair, whatever code the server puts into its 404.
         lost = self._status == 404 and SESSION_HEADER in self._headers
@@ -309,9 +361,9 @@ class Observation:
             return
         now = self._vitals.clock()
         if message.id or message.legible:
-            operation = self._exchange.answer(message, now, self._status)
+            operation = exchange.answer(message, now, self._status)
         else:
-            operation = self._exchange.answer_only(message, now, self._status)
+            operation = exchange.answer_only(message, now, self._status)
         if operation is not None:
             self._vitals.count([replace(operation, error_type=self._blamed(operation.error_type))])
         elif self._session is not None and self._method == "GET":
@@ -322,6 +374,7 @@ class Observation:
     def _on_failed(self, reason: str) -> None:
         self._vitals.transport_failed(reason)
         self._end_with(self._blamed(CONNECTION))
+        self._close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
 
     def _blamed(self, error_type: str) -> str:
@@ -345,9 +398,18 @@ class Observation:
             return
         if self._may_be_resumed() and self._session is not None:
             self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
-        else:
+        elif self._answers_on is None:  # else it left a POST only: the stream stands
             self._end_with(self._exchange.left(self._vitals.clock()))
+        self._close_stream(lambda owed: owed.left(self._vitals.clock()))
         self._finish()
+
+    def _close_stream(self, error_of: Callable[[Exchange], str]) -> None:
+        """If this is the stream of an HTTP+SSE session, it ends here with the session."""
+        if self._stream is not None:
+            now = self._vitals.clock()
+            self._vitals.pairs.close(self._stream, error_of, now)
+            self._vitals.sessions.end(self._stream.key, now)
+            self._stream = self._entered = None
 
     def _on_refused(self, reason: Refused) -> None:
         self._vitals.ledger.refuse(reason, self._exchange.outstanding)
@@ -366,7 +428,10 @@ class Observation:
         self._share_nothing()
         if self._seat is not None:
             self._seat.leave()
-        self._vitals.finish(self._exchange)
+        if self._answers_on is None or not self._exchange.outstanding:
+            self._vitals.finish(self._exchange)
+        if self._answers_on is not None:
+            self._answers_on.settle(self._exchange)
         if self._entered is not None:
             self._vitals.sessions.leave(self._entered, self._vitals.clock(), calls=self._method == "POST")
             self._entered = None

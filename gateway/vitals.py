@@ -19,6 +19,7 @@ from gateway.generations import Change
 from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
 from gateway.ledger import TCP, Ledger
+from gateway.pairs import Pairs
 from gateway.sessions import Key, Sessions
 from gateway.standing import Standing
 
@@ -65,6 +66,7 @@ class Vitals:
         self.tools = ToolNames()
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
+        self.pairs = Pairs(self.count, self.finish)
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
         self._timed_out = False
@@ -174,8 +176,15 @@ class Vitals:
         self.standing.answered()
 
     def opening(self, besides: Exchange) -> int:
-        """Exchanges other than this one that ask for a legacy session and have no answer yet."""
-        return sum(exchange.asks("initialize") for _, exchange in self._exchanges.values() if exchange is not besides)
+        """Exchanges other than this one that ask for a legacy session and have no answer yet.
+
+        Not those of an open HTTP+SSE stream: it is a session already.
+        """
+        return sum(
+            exchange.asks("initialize")
+            for key, exchange in self._exchanges.values()
+            if exchange is not besides and (key is None or not self.sessions.knows(key))
+        )
 
     def transport_failed(self, reason: str) -> None:
         """An exchange failed in transport."""
