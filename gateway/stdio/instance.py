@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gateway.stdio.conversation import Conversation, cancellation
@@ -20,6 +21,7 @@ from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
 from gateway.stdio.replies import Replies
 from gateway.stdio.spawn import Guardian, Spawned, SpawnError
 from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
+from gateway.stdio.vanguard import Vanguard
 from gateway.stdio.waiting import WaitingRoom
 from gateway.vitals import Vitals
 
@@ -50,7 +52,6 @@ class Instance:
         self._spawn = start
         self._guardian = guardian
         self._vitals = vitals
-        self._clock = vitals.clock
         self.to_client = to_client
         self.to_server: Outlet | None = None
         self.child: Spawned | None = None
@@ -108,11 +109,22 @@ class Instance:
 
     # ---- the beginning
 
-    def adopt(self, child: Spawned) -> None:
-        """The first child was started before all this was there."""
+    def adopt(self, child: Spawned, vanguard: Vanguard) -> None:
+        """The first child was started before all this was there, and some lines have passed already."""
         self.talk.open()
-        self._attach(child)
+        to_server = self._attach(child)
         self._ready()
+        outlets, now = (to_server, self.to_client), self._vitals.clock
+        for outlet in outlets:
+            outlet.muted = True
+        for of_client, lines, when in vanguard.passed:
+            self._vitals.clock = partial(float, when)  # as it was when they passed
+            (self.client_said if of_client else self.server_said)(lines)
+        self._vitals.clock = now
+        for outlet in outlets:
+            outlet.muted = False
+        self.client_said(vanguard.client_rest)
+        self.server_said(vanguard.server_rest)
 
     def seated(self, refusal: str) -> None:
         """Whether this instance may be, where ``enforce`` names sessions; an empty refusal starts the server."""
@@ -140,14 +152,14 @@ class Instance:
         """Whoever started us wants us gone."""
         self._leave()
         if self._ending is not None:
-            self._deadline = self._clock()
-            self._ending.hurry(self._clock(), HURRIED_SECONDS)
+            self._deadline = self._vitals.clock()
+            self._ending.hurry(self._vitals.clock(), HURRIED_SECONDS)
 
     def server_said(self, chunk: bytes) -> None:
         """Bytes from the server."""
         if self._incoming.said(chunk):
             self.on_answer()
-            self.pulse.answered(self._clock())
+            self.pulse.answered(self._vitals.clock())
             self._vitals.standing.answered()
             self._take_answers()
 
@@ -184,7 +196,7 @@ class Instance:
             self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
             self.state = State.DRAINING
             self._outgoing.drain()
-            self._deadline = self._clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
+            self._deadline = self._vitals.clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
 
     def _order_without_server(self, order: Order) -> None:
         if order.act is Act.STOP:
@@ -196,7 +208,7 @@ class Instance:
         self._start(order.reply)
 
     def _end_if_idle(self, reply: Reply) -> None:
-        silent = self._clock() - self.talk.last_heard
+        silent = self._vitals.clock() - self.talk.last_heard
         if self.talk.outstanding or silent < self._vitals.sessions.session_seconds / 2:
             reply(SUCCEEDED, "in use; nothing ended")
             return
@@ -207,7 +219,7 @@ class Instance:
 
     def now(self) -> float:
         """The clock of everything here, monotonic seconds."""
-        return self._clock()
+        return self._vitals.clock()
 
     def step(self, now: float) -> None:
         """Do what is due by now."""
@@ -277,7 +289,7 @@ class Instance:
             return
         to_server.say(greeting)
         self.state = State.GREETING
-        self._deadline = self._clock() + max(READY_SECONDS, self._vitals.limits.initial_response)
+        self._deadline = self._vitals.clock() + max(READY_SECONDS, self._vitals.limits.initial_response)
 
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
@@ -318,7 +330,7 @@ class Instance:
             self.finished = self._status
         elif self._ending is None:
             self._end(Then.LEAVE, EOF_SECONDS)
-            self._deadline = self._clock() + BUSY_EOF_SECONDS
+            self._deadline = self._vitals.clock() + BUSY_EOF_SECONDS
         else:
             self._then = Then.LEAVE
 
@@ -331,7 +343,7 @@ class Instance:
         self._outgoing.close()
         if then is not Then.REPORT:
             self._vitals.standing.process_changing()
-        self._ending = Ending(child, self._clock(), eof_seconds)
+        self._ending = Ending(child, self._vitals.clock(), eof_seconds)
         self._close_stdin_when_flushed()
 
     def _close_stdin_when_flushed(self) -> None:

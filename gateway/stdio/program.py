@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.stdio.recall import Launch, Note, recall
 from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
+from gateway.stdio.vanguard import Vanguard
 
 TYPE_CHECKING = False  # typing's own costs its import
 if TYPE_CHECKING:
@@ -108,36 +109,25 @@ def _serve(launch: Launch, known: _Known) -> int:
 def _relay(known: _Known, start: Callable[[], Spawned], guardian: Guardian, child: Spawned | None) -> int:
     import gc  # noqa: PLC0415 - from here on the server is starting
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.disable()  # imports make no garbage
-    brief, remember = known()
-    from time import monotonic, time  # noqa: PLC0415
+    told: list[tuple[Brief, Callable[[], None] | None]] = []
 
-    from gateway.exchange import Limits  # noqa: PLC0415
-    from gateway.stdio.beside import Beside  # noqa: PLC0415
-    from gateway.stdio.instance import Instance  # noqa: PLC0415
-    from gateway.stdio.outlet import Outlet  # noqa: PLC0415
-    from gateway.stdio.relay import Relay  # noqa: PLC0415
-    from gateway.vitals import Vitals  # noqa: PLC0415
+    def prepare() -> None:
+        from gateway.stdio import session  # noqa: F401, PLC0415
 
-    tuning = brief.tuning
-    limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
-    vitals = Vitals(limits, tuning.session_seconds, clock=monotonic, wall_clock=time, transport="pipe")
-    vitals.apply(tuning, brief.enforce)
-    to_client = Outlet(1)
-    instance = Instance(brief.server, start, guardian, vitals, to_client)
-    relay = Relay(instance)
-    relay.handle_signals()
-    if child is not None:
-        instance.adopt(child)
+        told.append(known())
+
+    begun = None
+    if child is None:
+        prepare()
+    else:
+        begun = child, Vanguard(child.stdin, child.stdout)
+        begun[1].run(prepare)
+    from gateway.stdio.session import hold  # noqa: PLC0415 - known by now
+
     gc.freeze()
     gc.enable()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    beside = Beside(brief, instance, vitals, relay, remember)
-    instance.on_answer = beside.begin
-    try:
-        status = relay.run()
-    finally:
-        instance.talk.close()
-        beside.stop()
-        to_client.restore()
+    ((brief, remember),) = told
+    status = hold(brief, start, guardian, begun, remember)
     return status if status >= 0 else 128 - status

@@ -1,0 +1,48 @@
+"""One client's session, from what is known of its server to the server's exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, time
+
+from gateway.exchange import Limits
+from gateway.stdio.beside import Beside
+from gateway.stdio.brief import Brief
+from gateway.stdio.instance import Instance
+from gateway.stdio.outlet import Outlet
+from gateway.stdio.relay import Relay
+from gateway.stdio.spawn import Guardian, Spawned
+from gateway.stdio.vanguard import Vanguard
+from gateway.vitals import Vitals
+
+
+def hold(
+    brief: Brief,
+    start: Callable[[], Spawned],
+    guardian: Guardian,
+    begun: tuple[Spawned, Vanguard] | None,
+    remember: Callable[[], None] | None,
+) -> int:
+    """Relay until everything is over; the server's exit status, negative for the signal that ended it.
+
+    ``begun`` is the server that runs already, and what passed before anybody could measure it; without it a server
+    is started when there is room. ``remember`` leaves a note of fleet.yml.
+    """
+    tuning = brief.tuning
+    limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
+    vitals = Vitals(limits, tuning.session_seconds, clock=monotonic, wall_clock=time, transport="pipe")
+    vitals.apply(tuning, brief.enforce)
+    to_client = Outlet(1)
+    instance = Instance(brief.server, start, guardian, vitals, to_client)
+    relay = Relay(instance)
+    relay.handle_signals()
+    if begun is not None:
+        instance.adopt(*begun)
+    beside = Beside(brief, instance, vitals, relay, remember)
+    instance.on_answer = beside.begin
+    try:
+        return relay.run()
+    finally:
+        instance.talk.close()
+        beside.stop()
+        to_client.restore()
