@@ -123,6 +123,9 @@ START_TIME: Final = _gauge(
 )
 RESTARTS: Final = _counter("mcp_server_restarts_total", "Restarts of the server by its gateway.")
 COST: Final = _counter("mcp_server_cost_usd_total", "What the tokens of a model cost, in USD.", "model")
+SENSITIVE_DATA: Final = _counter(
+    "mcp_server_sensitive_data_total", "Pieces of sensitive data seen in results, by kind; never the data.", "kind"
+)
 CONFIG_VALUE: Final = _gauge(
     "mcp_server_config_value", "Numbers and booleans (1, 0) of the server's TOML file.", "section", "key"
 )
@@ -183,7 +186,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     UP, OPERATION_DURATION, SESSION_DURATION, ERRORS, REFUSED, WOULD_REFUSE, STRAY_OUTPUT, UNREADABLE, IN_FLIGHT,
     BYTES, SESSIONS, INSTANCES, SESSIONS_LIMIT, CACHE_REQUESTS, CACHE_HITS, CACHE_HIT_RATIO, CACHE_ENTRIES,
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
-    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, *THRESHOLDS.values(),
+    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, SENSITIVE_DATA, CONFIG_VALUE, *THRESHOLDS.values(),
     PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
     TELEMETRY_PUSHES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip

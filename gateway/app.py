@@ -23,7 +23,7 @@ from gateway.http.pool import Pool
 from gateway.liveness import Liveness
 from gateway.observer import Observer, Subject
 from gateway.relay import Relay
-from gateway.service import Service
+from gateway.service import Service, Share
 from gateway.vitals import Source
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,13 @@ class Gateway:
         pools = {str(name): Pool(server.url) for name, server in fleet.servers.items()}
         for pool in pools.values():
             self._stack.callback(pool.close)
+        share = self._shared_cache()
         self.services = {
-            name: Service(server, Liveness(pools[name], server)) for name, server in fleet.servers.items()
-        }  # fmt: skip
+            name: Service(server, Liveness(pools[name], server), fleet.prices, share)
+            for name, server in fleet.servers.items()
+        }
+        for service in self.services.values():
+            self._stack.callback(service.close)
         observer = self._observer(token)
         self._stack.push_async_callback(observer.stop)
         self._stack.push_async_callback(self._children.stop)
@@ -113,7 +117,22 @@ class Gateway:
             self._control.start_passing(f"start-{service.server.name}", _started(service))
             self._serving.start(f"watch-{service.server.name}", service.watch())
             self._serving.start(f"follow-{service.server.name}", service.follow())
+            self._serving.start(f"inspect-{service.server.name}", service.inspect())
+            if service.audit_log is not None:
+                self._serving.start(f"audit-{service.server.name}", service.audit_log.run())
         self._children.start("observer", observer.run())
+
+    def _shared_cache(self) -> Share | None:
+        """The cache of all gateways, where fleet.yml names a Redis; its tasks end with the others."""
+        if not self._fleet.redis_url:
+            return None
+        from gateway.sharing import Sharing  # noqa: PLC0415 - a client of Redis takes memory; most have none
+
+        sharing = Sharing(self._fleet.redis_url)
+        self._stack.push_async_callback(sharing.close)
+        self._serving.start("sharing-follow", sharing.follow())
+        self._serving.start("sharing-write", sharing.keep_writing())
+        return sharing.shelf
 
     def _observer(self, token: str | None) -> Observer:
         started_at = time.time()

@@ -11,13 +11,22 @@ from gateway.coalescing import Flight, Flights, Landed
 class Keeping:
     """A bounded copy of the answer to ``ticket`` on its way; ``flight`` is None where nobody may join the call."""
 
-    def __init__(self, cache: ResponseCache, flights: Flights, ticket: Ticket, flight: Flight | None) -> None:
+    def __init__(
+        self,
+        cache: ResponseCache,
+        flights: Flights,
+        ticket: Ticket,
+        flight: Flight | None,
+        *,
+        most: int = MAX_ANSWER_BYTES,
+    ) -> None:
         self._cache = cache
         self._flights = flights
         self._ticket: Ticket | None = ticket
         self._flight = flight
         self._copy: list[bytes] = []
         self._copied = 0
+        self._most = most
 
     @property
     def has_company(self) -> bool:
@@ -29,7 +38,7 @@ class Keeping:
         if self._ticket is None:
             return
         self._copied += len(chunk)
-        if self._copied <= MAX_ANSWER_BYTES:
+        if self._copied <= self._most:
             self._copy.append(chunk)
         else:
             self.give_up()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
+from gateway.audit import HIT, Audit, Caller, digest
 from gateway.breaker import FAILURES, Ticket
 from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
@@ -55,12 +56,13 @@ class Observation:
             self._session = legacy_key(session_id)
         self._entered: Key | None = None
         self._messages: tuple[Message, ...] = ()
-        self._request: Clip | None = Clip() if method == "POST" else None
+        self._request: Clip | None = Clip(vitals.kept(HEAD_BYTES)) if method == "POST" else None
         self._request_decoder = decoder(headers.get("Content-Encoding", ""))
         self._request_id = b""
         self._treatments = vitals.standing.treatments
         self._keeping: Keeping | None = None
         self._seat: Seat | None = None
+        self._said = b""  # the request's body, where it is audited
         self._aside = False  # it waits for an answer that is not the server's to give
         self._answer_headers: Mapping[str, str] = {}
         self._status = 0
@@ -175,13 +177,18 @@ class Observation:
 
         A legacy disconnect is no cancel, so the answer is still awaited and measured. Not so when the client may
         resume the stream: the server must see it closed, or it would send the answer to nobody. And a call that others
-        joined is theirs as well.
+        joined is theirs as well. A client that has its answer may leave before the stream's end: what may be given
+        again is read to that end.
         """
-        if self._keeping is not None and self._keeping.has_company:
+        if self._keeping is not None and (self._keeping.has_company or self._is_answered):
             return True
         if self._aside:
             return False
         return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._status > 0 and not self._exchange.outstanding and not self._done
 
     @property
     def patience(self) -> float:
@@ -211,6 +218,8 @@ class Observation:
         if self._answers_on is not None:
             self._session = self._answers_on.key
             self._answers_on.expect(self._exchange, self._vitals.clock())
+        if self._vitals.audit is not None:
+            self._exchange.caller = self._caller(self._vitals.audit, messages)
         self._vitals.begin(self._session, self._exchange)
         for message in messages:
             if message.cancels:
@@ -230,6 +239,8 @@ class Observation:
         body, self._request = self._request, None
         if body is None:
             return ()
+        if self._vitals.audit is not None and body.whole:
+            self._said = body.head
         if not self._request_decoder.legible:
             self._vitals.ledger.unreadable += 1
             return ()
@@ -244,7 +255,7 @@ class Observation:
         self._follow_session(status, headers)
         self._decoder = decoder(headers.get("Content-Encoding", ""))
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        bound = LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES
+        bound = self._vitals.kept(LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES)
         if content_type == "text/event-stream":
             self._events = Splitter(bound)
         elif self._exchange.outstanding and not self._is_owed_elsewhere:
@@ -256,6 +267,8 @@ class Observation:
         named = headers.get(SESSION_HEADER)
         if self._session is None and named and ok:
             self._session = legacy_key(named)
+            if self._exchange.caller is not None:
+                self._exchange.caller.session = digest(named)
         if self._session is None or self._answers_on is not None:
             return
         if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
@@ -365,7 +378,9 @@ class Observation:
         else:
             operation = exchange.answer_only(message, now, self._status)
         if operation is not None:
-            self._vitals.count([replace(operation, error_type=self._blamed(operation.error_type))])
+            blamed = self._blamed(operation.error_type)
+            same = blamed == operation.error_type
+            self._vitals.count([operation if same else replace(operation, error_type=blamed)])
         elif self._session is not None and self._method == "GET":
             self._vitals.answer_adrift(self._session, message)
 
@@ -390,11 +405,11 @@ class Observation:
         self._vitals.ledger.bytes_out += count
         if self._session is not None and self._entered is None:
             self._enter(self._session)
-        self._on_unasked()
+        self._on_unasked(HIT)
 
     def _on_client_left(self) -> None:
         if self._aside:
-            self._on_unasked()
+            self._on_unasked(CANCELLED)
             return
         if self._may_be_resumed() and self._session is not None:
             self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
@@ -413,11 +428,13 @@ class Observation:
 
     def _on_refused(self, reason: Refused) -> None:
         self._vitals.ledger.refuse(reason, self._exchange.outstanding)
-        self._on_unasked()
+        self._on_unasked(f"refused:{reason}")
 
-    def _on_unasked(self) -> None:
+    def _on_unasked(self, outcome: str) -> None:
         self._vitals.ledger.in_flight -= self._exchange.outstanding
-        self._exchange.end(CANCELLED, self._vitals.clock())  # told to nobody: what the server never saw is no operation
+        # Counted by nobody: what the server never saw is no operation.
+        for unasked in self._exchange.end(CANCELLED, self._vitals.clock()):
+            self._vitals.report(unasked, outcome)
         self._finish()
 
     def _end_with(self, error_type: str) -> None:
@@ -454,8 +471,15 @@ class Observation:
         also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
         return Handle(((SESSION_HEADER, session_id), *((name, value) for name, value in also if value)))
 
+    def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
+        said, self._said = self._said, b""
+        session = digest(self._headers.get(SESSION_HEADER) or "")
+        return audit.caller(self._headers.get("Authorization"), session, self._peer, messages, said)
+
     def _look(self, body: Clip) -> Peek:
         looked = _peek(body)
+        if self._vitals.inspection.looks and any(_holds_result(message) for message in looked.messages):
+            self._vitals.inspection.offer(body.head)
         self._blind = self._blind or (not body.whole and looked.unreadable > 0)
         return looked
 
@@ -471,6 +495,10 @@ class Observation:
             self._vitals.ledger.unreadable += 1
             log.exception("an exchange could not be measured; the traffic goes on")
             self._share_nothing()  # or those who joined would wait for ever
+
+
+def _holds_result(message: Message) -> bool:
+    return message.kind is Kind.RESPONSE and message.error_code is None and not message.tools
 
 
 def _peek(body: Clip) -> Peek:

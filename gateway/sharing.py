@@ -157,6 +157,11 @@ class Shelf:
         self._sharing.wake()
 
     @property
+    def figures(self) -> dict[str, Any]:
+        """For the control socket's status."""
+        return self._sharing.figures
+
+    @property
     def owes(self) -> bool:
         """Whether other gateways are still to be told that something became stale."""
         return bool(self._owed)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fleet.telemetry import Refused
 from gateway import refusals
-from gateway.admission import RETRY_AFTER_SECONDS
+from gateway.admission import RETRY_AFTER_SECONDS, opens_session
 from gateway.answers import Answer
 from gateway.breaker import EXEMPT
-from gateway.caching import Ticket
+from gateway.caching import MAX_ANSWER_BYTES, Ticket
 from gateway.coalescing import Flight, Landed, Tell
 from gateway.headers import RawHeaders
 from gateway.jsonrpc import Kind, Message
@@ -64,6 +64,10 @@ class Shelf(Protocol):
 
     async def find(self, question: Question) -> Landed | None:
         """A stored answer, in bounded time."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the control socket's status."""
 
 
 class Steering:
@@ -120,7 +124,8 @@ class Steering:
         if flight is not None:
             return self._joined(seen, flight, asked)
         ticket = cache.ask(asked)
-        keeping = Keeping(cache, flights, ticket, flights.lead(asked, now))
+        most = self._vitals.kept(MAX_ANSWER_BYTES)
+        keeping = Keeping(cache, flights, ticket, flights.lead(asked, now), most=most)
         seen.to_be_kept(keeping)
         if self.shelf is None or not cache.settings.enabled or not self.shelf.has_time_for(asked):
             return None
@@ -164,6 +169,8 @@ class Steering:
     def _over_cap(self, seen: Observation) -> Refusal | None:
         vitals = self._vitals
         admission = vitals.admission
+        if not any(map(opens_session, seen.messages)):
+            return None  # nearly every call: the others under way need not be looked through
         opening = vitals.opening(besides=seen.exchange)
         others = vitals.sessions.active - seen.is_paired  # an HTTP+SSE session begins before its initialize
         if not admission.exceeds_sessions(seen.messages, others, opening):

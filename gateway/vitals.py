@@ -11,11 +11,13 @@ from fleet.server_config import Tuning
 from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
+from gateway.audit import Audit, Call
 from gateway.breaker import BreakerSettings, CircuitBreaker
 from gateway.caching import INVALIDATES, CacheSettings, ResponseCache
 from gateway.coalescing import CoalescingSettings, Flights
 from gateway.exchange import CANCELLED, TIMEOUT, Exchange, Limits, Operation
 from gateway.generations import Change
+from gateway.inspection import Inspection
 from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
 from gateway.ledger import TCP, Ledger
@@ -62,6 +64,8 @@ class Vitals:
         self.breaker = CircuitBreaker()
         self.cache = ResponseCache()
         self.flights = Flights()
+        self.inspection = Inspection()
+        self.audit: Audit | None = None
         self.sessions = Sessions(session_seconds)
         self.tools = ToolNames()
         self.standing = Standing(wall_clock)
@@ -88,6 +92,10 @@ class Vitals:
             CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
         )
 
+    def kept(self, most: int) -> int:
+        """How much of one message is kept for measuring: ``most``, or less where max_buffer_size says so."""
+        return min(most, self.admission.tuning.max_buffer_bytes)
+
     def begin(self, key: Key | None, exchange: Exchange) -> None:
         """The exchange's requests are known and on their way."""
         self._exchanges[id(exchange)] = (key, exchange)
@@ -106,13 +114,20 @@ class Vitals:
             self.ledger.in_flight -= 1
             self._timed_out = self._timed_out or operation.error_type == TIMEOUT
             if operation.ticket is not None:
-                self.breaker.ended(operation.ticket, operation.error_type, self.clock())
+                self.breaker.ended(operation.ticket, operation.judged_as, self.clock())
             self.ledger.operation(
                 method_label(operation.method),
                 self.tools.label(operation.tool),
                 operation.error_type,
                 operation.seconds,
             )
+            self.report(operation, operation.error_type)
+
+    def report(self, operation: Operation, outcome: str) -> None:
+        """Into the audit log, where there is one."""
+        if self.audit is not None and operation.caller is not None:
+            call = Call(operation.method, operation.tool, operation.id, outcome, operation.seconds)
+            self.audit.ended(operation.caller, call)
 
     def set_adrift(self, key: Key, exchange: Exchange, unless_resumed: str) -> None:
         """The answer will come on another stream of the same session, if the client resumes it.
@@ -215,6 +230,8 @@ class Vitals:
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate or in the line."""
         ledger = self.ledger
+        if final:
+            self.inspection.work()
         return Telemetry(
             source=source.name,
             started_at=source.started_at,
@@ -233,6 +250,8 @@ class Vitals:
             would_refuse=dict(ledger.would_be_refused),
             unreadable=ledger.unreadable,
             restarts=ledger.restarts,
+            cost=self.inspection.cost,
+            sensitive=self.inspection.found,
             processes=list(processes),
         )
 
