@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
@@ -38,9 +37,8 @@ class Era(enum.Enum):
     MODERN = "modern"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message.
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message. A struct, not a dataclass: it is made for every line, and a frozen dataclass takes 3 µs.
 
     Attributes:
         id: canonical JSON of the id, so that ``"1"`` is not ``1``; empty for a notification.
@@ -72,8 +70,7 @@ class Message:
     legible: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(msgspec.Struct, frozen=True, gc=False):
     """The messages of one body, and how many items of it could not be read."""
 
     messages: tuple[Message, ...] = ()
@@ -228,8 +225,15 @@ def _decoded(decoder: msgspec.json.Decoder[_T], raw: _Optional) -> _T | None:
         return None
 
 
+_PLAIN_ID: Final = re.compile(rb'(?:0|[1-9][0-9]{0,17}|"[ !#-\[\]-~]*")')
+"""Ids that are their own canonical form; nearly all are."""
+
+
 def _id(raw: _Optional) -> bytes:
-    return b"" if raw is UNSET else canonical(bytes(raw))
+    if raw is UNSET:
+        return b""
+    text = bytes(raw)
+    return text if _PLAIN_ID.fullmatch(text) else canonical(text)
 
 
 def _text(raw: _Optional) -> str | None:
