@@ -78,36 +78,38 @@ class Conversation:
         self._calls.clear()
         self._vitals.sessions.end(_SESSION, now)
 
-    def look(self, copy: Clip) -> tuple[Message, ...]:
+    def look(self, line: Clip | bytes) -> tuple[Message, ...]:
         """The messages of a line of the client."""
         self.last_heard = self._vitals.clock()
-        looked = _peek(copy)
-        if not _blank(copy):
+        looked = _peek(line)
+        if looked.unreadable and not _blank(line):
             self._vitals.ledger.unreadable += looked.unreadable
         return looked.messages
+
+    @property
+    def expects_stale(self) -> bool:
+        """Whether an answer of the client may be meant for a server that is gone."""
+        return bool(self._stale_questions)
 
     def is_stale(self, messages: tuple[Message, ...]) -> bool:
         """Whether the line only answers a question of a server that is gone."""
         if len(messages) != 1 or messages[0].kind is not Kind.RESPONSE:
             return False
-        identity = messages[0].id
-        if self._stale_questions[identity] <= 0:
-            self._questions[identity] -= 1
-            return False
-        self._stale_questions[identity] -= 1
-        return True
+        return _one_less(self._stale_questions, messages[0].id)
 
-    def asked(self, messages: tuple[Message, ...], copy: Clip, ticket: Ticket | None = None) -> None:
+    def asked(self, messages: tuple[Message, ...], line: Clip | bytes, ticket: Ticket | None = None) -> None:
         """The line went to the server; ``ticket`` is the breaker's."""
         now = self._vitals.clock()
         for message in messages:
-            self.handshake.client_said(message, copy.head)
+            self.handshake.client_said(message, line)
             if message.kind is Kind.REQUEST:
                 self._began(message, now, ticket)
             elif message.cancels:
                 call = self._calls.get(message.cancels)
                 if call is not None:
                     call.cancel(message.cancels)
+            elif message.kind is Kind.RESPONSE:
+                _one_less(self._questions, message.id)
 
     def _began(self, message: Message, now: float, ticket: Ticket | None) -> None:
         exchange = Exchange(now, self._vitals.limits, ticket=ticket)
@@ -118,21 +120,21 @@ class Conversation:
 
     # ---- the server's side
 
-    def heard(self, copy: Clip) -> Whose:
+    def heard(self, line: Clip | bytes) -> Whose:
         """A line of the server; whether it goes to the client."""
-        looked = _peek(copy)
-        if looked.unreadable and not _blank(copy):
+        looked = _peek(line)
+        if looked.unreadable and not _blank(line):
             self.stray += looked.unreadable
         for message in looked.messages:
             if message.kind is Kind.RESPONSE:
                 self.responses += 1
                 if message.id in self._own:
-                    self.answers.append((self._own.pop(message.id), copy.head))
+                    self.answers.append((self._own.pop(message.id), _head(line)))
                     return Whose.GATEWAY
                 if message.id in self._given_up and message.id not in self._calls:
                     del self._given_up[message.id]
                     return Whose.GATEWAY
-                self._answered(message, copy)
+                self._answered(message, line)
             elif message.kind is Kind.REQUEST:
                 self._questions[message.id] += 1
             elif message.method == "notifications/progress":
@@ -163,7 +165,7 @@ class Conversation:
             del self._given_up[next(iter(self._given_up))]
         return late
 
-    def _answered(self, message: Message, copy: Clip) -> None:
+    def _answered(self, message: Message, line: Clip | bytes) -> None:
         exchange = self._calls.pop(message.id, None)
         if exchange is None:
             if not message.legible:
@@ -171,7 +173,7 @@ class Conversation:
             return
         if message.tools and exchange.asked(message.id) == "tools/list":
             self._vitals.tools.learn(message.tools, message.read_only)
-        self.handshake.server_said(message, copy.head)
+        self.handshake.server_said(message, line)
         operation = exchange.answer(message, self._vitals.clock())
         self._count(exchange, [] if operation is None else [operation])
 
@@ -193,7 +195,7 @@ class Conversation:
         self._own.clear()
         self._given_up.clear()
         self.answers.clear()
-        self._stale_questions.update(+self._questions)
+        self._stale_questions.update(self._questions)
         self._questions.clear()
         return left
 
@@ -208,9 +210,23 @@ def cancellation(identity: bytes) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told}) + b"\n"
 
 
-def _peek(copy: Clip) -> Peek:
-    return peek(copy.head) if copy.whole else peek_clipped(copy.head, copy.tail, copy.marks)
+def _one_less(counted: Counter[bytes], identity: bytes) -> bool:
+    """Take one away; whether there was one."""
+    left = counted.pop(identity, 0) - 1
+    if left > 0:
+        counted[identity] = left
+    return left >= 0
 
 
-def _blank(copy: Clip) -> bool:
-    return copy.whole and not copy.head.strip()
+def _peek(line: Clip | bytes) -> Peek:
+    if isinstance(line, bytes):
+        return peek(line)
+    return peek(line.head) if line.whole else peek_clipped(line.head, line.tail, line.marks)
+
+
+def _head(line: Clip | bytes) -> bytes:
+    return line if isinstance(line, bytes) else line.head
+
+
+def _blank(line: Clip | bytes) -> bool:
+    return (isinstance(line, bytes) or line.whole) and not _head(line).strip()

@@ -26,6 +26,9 @@ class Incoming:
 
     def said(self, chunk: bytes) -> bool:
         """Bytes from the server; whether an answer, to whomever, was among them."""
+        whole = None if self._talk.awaits_own else self._lines.whole(chunk)
+        if whole is not None:
+            return self._whole_lines(whole)
         hold = OWN_ANSWER_BYTES if self._talk.awaits_own else HOLD_BYTES
         return self._pieces(self._lines.feed(chunk, hold))
 
@@ -38,6 +41,14 @@ class Incoming:
             self._pieces([replace(piece, ends=not client_stays) for piece in self._lines.rest()])
         if client_stays:
             self._to_client.break_line()
+
+    def _whole_lines(self, lines: bytes) -> bool:
+        """By far the commonest: the relay first, the figures after."""
+        self._relay(lines, ends=True)
+        before = self._talk.responses
+        for line in lines[:-1].split(b"\n"):
+            self._talk.heard(line)
+        return self._talk.responses != before
 
     def _pieces(self, pieces: Sequence[Piece]) -> bool:
         if not pieces:

@@ -34,7 +34,7 @@ RESTART_EOF_SECONDS: Final = 1.0
 HURRIED_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
 """How long a new server may take to start and answer; a call's own limit may be shorter than any start."""
-_READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
 _NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
 
 
@@ -97,6 +97,11 @@ class Instance:
     def reads_server(self) -> bool:
         """Whether there is room for more of the server's bytes."""
         return self.child is not None and self.child.stdout >= 0 and not self.to_client.full
+
+    @property
+    def in_transition(self) -> bool:
+        """Whether a server is being ended, started or drained."""
+        return self.state is not State.READY
 
     @property
     def step_within(self) -> float | None:
