@@ -34,7 +34,7 @@ def redis_client(address: RedisAddress) -> Client:
         common |= {"ssl": True, **_files(address)}
     if address.kind is RedisKind.CLUSTER:
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return RedisCluster(startup_nodes=nodes, cluster_error_retry_attempts=1, **common)
+        return RedisCluster(startup_nodes=nodes, **common)
     if address.kind is RedisKind.SENTINEL:
         own: dict[str, Any] = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
         if address.tls:
