@@ -17,7 +17,7 @@ from fleet.telemetry import SensitiveKind
 MAX_BYTES: Final = 64 * 1024
 """So much of a text is looked at."""
 
-_ESCAPED: Final = re.compile(rb'(?<!\\)\\++(?:[nrtbf"/]|u00([2-7][0-9a-fA-F]))')
+_ESCAPED: Final = re.compile(rb'(?<!\\)\\++(?:[nrtbf"/]|u([0-9a-fA-F]{4}))')
 _CARD: Final = re.compile(
     rb"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}"
     rb"|6(?:011|5\d\d|4[4-9]\d)\d{12}|62\d{14,17}"
@@ -44,9 +44,14 @@ def _is_card(found: bytes) -> bool:
 
 
 def _is_iban(found: bytes) -> bool:
-    text = found.replace(b" ", b"").decode("ascii")
-    turned = text[4:] + text[:4]
-    return 15 <= len(text) <= 34 and int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1
+    # What follows in capitals may have been taken for more groups of it.
+    groups = found.decode("ascii").split(" ")
+    return any(_has_check_digits("".join(groups[:count])) for count in range(len(groups), 0, -1))
+
+
+def _has_check_digits(iban: str) -> bool:
+    turned = iban[4:] + iban[:4]
+    return 15 <= len(iban) <= 34 and int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1
 
 
 _PATTERNS: Final = (
@@ -62,7 +67,7 @@ _PATTERNS: Final = (
     ),
     _Pattern(
         SensitiveKind.IBAN, (b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"),
-        re.compile(rb"(?<![A-Za-z0-9+/=_-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9+/=_-])"),
+        re.compile(rb"(?<![A-Za-z0-9+/=_-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}+(?: ?[A-Z0-9]{1,3})?+(?![A-Za-z0-9+/=_-])"),
         _is_iban,
     ),
     _Pattern(
@@ -111,6 +116,7 @@ def found_in(text: bytes) -> dict[SensitiveKind, int]:
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
     if match.group(1) is not None:
-        return bytes([int(match.group(1), 16)])
+        character = int(match.group(1), 16)
+        return bytes([character]) if 0x20 < character < 0x7F else b" "
     last = match.group()[-1:]
     return last if last in b'"/' else b" "
