@@ -21,15 +21,12 @@ from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, 
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
 from gateway.keeping import Keeping
 from gateway.pairs import ENDPOINT, Pair
-from gateway.sessions import Handle, Key, legacy_key, modern_key
+from gateway.presence import SESSION_HEADER, Presence
 from gateway.sse import Splitter
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
-SESSION_HEADER: Final = "Mcp-Session-Id"
-_NAMING_HEADERS: Final = ("MCP-Protocol-Version", "Authorization")
-"""What a DELETE of a session needs beside its id."""
 MODERN_VERSIONS_FROM: Final = "2026-07-28"
 
 
@@ -46,15 +43,8 @@ class Observation:
         self._method = method
         self._headers = headers
         self._peer = peer
-        self._target = target
-        self._stream: Pair | None = None  # this exchange is the stream of an HTTP+SSE session
-        self._answers_on: Pair | None = None  # this exchange is a POST that is answered on that stream
         self._exchange = Exchange(vitals.clock(), vitals.limits)
-        self._session: Key | None = None
-        session_id = headers.get(SESSION_HEADER)
-        if session_id:
-            self._session = legacy_key(session_id)
-        self._entered: Key | None = None
+        self._presence = Presence(vitals, method, headers, peer, target)
         self._messages: tuple[Message, ...] = ()
         self._request: Clip | None = Clip(vitals.kept(HEAD_BYTES)) if method == "POST" else None
         self._request_decoder = decoder(headers.get("Content-Encoding", ""))
@@ -155,7 +145,7 @@ class Observation:
     @property
     def is_paired(self) -> bool:
         """Whether the answers come on another exchange, the stream of an HTTP+SSE session."""
-        return self._answers_on is not None
+        return self._presence.answers_on is not None
 
     @property
     def outstanding(self) -> int:
@@ -209,31 +199,15 @@ class Observation:
         if self._headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM:
             # A body too large to keep may hide its `_meta`; the header says the same of a correct client.
             self._exchange.era = Era.MODERN
-        self._request_id = next((message.id for message in messages if message.kind is Kind.REQUEST), b"")
-        if self._exchange.era is Era.MODERN:
-            client = next((message.client for message in messages if message.client), b"")
-            self._session = modern_key(self._headers.get("Authorization"), self._peer, client)
-        elif self._session is None and self._method == "POST":
-            self._answers_on = self._vitals.pairs.of(self._target)
-        if self._answers_on is not None:
-            self._session = self._answers_on.key
-            self._answers_on.expect(self._exchange, self._vitals.clock())
+        for message in messages:
+            if message.kind is Kind.REQUEST:
+                self._request_id = message.id
+                break
+        self._presence.identify(self._exchange, messages)
         if self._vitals.audit is not None:
             self._exchange.caller = self._caller(self._vitals.audit, messages)
-        self._vitals.begin(self._session, self._exchange)
-        for message in messages:
-            if message.cancels:
-                self._take_back(message.cancels)
-        if self._session is not None and self._vitals.sessions.knows(self._session):
-            self._enter(self._session)
-        if self._session is not None and self._method == "GET" and "Last-Event-ID" in self._headers:
-            self._vitals.resumed(self._session)
-
-    def _take_back(self, request: bytes) -> None:
-        if self._answers_on is not None:
-            self._answers_on.take_back(request, self._vitals.clock())
-        else:
-            self._vitals.cancel(self._session, request)
+        self._vitals.begin(self._presence.key, self._exchange)
+        self._presence.begin(self._exchange, messages)
 
     def _request_messages(self) -> tuple[Message, ...]:
         body, self._request = self._request, None
@@ -252,7 +226,7 @@ class Observation:
         self._status = status
         self._answer_headers = headers
         self._vitals.answered()
-        self._follow_session(status, headers)
+        self._presence.follow(self._exchange, status, headers)
         self._decoder = decoder(headers.get("Content-Encoding", ""))
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         bound = self._vitals.kept(LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES)
@@ -260,23 +234,6 @@ class Observation:
             self._events = Splitter(bound)
         elif self._exchange.outstanding and not self._is_owed_elsewhere:
             self._answer = Clip(bound)
-
-    def _follow_session(self, status: int, headers: Mapping[str, str]) -> None:
-        sessions, now = self._vitals.sessions, self._vitals.clock()
-        ok = 200 <= status < 300
-        named = headers.get(SESSION_HEADER)
-        if self._session is None and named and ok:
-            self._session = legacy_key(named)
-            if self._exchange.caller is not None:
-                self._exchange.caller.session = digest(named)
-        if self._session is None or self._answers_on is not None:
-            return
-        if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
-            sessions.end(self._session, now)
-            self._vitals.cache.session_ended(self._session[1])
-            self._entered = None
-        elif self._entered is None and (ok or (self._exchange.era is Era.MODERN and status not in {401, 403})):
-            self._enter(self._session)
 
     def _on_response_chunk(self, chunk: bytes) -> None:
         self._vitals.ledger.bytes_out += len(chunk)
@@ -296,23 +253,16 @@ class Observation:
             if event.has_id:
                 self._exchange.resumable = True
             if event.name == ENDPOINT:
-                self._became_stream(events, event.data)
+                if self._presence.open_stream(event.data.head):
+                    events.widen(self._vitals.kept(LIST_BYTES))  # any of its messages may answer tools/list
             elif event.data.total and event.is_message:
                 self._exchange.active(self._vitals.clock())
                 self._answers(self._counted(self._look(event.data)))
 
-    def _became_stream(self, events: Splitter, endpoint: Clip) -> None:
-        """The first event of HTTP+SSE: a session begins that lasts as long as this exchange."""
-        if self._method == "GET" and self._session is None:
-            self._stream = self._vitals.pairs.open(self._target, endpoint.head)
-            self._session = self._stream.key
-            self._enter(self._session)
-            events.widen(LIST_BYTES)  # any of its messages may answer tools/list
-
     @property
     def _is_owed_elsewhere(self) -> bool:
         """Whether the server took the requests (202) and will answer on the stream."""
-        return self._answers_on is not None and 200 <= self._status < 300
+        return self.is_paired and 200 <= self._status < 300
 
     def _on_response_end(self) -> None:
         if self._done:
@@ -326,11 +276,11 @@ class Observation:
             self._answers(self._counted(looked) if self._status < 400 else looked.messages)
         if not legible and self._exchange.outstanding:
             self._vitals.ledger.unreadable += 1
-        if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange, TIMEOUT)
+        if self._may_be_resumed() and self._presence.key is not None:
+            self._vitals.set_adrift(self._presence.key, self._exchange, TIMEOUT)
         elif not self._is_owed_elsewhere:
             self._end_with(self._blamed(self._error_of_no_answer(legible)))
-        self._close_stream(lambda _: self._blamed(CONNECTION))
+        self._presence.close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
 
     def _may_be_resumed(self) -> bool:
@@ -351,8 +301,8 @@ class Observation:
     def _answers(self, messages: tuple[Message, ...]) -> None:
         self._vitals.notified(messages)
         for message in messages:
-            if self._stream is not None:
-                self._said_on_stream(self._stream, message)
+            if self._presence.stream is not None:
+                self._said_on_stream(self._presence.stream, message)
             elif message.kind is Kind.RESPONSE:
                 self._answer_one(message, self._exchange)
 
@@ -381,15 +331,15 @@ class Observation:
             blamed = self._blamed(operation.error_type)
             same = blamed == operation.error_type
             self._vitals.count([operation if same else replace(operation, error_type=blamed)])
-        elif self._session is not None and self._method == "GET":
-            self._vitals.answer_adrift(self._session, message)
+        elif self._presence.listens_in is not None:
+            self._vitals.answer_adrift(self._presence.listens_in, message)
 
     # ---- other ends
 
     def _on_failed(self, reason: str) -> None:
         self._vitals.transport_failed(reason)
         self._end_with(self._blamed(CONNECTION))
-        self._close_stream(lambda _: self._blamed(CONNECTION))
+        self._presence.close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
 
     def _blamed(self, error_type: str) -> str:
@@ -403,28 +353,19 @@ class Observation:
 
     def _on_served(self, count: int) -> None:
         self._vitals.ledger.bytes_out += count
-        if self._session is not None and self._entered is None:
-            self._enter(self._session)
+        self._presence.show(self._exchange)
         self._on_unasked(HIT)
 
     def _on_client_left(self) -> None:
         if self._aside:
             self._on_unasked(CANCELLED)
             return
-        if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
-        elif self._answers_on is None:  # else it left a POST only: the stream stands
+        if self._may_be_resumed() and self._presence.key is not None:
+            self._vitals.set_adrift(self._presence.key, self._exchange, self._exchange.left(self._vitals.clock()))
+        elif not self.is_paired:  # else it left a POST only: the stream stands
             self._end_with(self._exchange.left(self._vitals.clock()))
-        self._close_stream(lambda owed: owed.left(self._vitals.clock()))
+        self._presence.close_stream(lambda owed: owed.left(self._vitals.clock()))
         self._finish()
-
-    def _close_stream(self, error_of: Callable[[Exchange], str]) -> None:
-        """If this is the stream of an HTTP+SSE session, it ends here with the session."""
-        if self._stream is not None:
-            now = self._vitals.clock()
-            self._vitals.pairs.close(self._stream, error_of, now)
-            self._vitals.sessions.end(self._stream.key, now)
-            self._stream = self._entered = None
 
     def _on_refused(self, reason: Refused) -> None:
         self._vitals.ledger.refuse(reason, self._exchange.outstanding)
@@ -445,31 +386,18 @@ class Observation:
         self._share_nothing()
         if self._seat is not None:
             self._seat.leave()
-        if self._answers_on is None or not self._exchange.outstanding:
+        paired = self._presence.answers_on
+        if paired is None or not self._exchange.outstanding:
             self._vitals.finish(self._exchange)
-        if self._answers_on is not None:
-            self._answers_on.settle(self._exchange)
-        if self._entered is not None:
-            self._vitals.sessions.leave(self._entered, self._vitals.clock(), calls=self._method == "POST")
-            self._entered = None
+        if paired is not None:
+            paired.settle(self._exchange)
+        self._presence.leave()
 
     # ---- small things
 
     def _share_nothing(self) -> None:
         if self._keeping is not None:
             self._keeping.give_up()
-
-    def _enter(self, key: Key) -> None:
-        self._entered = key
-        self._vitals.sessions.enter(key, self._vitals.clock(), self._handle(), calls=self._method == "POST")
-
-    def _handle(self) -> Handle | None:
-        """How to end this session at its server; None for a modern client."""
-        session_id = self._headers.get(SESSION_HEADER) or self._answer_headers.get(SESSION_HEADER)
-        if self._exchange.era is Era.MODERN or not session_id:
-            return None
-        also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
-        return Handle(((SESSION_HEADER, session_id), *((name, value) for name, value in also if value)))
 
     def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
         said, self._said = self._said, b""
@@ -484,8 +412,9 @@ class Observation:
         return looked
 
     def _counted(self, looked: Peek) -> tuple[Message, ...]:
-        illegible = sum(not message.legible for message in looked.messages)
-        self._vitals.ledger.unreadable += looked.unreadable + illegible
+        self._vitals.ledger.unreadable += looked.unreadable
+        for message in looked.messages:
+            self._vitals.ledger.unreadable += not message.legible
         return looked.messages
 
     def _safely(self, told: Callable[..., None], *facts: Any) -> None:
