@@ -55,7 +55,7 @@ class _Client(msgspec.Struct):
 
 class _Params(msgspec.Struct, rename={"client": "clientInfo"}):
     client: _Client | None = None
-    arguments: msgspec.Raw | None = None
+    arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Request(msgspec.Struct):
@@ -106,7 +106,7 @@ class Audit:
         if params is not None and params.client is not None and greets:
             client = _text(params.client)
         arguments: dict[bytes, bytes] = {}
-        if self._arguments and params is not None and params.arguments is not None and not greets:
+        if self._arguments and params is not None and params.arguments is not msgspec.UNSET and not greets:
             arguments[asked[0].id] = bytes(params.arguments)
         return Caller(digest(authorization or ""), client, session, peer, arguments)
 

@@ -44,7 +44,7 @@ class Inspection:
     @property
     def cost(self) -> list[Cost]:
         """What each model cost so far."""
-        return [Cost(model=model, usd=usd) for model, usd in self._usd.items()]
+        return [Cost(model=model, usd=usd) for model, usd in list(self._usd.items())]
 
     @property
     def found(self) -> dict[str, int]:
@@ -61,7 +61,7 @@ class Inspection:
             self._waiting.append(body[:HEAD_BYTES])
 
     def work(self, most: int = MAX_WAITING) -> None:
-        """Look at what waits; one result takes a millisecond or two at most."""
+        """Look at what waits, from any one thread; a result of HEAD_BYTES takes some ten milliseconds."""
         for _ in range(min(most, len(self._waiting))):
             self._look(self._waiting.popleft())
 

@@ -67,7 +67,9 @@ _PATTERNS: Final = (
     ),
     _Pattern(
         SensitiveKind.IBAN, (b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"),
-        re.compile(rb"(?<![A-Za-z0-9+/=_-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}+(?: ?[A-Z0-9]{1,3})?+(?![A-Za-z0-9+/=_-])"),
+        re.compile(
+            rb"(?<![A-Za-z0-9+/=_-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}+(?: ?[A-Z0-9]{1,3})?+(?![A-Za-z0-9+/=_-])"
+        ),
         _is_iban,
     ),
     _Pattern(

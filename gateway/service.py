@@ -98,10 +98,11 @@ class Service:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def inspect(self) -> None:
-        """For ever: look at results beside the traffic, one at a time, so that nobody waits for more than one."""
+        """For ever: look at results beside the traffic, in a thread: a loop would keep calls waiting meanwhile."""
         while True:
-            self.vitals.inspection.work(1)
-            await asyncio.sleep(0 if self.vitals.inspection.waiting else INSPECT_SECONDS)
+            await asyncio.sleep(INSPECT_SECONDS)
+            if self.vitals.inspection.waiting:
+                await asyncio.to_thread(self.vitals.inspection.work)
 
     def close(self) -> None:
         """Write what the audit log still has. Idempotent."""

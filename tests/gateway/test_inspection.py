@@ -112,7 +112,8 @@ K = SensitiveKind
 FOUND = [
     (K.EMAIL, "max.muster+x@mail.example.com"), (K.CREDIT_CARD, "4111 1111 1111 1111"),
     (K.CREDIT_CARD, "5500-0000-0000-0004"), (K.CREDIT_CARD, "378282246310005"), (K.IBAN, "DE89 3704 0044 0532 0130 00"),
-    (K.IBAN, "GB82WEST12345698765432"), (K.IBAN, "ES91 2100 0418 4502 0005 1332 EURO"), (K.AWS_ACCESS_KEY, "AKIAIOSFODNN7EXAMPLE"),
+    (K.IBAN, "GB82WEST12345698765432"),
+    (K.IBAN, "ES91 2100 0418 4502 0005 1332 EURO"), (K.AWS_ACCESS_KEY, "AKIAIOSFODNN7EXAMPLE"),
     (K.PRIVATE_KEY, "-----BEGIN RSA PRIVATE KEY-----"), (K.PRIVATE_KEY, "-----BEGIN PRIVATE KEY-----"),
     (K.JWT, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"),
     (K.BEARER_TOKEN, "Bearer abcdefghijklmnopqrstuvwxyz"), (K.GITHUB_TOKEN, "ghp_" + "a1B2" * 9),
@@ -141,9 +142,9 @@ def test_each_kind_is_found_however_deep_it_stands_in_json(
     "innocent",
     [
         "4111 1111 1111 1112", "1700000000000", "4444 4444 4444 4444", "a@b", "user@host", "@decorator",
-        "x.4111111111111111",        "DE00 3704 0044 0532 0130 00", "AKIA", "xAKIAIOSFODNN7EXAMPLEx", "-----BEGIN PUBLIC KEY-----",
-        "eyJ.eyJ.x",        "Bearer short", "ghp_short", "task-force-abcdefghijklmnopqrstuvw", "3.14159265358979",
-        "2026-11-22 19:20:21.123456",        "550e8400-e29b-41d4-a716-446655440000",
+        "x.4111111111111111", "DE00 3704 0044 0532 0130 00", "AKIA", "xAKIAIOSFODNN7EXAMPLEx",
+        "-----BEGIN PUBLIC KEY-----", "eyJ.eyJ.x", "Bearer short", "ghp_short", "task-force-abcdefghijklmnopqrstuvw",
+        "3.14159265358979", "2026-11-22 19:20:21.123456", "550e8400-e29b-41d4-a716-446655440000",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_it(innocent: str) -> None:
