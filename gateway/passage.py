@@ -27,14 +27,14 @@ from gateway.http.reader import Head, Request
 from gateway.http.reuse import may_resend
 from gateway.http.up import Up
 from gateway.observation import Observation
+from gateway.patience import Patience
 from gateway.service import Service
 from gateway.steering import Pending, Refusal
+from gateway.unread import Unread
 
 log = logging.getLogger(__name__)
 
-_FAULT: Final = "an exchange failed in the gateway"
-_REFUSED_BODY_SECONDS: Final = 10.0
-"""How long a refused client may take to tell the id of its request."""
+FAULT: Final = "an exchange failed in the gateway"
 
 
 class Stage(enum.Enum):
@@ -42,7 +42,6 @@ class Stage(enum.Enum):
 
     GATHERING = "gathering"
     WAITING = "waiting"
-    REFUSING = "refusing"
     SENDING = "sending"
     SENT = "sent"
     ANSWERING = "answering"
@@ -61,8 +60,13 @@ class Journal(Protocol):
 class Passage:
     """One request. ``begin`` once; then both connections tell what happens."""
 
+    __slots__ = (
+        "_asked", "_body", "_down", "_framing", "_head", "_journal", "_patience", "_placed", "_pool", "_request",
+        "_seen", "_sent", "_service", "_stage", "_target", "_task", "_tried", "_unread", "_up",
+    )  # fmt: skip
+
     def __init__(
-        self, journal: Journal, service: Service, pool: Pool, request: Request, target: str, down: Down
+        self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *, target: str
     ) -> None:  # fmt: skip
         self._journal = journal
         self._service = service
@@ -80,9 +84,9 @@ class Passage:
         self._sent = b"\n\n"
         self._tried = 0
         self._placed = False
-        self._refusal: tuple[Refusal, Refused] | None = None
+        self._unread: Unread | None = None
+        self._patience: Patience | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     # ---- the request
 
@@ -101,8 +105,8 @@ class Passage:
             self._gather()
         elif self._stage is Stage.SENDING:
             self._send_more()
-        elif self._stage is Stage.REFUSING:
-            self._refuse_when_known()
+        elif self._unread is not None:
+            self._unread.more()
         elif self._down is not None and sum(map(len, self._request.body)) > HEAD_BYTES:
             self._down.hold(on=True)
 
@@ -193,26 +197,9 @@ class Passage:
 
     def _refuse_unread(self, refusal: Refusal, reason: Refused) -> None:
         """Refuse a request as soon as its id is known, or cannot be waited for any longer."""
-        self._stage = Stage.REFUSING
-        self._refusal = refusal, reason
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_REFUSED_BODY_SECONDS, self._refuse)
-        self._refuse_when_known()
-
-    def _refuse_when_known(self) -> None:
-        # One byte more than is kept whole: what is longer is then known to be cut.
-        if self._request.complete or sum(map(len, self._request.body)) > HEAD_BYTES:
-            self._refuse()
-
-    def _refuse(self) -> None:
-        if self._refusal is None:
-            return
-        refusal, reason = self._refusal
-        for piece in self._request.take_body():
-            self._seen.request_chunk(piece)
-        self._ask()
-        self._seen.refused(reason)
-        self._reply(replies.refusal_answer(self._request, self._seen.request_id, refusal))
+        self._stage = Stage.WAITING
+        self._unread = Unread(self._request, self._seen, refusal, reason, reply=self._reply)
+        self._unread.more()
 
     # ---- to the server
 
@@ -229,7 +216,7 @@ class Passage:
         return self._service.vitals.admission.tuning.enable_keep_alive
 
     async def _connect(self) -> None:
-        self._watch_silence()
+        self._expect()
         try:
             up = await self._pool.connect()
         except OSError as error:
@@ -240,10 +227,7 @@ class Passage:
     def _send_over(self, up: Up) -> None:
         request = self._request
         chunked = request.framing is Framing.CHUNKED
-        head = request_head(
-            request.method, self._target, request.sorted,
-            chunked=chunked, authority=self._pool.authority, closes=not self._keeps,
-        )  # fmt: skip
+        head = (request.head.sent if self._keeps else None) or self._head_to_send(request, chunked)
         self._up = up
         up.attach(self, request.method)
         if self._down is not None and self._down.full:
@@ -251,11 +235,21 @@ class Passage:
         if request.framing is Framing.NONE or self._body is not None:
             self._stage = Stage.SENT
             up.send(head + self._framed_body(chunked))
-            self._watch_silence()
+            self._expect()
         else:
             self._stage = Stage.SENDING
             up.send(head)
             self._send_more()
+
+    def _head_to_send(self, request: Request, chunked: bool) -> bytes:
+        keeps = self._keeps
+        head = request_head(
+            request.method, self._target, request.sorted,
+            chunked=chunked, authority=self._pool.authority, closes=not keeps,
+        )  # fmt: skip
+        if keeps:
+            request.head.sent = head  # a connection's requests to one path go to one server
+        return head
 
     def _framed_body(self, chunked: bool) -> bytes:
         body = self._body or b""
@@ -283,7 +277,7 @@ class Passage:
             self._ask()
             if self._stage is Stage.SENDING:
                 self._stage = Stage.SENT
-            self._watch_silence()
+            self._expect()
 
     # ---- told by the server's connection
 
@@ -293,7 +287,7 @@ class Passage:
             self._pass_on(head, pieces, ended=ended)
         except Exception:
             # The boundary of one exchange: a fault in relaying it must not stop the others.
-            log.exception(_FAULT, extra={"server": self._service.server.name})
+            log.exception(FAULT, extra={"server": self._service.server.name})
             self.give_up()
 
     def interim(self, head: Head) -> None:
@@ -358,7 +352,7 @@ class Passage:
         if ended:
             self._answer_ended()
         elif down is None:
-            self._look_after_orphan()
+            self._waits().outlive()
 
     def _begin_answer(self, head: Head) -> bytes:
         request = self._request
@@ -366,9 +360,15 @@ class Passage:
         self._stage = Stage.ANSWERING if request.complete else Stage.SENDING
         self._framing = to_client(head.framing, old_client=request.old)
         closes = not request.keeps_alive or self._framing is Framing.CLOSE
-        return answer_head(
+        usual = not closes and not request.old
+        if usual and head.sent is not None:
+            return head.sent
+        sent = answer_head(
             head.status, head.reason, head.sorted.lines, self._framing, closes=closes, old_client=request.old
         )  # fmt: skip
+        if usual:
+            head.sent = sent
+        return sent
 
     def _measure(self, head: Head | None, pieces: list[bytes], *, ended: bool) -> None:
         seen = self._seen
@@ -382,7 +382,7 @@ class Passage:
         elif self._service.vitals.admission.cuts_silence:
             if pieces:
                 self._sent = (self._sent + b"".join(pieces))[-4:]
-            self._watch_silence()
+            self._expect()
 
     def _give_back(self) -> None:
         """The answer is complete: the connection is free, unless the server did not wait for the whole request."""
@@ -409,7 +409,7 @@ class Passage:
         if self._asked and self._seen.outlives_client:
             if self._up is not None:
                 self._up.read(on=True)
-            self._look_after_orphan()
+            self._waits().outlive()
         else:
             self.give_up()
 
@@ -421,52 +421,36 @@ class Passage:
         self._abort_client()
         self._end()
 
-    def _look_after_orphan(self) -> None:
-        """End a passage without a client when its calls are answered, or the server was silent for too long."""
-        if self._stage is Stage.OVER:
-            return
-        if not self._seen.outlives_client or self._seen.patience <= 0:
-            self.give_up()
-            return
-        self._set_timer(min(1.0, self._seen.patience + 0.01), self._look_after_orphan)
-
     # ---- silence
 
-    def _watch_silence(self) -> None:
+    def _expect(self) -> None:
         """Where timeouts are enforced, wait for the server only for as long as it may be silent."""
-        if self._down is None or self._timer is not None:
-            return
-        if self._service.vitals.admission.cuts_silence and self._seen.outstanding:
-            self._set_timer(self._seen.patience, self._look_for_silence)
+        if self._service.vitals.admission.cuts_silence and self._down is not None:
+            self._waits().expect()
 
-    def _look_for_silence(self) -> None:
-        self._timer = None
-        if self._stage is Stage.OVER or not self._service.vitals.admission.cuts_silence or not self._seen.outstanding:
-            return
-        if self._seen.patience > 0:
-            self._watch_silence()
-        elif self._head is None:
-            self._seen.silenced()
-            message = refusals.silent(self._service.server.name)
-            self._reply(replies.error_answer(self._request, 504, self._seen.request_id, refusals.Code.SILENT, message))
-        else:
-            self._break_silence(self._head)
+    def _waits(self) -> Patience:
+        if self._patience is None:
+            self._patience = Patience(self._service.vitals, self._seen, silent=self._cut, over=self.give_up)
+        return self._patience
 
-    def _break_silence(self, head: Head) -> None:
-        """End an answer that began: between two events of a plain stream by an error, else by breaking it off."""
-        open_end = self._framing in {Framing.CHUNKED, Framing.CLOSE}
-        told = self._seen.outstanding == 1 and open_end and replies.between_events(head, self._sent)
+    def _cut(self) -> None:
+        """The server was silent for too long: an error, or the end of an answer that began."""
+        told = self._head is not None and self._may_add_event(self._head)
         self._seen.silenced()
-        if not told or self._down is None:
+        if self._head is None:
+            self._reply(replies.silent_answer(self._request, self._seen.request_id, self._service.server.name))
+        elif told and self._down is not None:
+            event = replies.silent_event(self._seen.request_id, self._service.server.name)
+            chunked = self._framing is Framing.CHUNKED
+            self._down.send(b"".join([*chunk([event]), last_chunk(b"")]) if chunked else event)
+            self._answer_ended()
+        else:
             self._abort_client()
             self._end()
-            return
-        message = refusals.silent(self._service.server.name)
-        event = replies.error_event(self._seen.request_id, refusals.Code.SILENT, message)
-        if self._framing is Framing.CHUNKED:
-            event = b"".join([*chunk([event]), last_chunk(b"")])
-        self._down.send(event)
-        self._answer_ended()
+
+    def _may_add_event(self, head: Head) -> bool:
+        open_end = self._framing is Framing.CHUNKED or self._framing is Framing.CLOSE
+        return self._seen.outstanding == 1 and open_end and replies.between_events(head, self._sent)
 
     # ---- ends
 
@@ -474,12 +458,7 @@ class Passage:
         self._ask()
         server = self._service.server
         self._seen.failed(f"no answer from {server.url}: {reason}")
-        message = refusals.unreachable(server.name, server.url, reason)
-        self._reply(
-            replies.error_answer(
-                self._request, 502, self._seen.request_id, refusals.Code.UNREACHABLE, message
-            )  # fmt: skip
-        )
+        self._reply(replies.unreachable_answer(self._request, self._seen.request_id, server, reason))
 
     def _reply(self, answer: bytes) -> None:
         """The gateway's own answer, and the end."""
@@ -501,9 +480,10 @@ class Passage:
         up, self._up = self._up, None
         if up is not None:
             up.abort()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._patience is not None:
+            self._patience.stop()
+        if self._unread is not None:
+            self._unread.stop()
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
@@ -513,11 +493,6 @@ class Passage:
         self._journal.over(self)
 
     # ---- waiting
-
-    def _set_timer(self, seconds: float, then: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, then)
 
     def _wait(self, what: str, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait in a task for what has to be waited for."""
@@ -529,5 +504,5 @@ class Passage:
             await waiting
         except Exception:
             # The boundary of one exchange, as in ``answered``.
-            log.exception(_FAULT, extra={"server": self._service.server.name})
+            log.exception(FAULT, extra={"server": self._service.server.name})
             self.give_up()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fleet.inventory import Address
@@ -13,7 +14,7 @@ from gateway import replies, routes
 from gateway.http.down import Call, Down
 from gateway.http.pool import Pool
 from gateway.http.reader import Request
-from gateway.passage import Passage
+from gateway.passage import FAULT, Passage
 from gateway.service import Service
 
 log = logging.getLogger(__name__)
@@ -81,18 +82,18 @@ class Relay:
         for down in list(self._downs):
             down.abort()
         # The transports tell that they are closed in the loop's next rounds.
-        while self._downs and loop.time() < deadline + within:
+        while self._downs and loop.time() < deadline + within:  # noqa: ASYNC110 - and closing tells nobody else
             await asyncio.sleep(_POLL_SECONDS)
 
     def begin(self, service: Service, down: Down, request: Request, target: str) -> Passage | None:
         """A request for a server; its passage, None when it is over already."""
-        passage = Passage(self, service, self._pools[service.server.name], request, target, down)
+        passage = Passage(self, service, self._pools[service.server.name], down, request, target=target)
         self._passages.add(passage)
         try:
             passage.begin()
         except Exception:
             # The boundary of one exchange: a fault in relaying it must not stop the others.
-            log.exception("an exchange failed in the gateway", extra={"server": service.server.name})
+            log.exception(FAULT, extra={"server": service.server.name})
             passage.give_up()
         return passage if passage in self._passages else None
 
@@ -144,6 +145,14 @@ class _Own:
         return self._begin(self._service, down, request, routes.origin_form(request.target))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What the path of a request came to."""
+
+    service: Service
+    target: str
+
+
 class _Shared:
     """Leads to the server that the path names."""
 
@@ -153,10 +162,14 @@ class _Shared:
         self.went = relay.went
 
     def begin(self, down: Down, request: Request) -> Call | None:
+        place = request.head.place
+        if isinstance(place, _Place):
+            return self._relay.begin(place.service, down, request, place.target)
         path = routes.origin_form(request.target)
         route = routes.shared(path)
         service = None if route is None else self._relay.named(route.server)
         if route is not None and service is not None:
+            request.head.place = _Place(service, route.target)
             return self._relay.begin(service, down, request, route.target)
         if path == routes.HEALTHY:
             answer = replies.text(request, 200, "ok\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fleet.inventory import Server
 from gateway import refusals
 from gateway.answers import EVENTS, JSON, Answer
 from gateway.http.heads import whole_answer
@@ -36,14 +37,20 @@ def refusal_answer(request: Request, request_id: bytes, refusal: Refusal) -> byt
     return _own(request, 503, (_JSON, (b"Retry-After", b"%d" % refusal.retry_after)), body)
 
 
-def error_answer(request: Request, status: int, request_id: bytes, code: refusals.Code, message: str) -> bytes:
-    """A JSON-RPC error of the gateway's own."""
-    return _own(request, status, (_JSON,), refusals.jsonrpc_error(request_id, code, message))
+def unreachable_answer(request: Request, request_id: bytes, server: Server, reason: str) -> bytes:
+    """The server gave no answer, or none that is HTTP."""
+    message = refusals.unreachable(server.name, server.url, reason)
+    return _own(request, 502, (_JSON,), refusals.jsonrpc_error(request_id, refusals.Code.UNREACHABLE, message))
 
 
-def error_event(request_id: bytes, code: refusals.Code, message: str) -> bytes:
+def silent_answer(request: Request, request_id: bytes, server: str) -> bytes:
+    """The server was silent for longer than its limits."""
+    return _own(request, 504, (_JSON,), _silent(request_id, server))
+
+
+def silent_event(request_id: bytes, server: str) -> bytes:
     """The same as an event of a stream."""
-    return b"event: message\ndata: " + refusals.jsonrpc_error(request_id, code, message) + b"\n\n"
+    return b"event: message\ndata: " + _silent(request_id, server) + b"\n\n"
 
 
 def between_events(head: Head, sent: bytes) -> bool:
@@ -56,6 +63,10 @@ def between_events(head: Head, sent: bytes) -> bool:
 def closes(request: Request) -> bool:
     """Whether the connection ends with the answer: the client asked for it, or did not wait until it was heard."""
     return not (request.keeps_alive and request.complete)
+
+
+def _silent(request_id: bytes, server: str) -> bytes:
+    return refusals.jsonrpc_error(request_id, refusals.Code.SILENT, refusals.silent(server))
 
 
 def _own(request: Request, status: int, lines: Lines, body: bytes) -> bytes:

@@ -184,7 +184,7 @@ class Steering:
 
     def _broken(self, seen: Observation, messages: Sequence[Message] | None) -> Refusal | None:
         """``messages`` None: not known yet, and not to be waited for."""
-        if messages is not None and not any(_is_judged(message) for message in messages):
+        if messages is not None and not any(map(_is_judged, messages)):
             return None
         breaker, now = self._vitals.breaker, self._vitals.clock()
         ticket = breaker.admit(now)

@@ -7,10 +7,11 @@ those that ``Connection`` names. What becomes of a name is remembered by its exa
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar, overload
 
 from gateway.headers import HOP_BY_HOP
 
+_T = TypeVar("_T")
 Raw = list[tuple[bytes, bytes]]
 
 PASSES: Final = 0
@@ -74,11 +75,25 @@ class Fields(Mapping[str, str]):
         self._index: dict[str, bytes] | None = None
 
     def __getitem__(self, name: str) -> str:
+        return self._indexed()[name.lower()].decode("utf-8", "surrogateescape")
+
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+
+    @overload
+    def get(self, key: str, /, default: str | _T) -> str | _T: ...
+
+    def get(self, key: str, /, default: str | _T | None = None) -> str | _T | None:
+        """The value, or ``default``: asked for a dozen times a call, so without an exception on the way."""
+        value = (self._index or self._indexed()).get(key.lower())
+        return default if value is None else value.decode("utf-8", "surrogateescape")
+
+    def _indexed(self) -> dict[str, bytes]:
         index = self._index
         if index is None:
             spellings = _spellings
-            index = self._index = {spellings[each]: value for each, value in reversed(self.raw)}
-        return index[name.lower()].decode("utf-8", "surrogateescape")
+            index = self._index = {spellings[name]: value for name, value in reversed(self.raw)}
+        return index
 
     def __iter__(self) -> Iterator[str]:
         for name, _ in self.raw:

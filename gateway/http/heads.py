@@ -43,7 +43,7 @@ def answer_head(
 
 def to_client(framing: Framing, *, old_client: bool) -> Framing:
     """How an answer framed so by the server goes to the client: a clean end must be told from a broken one."""
-    if framing in {Framing.CLOSE, Framing.CHUNKED}:
+    if framing is Framing.CLOSE or framing is Framing.CHUNKED:
         return Framing.CLOSE if old_client else Framing.CHUNKED
     return framing
 

@@ -10,41 +10,59 @@ import httptools
 from gateway.http.fields import Fields, Raw, Sorted, passing_trailers
 from gateway.http.framing import MAX_HEAD_BYTES, NOT_HTTP, TOO_LARGE, Framing, Malformed, of_answer, of_request
 
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_MAX_REMEMBERED: Final = 4096
+"""A longer head is parsed each time."""
+
 _PER_FIELD: Final = 4
 """Bytes of a field beside its name and value."""
 
 
-class Request:
-    """A request whose head is complete. ``body`` fills and ``complete`` turns true as bytes arrive.
+class RequestHead:
+    """The head of a request, shared by all requests of a connection whose heads are the same bytes.
 
-    ``target`` is as sent. ``old`` is HTTP/1.0. ``trailers`` are the lines that go on, set with ``complete``.
+    ``target`` is as sent. ``old`` is HTTP/1.0. ``sent`` and ``place`` are notes of who relays it: the head as it goes
+    on, and where.
     """
 
-    __slots__ = (
-        "body", "complete", "fields", "framing", "keeps_alive", "method", "old", "sorted", "target", "trailers"
-    )  # fmt: skip
+    __slots__ = ("fields", "framing", "keeps_alive", "method", "old", "place", "sent", "sorted", "target")
 
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        raw: Raw,
-        sorted_fields: Sorted,
-        framing: Framing,
-        *,
-        keeps_alive: bool,
-        old: bool,
-    ) -> None:
+    def __init__(self, method: str, target: str, raw: Raw, sorted_fields: Sorted, framing: Framing) -> None:
         self.method = method
         self.target = target
         self.fields = Fields(raw)
         self.sorted = sorted_fields
         self.framing = framing
-        self.keeps_alive = keeps_alive
-        self.old = old
+        self.keeps_alive = True
+        self.old = False
+        self.sent: bytes | None = None
+        self.place: object = None
+
+
+class Request:
+    """A request whose head is complete. ``body`` fills and ``complete`` turns true as bytes arrive.
+
+    ``trailers`` are the lines that go on, set with ``complete``.
+    """
+
+    __slots__ = ("body", "complete", "fields", "framing", "head", "keeps_alive", "method", "old", "sorted", "trailers")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.method = head.method
+        self.fields = head.fields
+        self.sorted = head.sorted
+        self.framing = head.framing
+        self.keeps_alive = head.keeps_alive
+        self.old = head.old
         self.body: list[bytes] = []
         self.trailers = b""
         self.complete = False
+
+    @property
+    def target(self) -> str:
+        """The request's target as sent."""
+        return self.head.target
 
     def take_body(self) -> list[bytes]:
         """What arrived of the body since the last time."""
@@ -105,6 +123,8 @@ class RequestReader(_Bounded):
     def __init__(self) -> None:
         super().__init__()
         self.requests: deque[Request] = deque()
+        self._last: tuple[bytes, RequestHead] | None = None
+        self._data: bytes | None = None  # what is being parsed, when a message begins with it
         self._current: Request | None = None
         self._url = b""
         self._upgrading = False
@@ -120,6 +140,9 @@ class RequestReader(_Bounded):
         """Read bytes. What is no HTTP sets ``fault``."""
         if self.fault is not None:
             return
+        self._data = data if self._current is None and not self._in_head and type(data) is bytes else None
+        if self._data is not None and self._is_another(self._data):
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -128,6 +151,29 @@ class RequestReader(_Bounded):
             self._fail(NOT_HTTP)
         else:
             self._fed(len(data))
+
+    def _is_another(self, data: bytes) -> bool:
+        """Whether this is a whole request with the last one's head, byte for byte: it needs no parsing again."""
+        if self._last is None or not data.startswith(self._last[0]):
+            return False
+        known, head = self._last
+        if len(data) - len(known) != (head.sorted.length if head.framing is Framing.LENGTH else 0):
+            return False
+        request = Request(head)
+        if len(data) > len(known):
+            request.body.append(data[len(known) :])
+        request.complete = True
+        self._quiet = 0
+        self.requests.append(request)
+        return True
+
+    def _remember(self, head: RequestHead) -> None:
+        """Its bytes, when they are all in what is being parsed, and its end is known by its length alone."""
+        data, self._data = self._data, None
+        plain = head.framing is not Framing.CHUNKED and head.keeps_alive and not head.sorted.expects
+        if data is not None and plain and not self._spans and not self._upgrading:
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            self._last = (data[:end], head) if end <= _MAX_REMEMBERED else None
 
     def _decline(self, rest: bytes) -> None:
         """An offer to upgrade: it is not taken, but httptools takes it and drops the body (httptools #124)."""
@@ -172,11 +218,12 @@ class RequestReader(_Bounded):
             self._fail(NOT_HTTP)
         if self.fault is not None:
             return
+        head = RequestHead(method, self._url.decode("latin-1"), raw, found, framing)
+        head.old = version == "1.0"
         # Only within the callbacks of the parser does it tell this rightly.
-        keeps_alive = parser.should_keep_alive()
-        self._current = Request(
-            method, self._url.decode("latin-1"), raw, found, framing, keeps_alive=keeps_alive, old=version == "1.0"
-        )
+        head.keeps_alive = parser.should_keep_alive()
+        self._remember(head)
+        self._current = Request(head)
         self.requests.append(self._current)
 
     def on_body(self, piece: bytes) -> None:
@@ -198,13 +245,14 @@ class RequestReader(_Bounded):
 
 
 class Head:
-    """The head of an answer. ``framing`` is how it came."""
+    """The head of an answer. ``framing`` is how it came. ``sent`` is a note of who relays it: as it goes on."""
 
-    __slots__ = ("fields", "framing", "reason", "sorted", "status")
+    __slots__ = ("fields", "framing", "reason", "sent", "sorted", "status")
 
     def __init__(self, status: int, reason: bytes, raw: Raw, sorted_fields: Sorted, framing: Framing) -> None:
         self.status = status
         self.reason = reason
+        self.sent: bytes | None = None
         self.fields = Fields(raw)
         self.sorted = sorted_fields
         self.framing = framing
@@ -234,6 +282,8 @@ class AnswerReader(_Bounded):
         self.keeps_alive = True
         self.heard = False
         self._passing = False
+        self._last: tuple[bytes, Head] | None = None
+        self._data: bytes | None = None  # what is being parsed, when an answer begins with it
         self._parser = httptools.HttpResponseParser(self)
 
     def expect(self, method: str) -> None:
@@ -248,7 +298,10 @@ class AnswerReader(_Bounded):
         """Read bytes. What is no answer, or comes after its end, sets ``fault``."""
         if self.fault is not None:
             return
-        self.heard = True
+        fresh, self.heard = not self.heard, True
+        self._data = data if fresh else None
+        if fresh and self._is_another(data):
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -256,6 +309,29 @@ class AnswerReader(_Bounded):
         else:
             self._fed(len(data))
         self.keeps_alive = self.keeps_alive and self.fault is None
+
+    def _is_another(self, data: bytes) -> bool:
+        """Whether this is a whole answer with the last one's head, byte for byte: it needs no parsing again."""
+        if self._last is None or not data.startswith(self._last[0]) or self._method == "HEAD":
+            return False
+        known, head = self._last
+        if len(data) - len(known) != (head.sorted.length if head.framing is Framing.LENGTH else 0):
+            return False
+        self.head = head
+        if len(data) > len(known):
+            self.body.append(data[len(known) :])
+        self.ended = True
+        self._quiet = 0
+        return True
+
+    def _remember(self, head: Head) -> None:
+        """Its bytes, when they are all in what is being parsed, and its end is known by its length alone."""
+        data, self._data = self._data, None
+        sized = head.framing is Framing.LENGTH or head.framing is Framing.NONE
+        plain = sized and self.keeps_alive and self._method != "HEAD"
+        if data is not None and plain and not self._spans and not self.interim:
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            self._last = (data[:end], head) if end <= _MAX_REMEMBERED else None
 
     def at_end(self) -> bool:
         """The server closed the connection; whether that was the answer's end."""
@@ -292,6 +368,7 @@ class AnswerReader(_Bounded):
         self.head = head
         # Only within the callbacks of the parser does it tell this rightly.
         self.keeps_alive = self._parser.should_keep_alive()
+        self._remember(head)
         if self._method == "HEAD":
             # The parser waits for the body that the head speaks of; it will not come.
             self.ended, self.keeps_alive = True, False
