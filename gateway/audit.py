@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -37,15 +37,24 @@ class Caller:
     arguments: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call that ended. ``outcome`` is an error type, '' for success, HIT, or ``refused:`` and the reason."""
+class Call(Protocol):
+    """One call that ended: names as they were sent, ``id`` as JSON."""
 
-    method: str
-    tool: str
-    id: bytes
-    outcome: str
-    seconds: float
+    @property
+    def method(self) -> str:
+        """Its method."""
+
+    @property
+    def tool(self) -> str:
+        """Its tool, empty where it names none."""
+
+    @property
+    def id(self) -> bytes:
+        """Its request id."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
 
 
 class _Client(msgspec.Struct):
@@ -110,8 +119,8 @@ class Audit:
             arguments[asked[0].id] = bytes(params.arguments)
         return Caller(digest(authorization or ""), client, session, peer, arguments)
 
-    def ended(self, caller: Caller, call: Call) -> None:
-        """Write a line."""
+    def ended(self, caller: Caller, call: Call, outcome: str) -> None:
+        """Write a line. ``outcome`` is an error type, '' for success, HIT, or ``refused:`` and the reason."""
         if caller.session and caller.client and call.method == "initialize":
             self._introduce(caller.session, caller.client)
         arguments = caller.arguments.get(call.id, b"")
@@ -125,7 +134,7 @@ class Audit:
             id=msgspec.Raw(call.id if 0 < len(call.id) <= MAX_TEXT else b"null"),
             method=call.method[:MAX_TEXT],
             tool=call.tool[:MAX_TEXT],
-            outcome=call.outcome or OK,
+            outcome=outcome or OK,
             duration_ms=round(call.seconds * 1000, 3),
             arguments=_kept(arguments) if arguments else msgspec.UNSET,
         )

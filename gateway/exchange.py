@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fleet.telemetry import JSONRPC_ERROR_CODES, NOT_THE_SERVERS_ERRORS, OTHER, error_type_of_code
-from gateway.audit import Caller
 from gateway.breaker import EXEMPT, Ticket
 from gateway.jsonrpc import Era, Kind, Message
 from gateway.labels import STREAMS
+
+if TYPE_CHECKING:
+    from gateway.audit import Caller
 
 SUCCESS: Final = ""
 TOOL_ERROR: Final = "tool_error"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fleet.inventory import Price
 from fleet.telemetry import Cost
 from gateway.copies import HEAD_BYTES
-from gateway.pricing import cost_of, usage_of
-from gateway.sensitive import found_in
+
+if TYPE_CHECKING:
+    from fleet.inventory import Price
 
 MAX_WAITING: Final = 256
 """Results that wait to be looked at, of HEAD_BYTES each at most."""
@@ -66,6 +66,10 @@ class Inspection:
             self._look(self._waiting.popleft())
 
     def _look(self, body: bytes) -> None:
+        # Only now: their regular expressions take a stdio server's start longer than all the rest of this package.
+        from gateway.pricing import cost_of, usage_of  # noqa: PLC0415
+        from gateway.sensitive import found_in  # noqa: PLC0415
+
         usage = usage_of(body) if self.prices else None
         cost = None if usage is None else cost_of(usage, self.prices)
         if cost is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
 from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
-from gateway.audit import Audit, Call
 from gateway.breaker import BreakerSettings, CircuitBreaker
 from gateway.caching import INVALIDATES, CacheSettings, ResponseCache
 from gateway.coalescing import CoalescingSettings, Flights
@@ -24,6 +23,9 @@ from gateway.ledger import TCP, Ledger
 from gateway.pairs import Pairs
 from gateway.sessions import Key, Sessions
 from gateway.standing import Standing
+
+if TYPE_CHECKING:
+    from gateway.audit import Audit
 
 BREAKER: Final = "upstream"
 MAX_ADRIFT: Final = 1000
@@ -126,8 +128,7 @@ class Vitals:
     def report(self, operation: Operation, outcome: str) -> None:
         """Into the audit log, where there is one."""
         if self.audit is not None and operation.caller is not None:
-            call = Call(operation.method, operation.tool, operation.id, outcome, operation.seconds)
-            self.audit.ended(operation.caller, call)
+            self.audit.ended(operation.caller, operation, outcome)
 
     def set_adrift(self, key: Key, exchange: Exchange, unless_resumed: str) -> None:
         """The answer will come on another stream of the same session, if the client resumes it.

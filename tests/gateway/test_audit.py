@@ -23,8 +23,9 @@ from fleet.inventory import Price
 from fleet.server_config import read_server_config
 from gateway import audit_log
 from gateway.app import Gateway
-from gateway.audit import Audit, Call
+from gateway.audit import Audit
 from gateway.audit_log import AuditLog
+from gateway.exchange import Operation
 from gateway.jsonrpc import peek
 from gateway.liveness import USER_AGENT
 from tests.gateway.peers import Exporter, fleet, listening, running, server, until
@@ -54,7 +55,7 @@ def test_one_call_is_one_line_of_json_whatever_the_client_sends(
     messages = peek(body).messages
     caller = audit.caller(f"Bearer {secret}", "", "127.0.0.1", messages, body)
     for each in messages:
-        audit.ended(caller, Call(each.method, each.tool, each.id, outcome, 0.5))
+        audit.ended(caller, Operation(each.method, each.tool, outcome, 0.5, id=each.id), outcome)
     assert len(found) == len(messages)
     for line in found:
         assert line.endswith(b"\n")
@@ -80,9 +81,9 @@ def test_a_legacy_client_is_known_by_its_session() -> None:
     body = json.dumps(hello).encode()
     caller = audit.caller(None, "", "::1", peek(body).messages, body)
     caller.session = "s1"
-    audit.ended(caller, Call("initialize", "", b"1", "", 0.1))
+    audit.ended(caller, Operation("initialize", "", "", 0.1, id=b"1"), "")
     later = audit.caller(None, "s1", "::1", (), b"")
-    audit.ended(later, Call("tools/call", "echo", b'"x"', "tool_error", 0.1))
+    audit.ended(later, Operation("tools/call", "echo", "", 0.1, id=b'"x"'), "tool_error")
     assert [json.loads(line)["client"] for line in found] == ["inspector/2"] * 2
     assert json.loads(found[1])["id"] == "x"
 
@@ -92,7 +93,9 @@ def test_long_arguments_are_named_by_their_length() -> None:
     body = json.dumps(
         {"id": 1, "method": "tools/call", "params": {"name": "x", "arguments": {"a": "b" * 50_000}}}
     ).encode()
-    audit.ended(audit.caller(None, "", "", peek(body).messages, body), Call("tools/call", "x", b"1", "", 0.1))
+    audit.ended(
+        audit.caller(None, "", "", peek(body).messages, body), Operation("tools/call", "x", "", 0.1, id=b"1"), ""
+    )
     assert json.loads(found[0])["arguments"] == f"({50_000 + 9} bytes)"
 
 
