@@ -20,6 +20,10 @@ SLICE_BYTES: Final = 64 * 1024
 LINGER_SECONDS: Final = 2.0
 """How long an upload that nobody wants any more is read on: a close with bytes unread would take the answer away."""
 
+_KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""In seconds, and how often: a client that vanished without a word (a lid closed, a cable pulled) is noticed after two
+minutes, not after the system's two hours. Until then its open stream counts as a session."""
+
 _FULL, _LINE = 1, 2
 """Why nothing is read: the server takes no more; a request stands in line."""
 
@@ -78,7 +82,7 @@ class Down(asyncio.Protocol):
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         socket = transport.get_extra_info("socket")
         if socket is not None:
-            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+            _notice_when_gone(socket)
         self._line.came(self)
 
     def data_received(self, data: bytes) -> None:
@@ -244,3 +248,11 @@ class Down(asyncio.Protocol):
     def _close(self) -> None:
         self._ended = True
         self._transport.close()
+
+
+def _notice_when_gone(socket: sockets.socket) -> None:
+    socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        option = getattr(sockets, name, None)  # not every system has each
+        if option is not None:
+            socket.setsockopt(sockets.IPPROTO_TCP, option, value)

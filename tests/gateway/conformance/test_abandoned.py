@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from multidict import CIMultiDict
 
 from bench.abandoned import AT_ONCE, Kind, abandon, upstream
 from gateway.exchange import Limits
+from gateway.http.down import Down
 from gateway.observation import Observation
 from gateway.vitals import Vitals
 from tests.gateway.peers import Exporter, fleet, running, server, tuned, until
@@ -66,3 +69,35 @@ async def test_real_clients_that_vanish_leave_nothing(folder: Path, exporter: Ex
 def descriptors() -> int:
     gc.collect()
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of an open folder only the names matter
+
+
+class _Nobody:
+    """A line that takes no request."""
+
+    def __init__(self) -> None:
+        self.clients: list[Down] = []
+
+    def begin(self, down: Down, request: object) -> None:
+        return None
+
+    def came(self, down: Down) -> None:
+        self.clients.append(down)
+
+    def went(self, down: Down) -> None:
+        pass
+
+
+async def test_a_client_that_vanished_without_a_word_is_noticed() -> None:
+    """Nobody can pull a cable here; the system is asked what it would do."""
+    loop = asyncio.get_running_loop()
+    line = _Nobody()
+    server = await loop.create_server(lambda: Down(line, loop.time), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    await until(lambda: line.clients)
+    accepted = line.clients[0]._transport.get_extra_info("socket")
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+    writer.close()
+    server.close()
+    await server.wait_closed()

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from fleet.inventory import Enforced
 from gateway.app import Gateway
-from tests.gateway.peers import WITHIN, Exporter, fleet, listening, running, server, tuned, until
+from tests.gateway.peers import WITHIN, Exporter, fleet, listening, raw, running, scripted, server, tuned, until
 
 CALL = {"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "echo", "arguments": {}}}
 STREAM = (
@@ -192,3 +192,19 @@ async def test_a_stream_is_resumed_where_it_broke(folder: Path, exporter: Export
         await until(lambda: counted(gateway).get(("tools/call", "")) == 1)
         assert sum(count for (method, _), count in counted(gateway).items() if method == "tools/call") == 1
         assert vitals_of(gateway).ledger.in_flight == 0
+
+
+async def test_white_space_around_the_value_of_a_header_stays(folder: Path, exporter: Exporter) -> None:
+    """Whether it belongs to the value is between client and server: with and without us they see the same."""
+    heads: list[bytes] = []
+
+    async def entry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with scripted(entry) as url, running(fleet(folder, exporter.url, server(f"{url}/mcp"))) as gateway:
+        await raw(
+            gateway.addresses["demo"],
+            b"GET /mcp HTTP/1.1\r\nHost: a\r\nMcp-Name: echo \t \r\nConnection: close\r\n\r\n",
+        )
+    assert [head for head in heads if b"Mcp-Name: echo \t \r\n" in head]
