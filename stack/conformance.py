@@ -121,9 +121,8 @@ def differences(outcomes: Sequence[Outcome]) -> list[str]:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """The counts for a person."""
-    statuses = sorted(
-        {status for outcome in outcomes for status in outcome.statuses}, key=lambda name: name != "SUCCESS"
-    )
+    found = {status for outcome in outcomes for status in outcome.statuses}
+    statuses = sorted(found, key=lambda name: (name != "SUCCESS", name))
     head = ["leg", "route", *(status.lower() for status in statuses), "cache hits"]
     rows = [
         [each.leg, each.route, *(str(each.statuses[status]) for status in statuses), _or_dash(each.hits)]
