@@ -14,11 +14,15 @@ from gateway.stdio.recall import hidden, shown
 
 
 class Brief(msgspec.Struct, frozen=True, kw_only=True):
-    """One stdio server, its control folder and its exporter. ``tuning`` is the TOML's when fleet.yml was read."""
+    """One stdio server, its control folder and its exporter.
+
+    ``tuning`` is the TOML's when fleet.yml was read; ``starts_again``: a server that ends by itself is started again.
+    """
 
     server: str
     tuning: Tuning
     enforce: frozenset[Enforced]
+    starts_again: bool
     config_file: str | None
     control_dir: str
     exporter_url: str
@@ -44,6 +48,7 @@ def brief_of(fleet: Fleet, server: Server) -> Brief:
         server=server.name,
         tuning=server.tuning,
         enforce=server.enforce,
+        starts_again=server.restart is not None and server.restart.on_exit,
         config_file=None if server.config is None else str(server.config.file),
         control_dir=str(fleet.gateway.control_dir),
         exporter_url=fleet.exporter.url,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from gateway.breaker import Ticket
 from gateway.copies import Clip
-from gateway.exchange import CONNECTION, TIMEOUT, Exchange, Operation
+from gateway.exchange import CANCELLED, CONNECTION, TIMEOUT, Exchange, Operation
 from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
 from gateway.stdio.handshake import Handshake, Purpose, own_id
+from gateway.stdio.wishes import Wishes
 from gateway.vitals import Vitals
 
 MAX_GIVEN_UP: Final = 1000
@@ -28,6 +30,14 @@ class Whose(enum.Enum):
     GATEWAY = "gateway"
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a server left without an answer: ids as JSON."""
+
+    calls: list[bytes]
+    pings: list[bytes]
+
+
 class Conversation:
     """One client and one server, told line by line."""
 
@@ -38,8 +48,10 @@ class Conversation:
         self._given_up: dict[bytes, None] = {}
         self._questions: Counter[bytes] = Counter()
         self._stale_questions: Counter[bytes] = Counter()
+        self._fences: dict[bytes, None] = {}
         self.answers: list[tuple[Purpose, bytes]] = []
         self.handshake = Handshake()
+        self.wishes = Wishes()
         self.responses = 0
         self.stray = 0
         self.last_heard = vitals.clock()
@@ -51,8 +63,8 @@ class Conversation:
 
     @property
     def awaits_own(self) -> bool:
-        """Whether an answer to the gateway itself may come."""
-        return bool(self._own or self._given_up)
+        """Whether the server may say something that is for the gateway only."""
+        return bool(self._own or self._given_up or self.wishes.awaits_acknowledgement)
 
     @property
     def pending_initialize(self) -> bytes | None:
@@ -88,20 +100,28 @@ class Conversation:
 
     @property
     def expects_stale(self) -> bool:
-        """Whether an answer of the client may be meant for a server that is gone."""
-        return bool(self._stale_questions)
+        """Whether an answer of the client may be meant for a server that is gone, or for the gateway."""
+        return bool(self._stale_questions or self._fences)
 
     def is_stale(self, messages: tuple[Message, ...]) -> bool:
         """Whether the line only answers a question of a server that is gone."""
         if len(messages) != 1 or messages[0].kind is not Kind.RESPONSE:
             return False
-        return _one_less(self._stale_questions, messages[0].id)
+        identity = messages[0].id
+        if identity in self._fences:
+            # Whatever was asked before it, the client knows by now that nobody waits for the answer.
+            del self._fences[identity]
+            if not self._fences:
+                self._stale_questions.clear()
+            return True
+        return _one_less(self._stale_questions, identity)
 
     def asked(self, messages: tuple[Message, ...], line: Clip | bytes, ticket: Ticket | None = None) -> None:
         """The line went to the server; ``ticket`` is the breaker's."""
         now = self._vitals.clock()
         for message in messages:
             self.handshake.client_said(message, line)
+            self.wishes.client_said(message, line)
             if message.kind is Kind.REQUEST:
                 self._began(message, now, ticket)
             elif message.cancels:
@@ -137,6 +157,10 @@ class Conversation:
                 self._answered(message, line)
             elif message.kind is Kind.REQUEST:
                 self._questions[message.id] += 1
+            elif message.cancels:
+                _one_less(self._questions, message.cancels)
+            elif self.wishes.is_second_acknowledgement(message, _head(line)):
+                return Whose.GATEWAY
             elif message.method == "notifications/progress":
                 for exchange in self._calls.values():
                     exchange.active(self._vitals.clock())
@@ -149,6 +173,28 @@ class Conversation:
         if line is not None:
             self._own[b'"' + identity.encode() + b'"'] = purpose
         return line
+
+    def wish_again(self) -> list[bytes]:
+        """The lines that ask a new server for what the client has asked of the old one."""
+        return self.wishes.again(lambda: self._own_id(Purpose.WISH))
+
+    def _own_id(self, purpose: Purpose) -> bytes:
+        identity = b'"' + own_id().encode() + b'"'
+        self._own[identity] = purpose
+        return identity
+
+    def take_back(self, reason: str) -> list[bytes]:
+        """Lines that tell the client which questions nobody waits to hear the answer of, and find out that it read so.
+
+        Call after ``cut``. A client that knows no cancellation may answer all the same: until it has answered what
+        stands behind them, such answers are taken out.
+        """
+        if not self._stale_questions or not self.handshake.legacy:
+            return []
+        fence = own_id()
+        self._fences[b'"' + fence.encode() + b'"'] = None
+        ping = msgspec.json.encode({"jsonrpc": "2.0", "id": fence, "method": "ping"}) + b"\n"
+        return [*(cancellation(identity, reason) for identity in self._stale_questions), ping]
 
     def give_up(self, now: float) -> list[bytes]:
         """End the calls that are older than their timeout; a late answer to one of them is taken out."""
@@ -167,6 +213,7 @@ class Conversation:
 
     def _answered(self, message: Message, line: Clip | bytes) -> None:
         exchange = self._calls.pop(message.id, None)
+        self.wishes.server_said(message)
         if exchange is None:
             if not message.legible:
                 self._vitals.ledger.unreadable += 1
@@ -179,19 +226,22 @@ class Conversation:
 
     # ---- the server is gone
 
-    def cut(self, *, keep_initialize: bool) -> list[bytes]:
-        """The server ended: the ids of the calls that nobody will answer now, counted as broken.
+    def cut(self, *, another_follows: bool, on_purpose: bool) -> Cut:
+        """The server ended: the ids of the calls that it will not answer now, counted as what ended them.
 
-        With ``keep_initialize`` a pending handshake is left to the next server.
+        When ``another_follows`` a pending handshake is left to it. What ended ``on_purpose`` cut off is not the
+        server's error.
         """
         now = self._vitals.clock()
-        left: list[bytes] = []
+        left = Cut([], [])
         for identity, exchange in list(self._calls.items()):
-            if keep_initialize and exchange.asks("initialize"):
+            if another_follows and exchange.asks("initialize"):
                 continue
             del self._calls[identity]
-            left.append(identity)
-            self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else CONNECTION, now))
+            (left.pings if exchange.asks("ping") else left.calls).append(identity)
+            broken = CANCELLED if on_purpose else CONNECTION
+            self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else broken, now))
+        self.wishes.cut()
         self._own.clear()
         self._given_up.clear()
         self.answers.clear()
@@ -204,9 +254,9 @@ class Conversation:
         self._vitals.finish(exchange)
 
 
-def cancellation(identity: bytes) -> bytes:
-    """The line that takes a call back at its server."""
-    told = {"requestId": msgspec.Raw(identity), "reason": "no answer in time"}
+def cancellation(identity: bytes, reason: str) -> bytes:
+    """The line that takes a request back."""
+    told = {"requestId": msgspec.Raw(identity), "reason": reason}
     return msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told}) + b"\n"
 
 

@@ -30,6 +30,10 @@ class Purpose(enum.Enum):
 
     REPLAY = "replay"
     LIVENESS = "liveness"
+    WISH = "wish"
+    """To a new server, for the client; nobody waits for the answer."""
+    FENCE = "fence"
+    """To the client: its answer proves that it has read everything before."""
 
 
 def own_id() -> str:
@@ -87,6 +91,11 @@ class Handshake:
             asked |= {"method": "server/discover", "params": {"_meta": _META}}
         return msgspec.json.encode(asked) + b"\n"
 
+    @property
+    def legacy(self) -> bool:
+        """Whether the client shook hands: then a server may ask it something."""
+        return self._agreed is not None
+
     def disagreement(self, answer: bytes) -> str:
         """Why the answer to a replayed initialize is not what the client was told at first; empty when it is."""
         if self._agreed is None:
@@ -106,7 +115,7 @@ class Handshake:
 
 
 def _head(line: Clip | bytes) -> bytes:
-    return line if isinstance(line, bytes) else line.head
+    return (line if isinstance(line, bytes) else line.head).rstrip(b"\r\n") + b"\n"
 
 
 def _agreement(line: bytes) -> tuple[Any, Any] | None:

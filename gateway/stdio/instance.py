@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from gateway.backoff import SUSTAINED_SECONDS, Backoff
 from gateway.stdio.conversation import Conversation, cancellation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
@@ -59,6 +60,11 @@ class Instance:
         self.talk = Conversation(vitals)
         self.pulse = Pulse()
         self.finished: int | None = None
+        self.starts_again = False
+        """Whether a server that ends by itself is started again."""
+        self._backoff = Backoff()
+        self._start_at: float | None = None
+        self._started_at = 0.0
         self.on_answer: Callable[[], None] = _nothing
         """Called with each answer of the server."""
         self._incoming = Incoming(self.talk, vitals, to_client)
@@ -108,6 +114,8 @@ class Instance:
         """Seconds until ``step`` should be called again; None when only bytes or orders can change something."""
         if self.state in {State.DRAINING, State.ENDING}:
             return 0.02
+        if self._start_at is not None or self._backoff.looping:
+            return 0.25
         if self.state is State.GREETING or self.talk.outstanding or self.waiting.requests:
             return 0.25
         return None
@@ -198,6 +206,7 @@ class Instance:
         else:
             self._reply = order.reply
             self._then = Then.RESTART if order.act is Act.RESTART else Then.STOP
+            self._outgoing.restarting = order.act is Act.RESTART
             self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
             self.state = State.DRAINING
             self._outgoing.drain()
@@ -206,6 +215,7 @@ class Instance:
     def _order_without_server(self, order: Order) -> None:
         if order.act is Act.STOP:
             self.state, self.reason = State.STOPPED, "stopped on request"
+            self._start_at, self._outgoing.restarting = None, False
             order.reply(SUCCEEDED, "not running")
             return
         if order.act is Act.RESTART:
@@ -236,8 +246,12 @@ class Instance:
                 self._gone()
         if self.state is State.GREETING and now >= self._deadline:
             self._fail("it did not answer the handshake in time")
+        if self._start_at is not None and now >= self._start_at:
+            self._vitals.ledger.restarts += 1
+            self._start(None)
         if self.state is State.READY:
             self._feel_pulse(now)
+            self._believe(now)
             self._give_up(now)
         self._outgoing.expire(now, at_once=self.state in {State.STOPPED, State.REFUSED})
 
@@ -256,12 +270,18 @@ class Instance:
                 f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
             )
 
+    def _believe(self, now: float) -> None:
+        """A server that crash-looped and has run for long is well again."""
+        if self._backoff.looping and now - self._started_at >= SUSTAINED_SECONDS:
+            self._backoff.sustained()
+            self._vitals.standing.process_ready()
+
     def _give_up(self, now: float) -> None:
         """Where ``enforce`` names timeouts, end the calls that the server leaves without a word for too long."""
         for identity in self.talk.give_up(now) if self._vitals.admission.cuts_silence else ():
             self._replies.given_up([identity])
             if self.to_server is not None:
-                self.to_server.say(cancellation(identity))
+                self.to_server.say(cancellation(identity, "no answer in time"))
 
     # ---- what the server answers
 
@@ -274,13 +294,12 @@ class Instance:
     # ---- start
 
     def _start(self, reply: Reply | None) -> None:
-        self._reply = reply
-        self.reason = "starting"
+        self._reply, self._start_at = reply, None
+        self.reason, self._outgoing.restarting = "starting", True
         try:
             child = self._spawn()
         except SpawnError as error:
-            self.state, self.reason = State.FAILED, str(error)
-            self._vitals.standing.process_gone(str(error))
+            self._stay_down(State.FAILED, str(error))
             self._answer(FAILED, str(error))
             return
         self._guardian.watch(child.pid)
@@ -298,6 +317,7 @@ class Instance:
 
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
+        self._started_at = self._vitals.clock()
         self.to_server = Outlet(child.stdin)
         self._incoming = Incoming(self.talk, self._vitals, self.to_client)
         return self.to_server
@@ -309,14 +329,20 @@ class Instance:
             self._leave()
             return
         completion = self.talk.handshake.completion
-        if completion is not None and self.to_server is not None:
-            self.to_server.say(completion)
+        if self.to_server is not None:
+            if completion is not None:
+                self.to_server.say(completion)
+            for line in self.talk.wish_again():
+                self.to_server.say(line)
         self._ready()
 
     def _ready(self) -> None:
         self.state, self.reason = State.READY, ""
+        self._outgoing.restarting = False
         self.pulse.reset()
         self._vitals.standing.process_ready()
+        if self._backoff.looping:
+            self._vitals.standing.process_gone("crash-loops: it ended again and again soon after its start")
         if self.to_server is not None:
             self._outgoing.open(self.to_server)
         self._answer(SUCCEEDED, "restarted and ready")
@@ -379,9 +405,21 @@ class Instance:
         elif then is Then.LEAVE:
             self.finished = self._status
         else:
-            self.state = {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED)
-            self._vitals.standing.process_gone(self.reason)
+            self._stay_down(
+                {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED), self.reason
+            )  # fmt: skip
             self._answer(*((SUCCEEDED, "stopped") if then is Then.STOP else (FAILED, f"the server {self.reason}")))
+
+    def _stay_down(self, state: State, reason: str) -> None:
+        """No server: until an order comes, or the time to start it again."""
+        self.state, self.reason = state, reason
+        again = self.starts_again and state is not State.STOPPED
+        self._start_at, self._outgoing.restarting = None, again
+        if again:
+            now = self._vitals.clock()
+            wait = self._backoff.exited(now - self._started_at)
+            self._start_at, self.reason = now + wait, f"{reason}; it is started again in {wait:g} s"
+        self._vitals.standing.process_gone(self.reason)
 
     def _read_rest(self, child: Spawned) -> None:
         """What the server had written before it ended."""
@@ -403,7 +441,13 @@ class Instance:
     def _close_calls(self, then: Then) -> None:
         if then is Then.LEAVE:
             return
-        self._replies.cut(self.talk.cut(keep_initialize=then is Then.RESTART), self.reason)
+        restarts = then is Then.RESTART
+        left = self.talk.cut(another_follows=restarts, on_purpose=then is not Then.REPORT)
+        # The client asks by a ping whether the other side is there: it will be.
+        self._replies.alive(left.pings if restarts else [])
+        self._replies.cut([*left.calls, *([] if restarts else left.pings)], self.reason)
+        for line in self.talk.take_back(self.reason):
+            self.to_client.say(line)
 
     def _answer(self, outcome: str, detail: str) -> None:
         reply, self._reply = self._reply, None

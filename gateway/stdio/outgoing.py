@@ -29,7 +29,10 @@ class Door(enum.Enum):
 
 
 class Outgoing:
-    """What one client says. ``reason`` is told to those who wait in vain; ``no_seat`` that nobody ever passes."""
+    """What one client says. ``reason`` is told to those who wait in vain; ``no_seat`` that nobody ever passes.
+
+    ``restarting``: a server will take lines soon; pings are answered meanwhile.
+    """
 
     def __init__(self, talk: Conversation, vitals: Vitals, replies: Replies) -> None:
         self._talk = talk
@@ -42,6 +45,7 @@ class Outgoing:
         self.waiting = WaitingRoom()
         self.reason = "starting"
         self.no_seat = False
+        self.restarting = False
 
     def open(self, to_server: Outlet) -> None:
         """A server takes lines: those that waited first."""
@@ -105,6 +109,8 @@ class Outgoing:
         passes = self._line_passes or (piece.starts and self._door is Door.DRAINING and not waiter.requests)
         if passes and self._to_server is not None:
             self._pass(waiter, self._to_server)
+        elif piece.starts and self.restarting and all(each.method == "ping" for each in messages) and waiter.requests:
+            self._replies.alive(waiter.requests)
         elif piece.starts:
             self.waiting.add(waiter)
         else:  # too long to wait, or begun to a server that is gone

@@ -34,6 +34,7 @@ def hold(
     vitals.apply(tuning, brief.enforce)
     to_client = Outlet(1)
     instance = Instance(brief.server, start, guardian, vitals, to_client)
+    instance.starts_again = brief.starts_again
     relay = Relay(instance)
     relay.handle_signals()
     if begun is not None:

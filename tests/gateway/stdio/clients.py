@@ -140,7 +140,12 @@ class RawClient:
 async def connected(file: Path, *, initialized: bool = True) -> AsyncIterator[RawClient]:
     """A raw client of a fresh gateway; what is left of it is killed at the end."""
     process = await asyncio.create_subprocess_exec(
-        *gateway_command(file), stdin=PIPE, stdout=PIPE, cwd=file.parent, env=environ(file.parent), limit=16 * 1024 * 1024
+        *gateway_command(file),
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=file.parent,
+        env=environ(file.parent),
+        limit=16 * 1024 * 1024,
     )
     client = RawClient(process, file.parent)
     try:
