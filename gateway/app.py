@@ -117,6 +117,10 @@ class Gateway:
             self._control.start_passing(f"start-{service.server.name}", _started(service))
             self._serving.start(f"watch-{service.server.name}", service.watch())
             self._serving.start(f"follow-{service.server.name}", service.follow())
+            self._serving.start(f"dismiss-{service.server.name}", service.dismiss())
+            restart = service.server.restart
+            if restart is not None and restart.on_exit:
+                self._serving.start(f"keep-up-{service.server.name}", service.supervisor.keep_up())
             self._serving.start(f"inspect-{service.server.name}", service.inspect())
             if service.audit_log is not None:
                 self._serving.start(f"audit-{service.server.name}", service.audit_log.run())

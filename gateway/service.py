@@ -16,7 +16,7 @@ from gateway.audit import Audit
 from gateway.audit_log import AuditLog
 from gateway.exchange import Limits
 from gateway.gate import Gate
-from gateway.idle import Farewell, end_idle
+from gateway.idle import Farewell, dismiss, end_idle
 from gateway.landing import Landing
 from gateway.liveness import Liveness
 from gateway.places import Places
@@ -32,6 +32,7 @@ Share = Callable[[Server, Vitals], Shelf]
 HUNG: Final = "hung: a call is overdue, and the gateway's own question got no answer"
 RECHECK_SECONDS: Final = 1.0
 INSPECT_SECONDS: Final = 0.1
+DISMISS_SECONDS: Final = 0.5
 GREETING_SECONDS: Final = 2.0
 LISTING_ATTEMPTS: Final = 3
 """How often the tools are asked for after the server became reachable; a server that wants credentials never tells."""
@@ -96,6 +97,14 @@ class Service:
         while True:
             self.take_settings()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def dismiss(self) -> None:
+        """For ever: end sessions that are over their time, where sessions are enforced; else they are only counted."""
+        while True:
+            await asyncio.sleep(0 if self.vitals.sessions.expired else DISMISS_SECONDS)
+            if not (self.vitals.admission.refuses_sessions and self._may_be_asked()):
+                self.vitals.sessions.expired.clear()
+            await dismiss(self._liveness, self.vitals)
 
     async def inspect(self) -> None:
         """For ever: look at results beside the traffic, in a thread: a loop would keep calls waiting meanwhile."""
