@@ -2,7 +2,8 @@
 
 The stream's first event, ``endpoint``, names where its client is to POST; each POST is answered by a bare 202. So a
 call begins in one HTTP exchange and ends in another: here they are brought together. A session is the life of its
-stream.
+stream. The gateway opens no such stream by itself, not even to learn the tools' names: many an old server knows one
+stream at a time, and would answer its client on ours.
 """
 
 from __future__ import annotations
