@@ -16,6 +16,9 @@ SUSTAINED_SECONDS: Final = 60.0
 LOOPING_AFTER: Final = 3
 """So many exits without a sustained run between them are a crash loop: the server is down, whatever it says now."""
 
+LOOPING: Final = "crash-loops: it ended again and again soon after its start"
+"""Why such a server is down."""
+
 
 class Backoff:
     """One server's exits."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from gateway.backoff import SUSTAINED_SECONDS, Backoff
+from gateway.backoff import LOOPING, SUSTAINED_SECONDS, Backoff
 from gateway.stdio.conversation import Conversation, cancellation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
@@ -294,7 +294,7 @@ class Instance:
     # ---- start
 
     def _start(self, reply: Reply | None) -> None:
-        self._reply, self._start_at = reply, None
+        self._reply, self._start_at, self._started_at = reply, None, self._vitals.clock()
         self.reason, self._outgoing.restarting = "starting", True
         try:
             child = self._spawn()
@@ -342,7 +342,7 @@ class Instance:
         self.pulse.reset()
         self._vitals.standing.process_ready()
         if self._backoff.looping:
-            self._vitals.standing.process_gone("crash-loops: it ended again and again soon after its start")
+            self._vitals.standing.process_gone(LOOPING)
         if self.to_server is not None:
             self._outgoing.open(self.to_server)
         self._answer(SUCCEEDED, "restarted and ready")
