@@ -143,6 +143,7 @@ class Passage:
             seen.request_chunk(body)
             self._ask()
             steering.before_relay(seen, self._target, self._request.fields.raw, body)
+            self._expect()
             return
         seen.request_chunk(body)
         self._ask()
