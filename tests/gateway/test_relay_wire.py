@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 
 from fleet.inventory import Address
 from gateway.app import Gateway
 from gateway.liveness import USER_AGENT
-from tests.gateway.peers import WITHIN, Exporter, fleet, raw, running, server, tuned, until
+from tests.gateway.peers import WITHIN, Exporter, fleet, listening, raw, running, server, tuned, until
 
 CALL = b'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"echo"}}'
 RESULT = b'{"jsonrpc":"2.0","id":"a","result":{"content":[]}}'
@@ -498,3 +499,28 @@ async def test_stopping_waits_for_a_call_and_then_ends_it(folder: Path, exporter
                 await stopping
             assert (gateway.relay.clients, gateway.relay.under_way) == (0, 0)
         await until(lambda: wire.open == 0)
+
+
+ON_UVLOOP = [
+    test_calls_one_after_the_other_share_a_connection,
+    test_keep_alive_that_is_switched_off_closes_after_each_call,
+    test_a_connection_that_was_closed_while_idle_costs_no_post,
+    test_requests_in_a_row_are_answered_in_their_order,
+    test_head_has_no_body_and_the_next_call_finds_its_answer,
+    test_a_server_that_answers_before_the_upload_ends_is_heard,
+    test_a_fast_client_waits_for_a_slow_server,
+    test_stopping_waits_for_a_call_and_then_ends_it,
+]
+
+
+@pytest.mark.parametrize("scenario", ON_UVLOOP)
+def test_the_same_on_uvloop(folder: Path, scenario: Callable[[Path, Exporter], Awaitable[None]]) -> None:
+    """The program runs on it where it can be had, and its transports differ in small things."""
+
+    async def play() -> None:
+        exporter = Exporter()
+        async with listening(exporter.take) as exporter.url:
+            await scenario(folder, exporter)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(play())
