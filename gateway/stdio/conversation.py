@@ -17,6 +17,9 @@ from gateway.stdio.handshake import Handshake, Purpose, own_id
 from gateway.stdio.wishes import Wishes
 from gateway.vitals import Vitals
 
+AGAIN: Final = b"+"
+"""Follows an id that is in use already; no JSON ends so."""
+
 MAX_GIVEN_UP: Final = 1000
 """Calls whose late answers are still known to be nobody's."""
 
@@ -134,9 +137,13 @@ class Conversation:
     def _began(self, message: Message, now: float, ticket: Ticket | None) -> None:
         exchange = Exchange(now, self._vitals.limits, ticket=ticket)
         exchange.ask([message])
-        if exchange.outstanding and message.id not in self._calls:
-            self._calls[message.id] = exchange
-            self._vitals.begin(_SESSION, exchange)
+        if not exchange.outstanding:
+            return
+        place = message.id
+        while place in self._calls:  # used twice at once is wrong, but each of the two ends once
+            place += AGAIN
+        self._calls[place] = exchange
+        self._vitals.begin(_SESSION, exchange)
 
     # ---- the server's side
 
@@ -206,13 +213,15 @@ class Conversation:
         for identity in late:
             exchange = self._calls.pop(identity)
             self._count(exchange, exchange.end(TIMEOUT, now))
-            self._given_up[identity] = None
+            self._given_up[identity.rstrip(AGAIN)] = None
         while len(self._given_up) > MAX_GIVEN_UP:
             del self._given_up[next(iter(self._given_up))]
-        return late
+        return [identity.rstrip(AGAIN) for identity in late]
 
     def _answered(self, message: Message, line: Clip | bytes) -> None:
         exchange = self._calls.pop(message.id, None)
+        if exchange is not None and message.id + AGAIN in self._calls:
+            self._move_up(message.id)
         self.wishes.server_said(message)
         if exchange is None:
             if not message.legible:
@@ -223,6 +232,12 @@ class Conversation:
         self.handshake.server_said(message, line)
         operation = exchange.answer(message, self._vitals.clock())
         self._count(exchange, [] if operation is None else [operation])
+
+    def _move_up(self, identity: bytes) -> None:
+        place = identity
+        while (following := self._calls.pop(place + AGAIN, None)) is not None:
+            self._calls[place] = following
+            place += AGAIN
 
     # ---- the server is gone
 
@@ -238,7 +253,7 @@ class Conversation:
             if another_follows and exchange.asks("initialize"):
                 continue
             del self._calls[identity]
-            (left.pings if exchange.asks("ping") else left.calls).append(identity)
+            (left.pings if exchange.asks("ping") else left.calls).append(identity.rstrip(AGAIN))
             broken = CANCELLED if on_purpose else CONNECTION
             self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else broken, now))
         self.wishes.cut()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from gateway.copies import Clip
 from gateway.stdio.conversation import Conversation, Whose
 from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
 from gateway.stdio.outlet import Outlet
@@ -38,7 +39,7 @@ class Incoming:
         To a client that stays no line is left without its end.
         """
         if not cut:
-            self._pieces([replace(piece, ends=not client_stays) for piece in self._lines.rest()])
+            self._pieces([replace(piece, ends=not client_stays, copy=_complete(piece)) for piece in self._lines.rest()])
         if client_stays:
             self._to_client.break_line()
 
@@ -69,3 +70,11 @@ class Incoming:
     def _relay(self, data: bytes, *, ends: bool) -> None:
         self._vitals.ledger.bytes_out += len(data)
         self._to_client.relay(data, ends=ends)
+
+
+def _complete(piece: Piece) -> Clip | None:
+    """The copy of a last line unless it breaks off: a large one is told by its ends, and half of it has no second."""
+    copy = piece.copy
+    if copy is None or copy.whole or copy.tail.rstrip().endswith((b"}", b"]")):
+        return copy
+    return None

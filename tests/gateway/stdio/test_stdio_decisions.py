@@ -289,9 +289,11 @@ def test_every_request_ends_once_whatever_is_said(said: list[tuple[bool, bytes]]
             assert talk.heard(clip(line)) is Whose.CLIENT
         assert vitals.ledger.in_flight == talk.outstanding
     begun = sum(each.count for each in vitals.ledger.operations) + talk.outstanding
-    left = talk.cut(another_follows=False, on_purpose=False).calls
+    outstanding = talk.outstanding
+    left = talk.cut(another_follows=False, on_purpose=False)
     assert talk.outstanding == vitals.ledger.in_flight == 0
-    assert len(set(left)) == len(left)
+    assert len(left.calls) + len(left.pings) == outstanding
+    assert all(json.loads(identity) is not None for identity in left.calls + left.pings)
     assert sum(each.count for each in vitals.ledger.operations) == begun
     talk.close()
     assert vitals.sessions.active == 0

@@ -7,16 +7,14 @@ import json
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 
-from fleet.telemetry import Telemetry, decode
-from tests.gateway.peers import listening, until
+from fleet.telemetry import Telemetry
+from tests.gateway.peers import until
 from tests.gateway.stdio.clients import (
     LINE_SERVER,
     ROOT,
@@ -156,20 +154,6 @@ async def test_the_sdk_client_works_as_without(folder: Path, mode: str) -> None:
 
 
 # ---- what is counted
-
-
-@pytest.fixture
-async def reports() -> AsyncIterator[tuple[str, dict[str, Telemetry]]]:
-    """An exporter's URL, and the latest report of each source."""
-    latest: dict[str, Telemetry] = {}
-
-    async def take(request: web.BaseRequest) -> web.StreamResponse:
-        told = decode(await request.read())
-        latest[told.source] = told
-        return web.Response(status=204)
-
-    async with listening(take) as url:
-        yield url, latest
 
 
 async def test_calls_are_counted_and_reported_as_of_a_pipe(
