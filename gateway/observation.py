@@ -2,7 +2,7 @@
 
 The relay calls these in order: ``request_chunk``*, ``request_end``, then ``response_head``, ``response_chunk``*,
 ``response_end``; or ``failed``, ``client_left``, ``refused`` instead of what did not come. It passes heads and chunks
-and takes no decision about measuring. The later relays (raw protocols, HTTP+SSE) call the same.
+and takes no decision about measuring.
 """
 
 from __future__ import annotations

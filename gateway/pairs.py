@@ -28,15 +28,17 @@ _NOWHERE: Final = "\n"
 
 
 class Pair:
-    """One open stream and the calls whose answers it owes.
+    """One open stream and the calls whose answers it owes. Their silence is measured and never cut.
 
-    ``count`` takes operations that ended, ``finish`` an exchange of which nothing more will be told.
+    ``posts_to`` is the target of its POSTs in one spelling. ``count`` takes operations that ended, ``finish`` an
+    exchange of which nothing more will be told.
     """
 
     def __init__(
-        self, key: Key, count: Callable[[Sequence[Operation]], None], finish: Callable[[Exchange], None]
+        self, key: Key, posts_to: str, count: Callable[[Sequence[Operation]], None], finish: Callable[[Exchange], None]
     ) -> None:
         self.key = key
+        self.posts_to = posts_to
         self._count = count
         self._finish = finish
         self._waiting: dict[int, Exchange] = {}
@@ -51,10 +53,9 @@ class Pair:
 
     def exchange_of(self, message: Message) -> Exchange | None:
         """The exchange that asked what this message answers; the only one where the id is not legible."""
-        found = [each for each in self._waiting.values() if each.asked(message.id) is not None]
-        if not found and not message.id and len(self._waiting) == 1:
+        if not message.id and len(self._waiting) == 1:
             return next(iter(self._waiting.values()))
-        return found[0] if found else None
+        return next((each for each in self._waiting.values() if each.asked(message.id) is not None), None)
 
     def settle(self, exchange: Exchange) -> None:
         """Forget an exchange if everything in it was answered."""
@@ -98,8 +99,9 @@ class Pairs:
 
     def open(self, target: str, endpoint: bytes) -> Pair:
         """The stream that answers GET ``target`` (path and query) told its endpoint."""
-        pair = Pair(("pair", str(next(self._serial)).encode()), self._count, self._finish)
-        self._open[_resolved(target, endpoint)] = pair
+        posts_to = _resolved(target, endpoint)
+        pair = Pair(("pair", str(next(self._serial)).encode()), posts_to, self._count, self._finish)
+        self._open[posts_to] = pair
         return pair
 
     def of(self, target: str) -> Pair | None:
@@ -109,9 +111,8 @@ class Pairs:
     def close(self, pair: Pair, error_of: Callable[[Exchange], str], now: float) -> None:
         """The stream ended, whoever closed it."""
         pair.end(error_of, now)
-        for target, each in list(self._open.items()):
-            if each is pair:
-                del self._open[target]
+        if self._open.get(pair.posts_to) is pair:  # else a newer stream named the same endpoint
+            del self._open[pair.posts_to]
 
 
 def _resolved(target: str, endpoint: bytes) -> str:

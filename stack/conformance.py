@@ -244,6 +244,7 @@ async def compared(legs: Sequence[str], wanted: Sequence[str] = ()) -> list[Outc
         ToolMissingError: the suite or the server cannot be had.
         NotReadyError: a program did not start, or the suite did not end.
     """
+    node.ensure()  # or say at once what is missing
     with tempfile.TemporaryDirectory(prefix="cf-") as name:
         folder = Path(name)
         async with routes(folder) as found:

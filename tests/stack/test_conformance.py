@@ -78,11 +78,17 @@ def test_without_npm_the_message_says_what_to_do(nowhere: Path) -> None:
         node.command(node.Package.CONFORMANCE)
 
 
-def test_a_failing_npm_is_quoted_and_tried_again_next_time(nowhere: Path) -> None:
+def test_a_failing_npm_is_quoted_and_not_waited_for_again_at_once(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program(nowhere, "npm", "echo 'npm error code E404' >&2; exit 1")
-    for _ in range(2):
-        with pytest.raises(ToolMissingError, match="npm error code E404"):
-            node.ensure()
+    with pytest.raises(ToolMissingError, match="npm error code E404"):
+        node.ensure()
+    program(nowhere, "npm", "exit 0")
+    with pytest.raises(ToolMissingError, match="npm error code E404"):
+        node.ensure()
+    monkeypatch.setattr(node, "AGAIN_SECONDS", 0)
+    node.ensure()
 
 
 def test_an_old_node_is_not_taken(nowhere: Path) -> None:
