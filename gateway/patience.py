@@ -25,8 +25,14 @@ class Patience:
 
     def expect(self) -> None:
         """From now on the server is to say something, where timeouts are enforced."""
-        if self._timer is None and self._holds:
-            self._timer = asyncio.get_running_loop().call_later(self._seen.patience, self._look)
+        if not self._holds:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._seen.patience
+        # A timer that is due before only looks again; after the first message the limit is another, and may be nearer.
+        if self._timer is None or self._timer.when() > due:
+            self.stop()
+            self._timer = loop.call_at(due, self._look)
 
     def outlive(self) -> None:
         """The client left: read on until its calls are answered, or the server was silent for too long."""
