@@ -15,7 +15,19 @@ from aiohttp import web
 
 from fleet.inventory import Enforced
 from gateway.app import Gateway
-from tests.gateway.peers import WITHIN, Exporter, fleet, listening, raw, running, scripted, server, tuned, until
+from tests.gateway.peers import (
+    WITHIN,
+    Exporter,
+    fleet,
+    listening,
+    patience,
+    raw,
+    running,
+    scripted,
+    server,
+    tuned,
+    until,
+)
 
 CALL = {"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "echo", "arguments": {}}}
 STREAM = (
@@ -208,3 +220,23 @@ async def test_white_space_around_the_value_of_a_header_stays(folder: Path, expo
             b"GET /mcp HTTP/1.1\r\nHost: a\r\nMcp-Name: echo \t \r\nConnection: close\r\n\r\n",
         )
     assert [head for head in heads if b"Mcp-Name: echo \t \r\n" in head]
+
+
+async def test_silence_on_a_stream_is_measured_and_not_cut(
+    upstream: OldServer, folder: Path, exporter: Exporter
+) -> None:
+    upstream.answer = lambda _: b": working\n\n"
+    impatient = patience(0.05, 0.05)
+    async with (
+        before(upstream, folder, exporter, config=impatient, enforce=frozenset({Enforced.TIMEOUTS})) as gateway,
+        connected(gateway) as (client, stream, origin),
+    ):
+        await read(stream, len(STREAM))
+        async with client.post(f"{origin}/messages?session=1", json=CALL) as accepted:
+            assert accepted.status == 202
+        await until(lambda: vitals_of(gateway).doubtful)
+        assert await read(stream, len(b": working\n\n")) == b": working\n\n"
+        await upstream.streams[0].write(ANSWER)
+        assert await read(stream, len(ANSWER)) == ANSWER
+        await until(lambda: counted(gateway) == {("tools/call", ""): 1})
+        assert not vitals_of(gateway).doubtful
