@@ -8,85 +8,39 @@ the bytes went on.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol
 
-from fleet.tasks import Tasks
 from fleet.telemetry import Refused
 from gateway import refusals, replies
 from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers import Answer
 from gateway.copies import HEAD_BYTES
+from gateway.errand import FAULT, Errand, Journal, Stage
 from gateway.http.down import Down
 from gateway.http.framing import Framing, chunk, last_chunk
-from gateway.http.heads import CONTINUE, answer_head, request_head, to_client
+from gateway.http.heads import CONTINUE, answer_head, to_client
 from gateway.http.pool import Pool
 from gateway.http.reader import Head, Request
-from gateway.http.reuse import may_resend
-from gateway.http.up import Up
-from gateway.observation import Observation
-from gateway.patience import Patience
 from gateway.service import Service
 from gateway.steering import Pending, Refusal
 from gateway.unread import Unread
 
 log = logging.getLogger(__name__)
 
-FAULT: Final = "an exchange failed in the gateway"
 
+class Passage(Errand):
+    """One request and its answer. ``begin`` once; then both connections tell what happens."""
 
-class Stage(enum.Enum):
-    """Where a passage stands."""
-
-    GATHERING = "gathering"
-    WAITING = "waiting"
-    SENDING = "sending"
-    SENT = "sent"
-    ANSWERING = "answering"
-    OVER = "over"
-
-
-class Journal(Protocol):
-    """Who knows all passages."""
-
-    tasks: Tasks
-
-    def over(self, passage: Passage) -> None:
-        """This one ended."""
-
-
-class Passage:
-    """One request. ``begin`` once; then both connections tell what happens."""
-
-    __slots__ = (
-        "_asked", "_body", "_down", "_framing", "_head", "_journal", "_patience", "_placed", "_pool", "_request",
-        "_seen", "_sent", "_service", "_stage", "_target", "_task", "_tried", "_unread", "_up",
-    )  # fmt: skip
+    __slots__ = ("_framing", "_placed", "_sent", "_unread")
 
     def __init__(
         self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *, target: str
     ) -> None:  # fmt: skip
-        self._journal = journal
-        self._service = service
-        self._pool = pool
-        self._request = request
-        self._target = target
-        self._down: Down | None = down
-        self._seen = Observation(service.vitals, request.method, request.fields, down.peer, target)
-        self._stage = Stage.GATHERING
-        self._body: bytes | None = None  # the request's, when it is here as a whole and may be sent again
-        self._asked = False
-        self._up: Up | None = None
-        self._head: Head | None = None
+        super().__init__(journal, service, pool, down, request, target=target)
         self._framing = Framing.NONE
         self._sent = b"\n\n"
-        self._tried = 0
         self._placed = False
         self._unread: Unread | None = None
-        self._patience: Patience | None = None
-        self._task: asyncio.Task[Any] | None = None
 
     # ---- the request
 
@@ -181,12 +135,6 @@ class Passage:
             refusal = self._service.steering.too_long_in_line()
             self._reply(replies.refusal_answer(self._request, self._seen.request_id, refusal))
 
-    def _ask(self) -> None:
-        """The request is complete, or its answer began before it was."""
-        if not self._asked:
-            self._asked = True
-            self._seen.request_end()
-
     # ---- a body too large to wait for
 
     def _stream(self) -> None:
@@ -201,84 +149,6 @@ class Passage:
         self._stage = Stage.WAITING
         self._unread = Unread(self._request, self._seen, refusal, reason, reply=self._reply)
         self._unread.more()
-
-    # ---- to the server
-
-    def _send(self) -> None:
-        up = self._pool.take() if self._keeps else None
-        if up is not None:
-            self._send_over(up)
-        else:
-            self._wait("connect", self._connect())
-
-    @property
-    def _keeps(self) -> bool:
-        """Whether connections to the server are kept."""
-        return self._service.vitals.admission.tuning.enable_keep_alive
-
-    async def _connect(self) -> None:
-        self._expect()
-        try:
-            up = await self._pool.connect()
-        except OSError as error:
-            self._unanswered(str(error) or type(error).__name__)
-        else:
-            self._send_over(up)
-
-    def _send_over(self, up: Up) -> None:
-        request = self._request
-        chunked = request.framing is Framing.CHUNKED
-        head = (request.head.sent if self._keeps else None) or self._head_to_send(request, chunked)
-        self._up = up
-        up.attach(self, request.method)
-        if self._down is not None and self._down.full:
-            up.read(on=False)
-        if request.framing is Framing.NONE or self._body is not None:
-            self._stage = Stage.SENT
-            up.send(head + self._framed_body(chunked))
-            self._expect()
-        else:
-            self._stage = Stage.SENDING
-            up.send(head)
-            self._send_more()
-
-    def _head_to_send(self, request: Request, chunked: bool) -> bytes:
-        keeps = self._keeps
-        head = request_head(
-            request.method, self._target, request.sorted,
-            chunked=chunked, authority=self._pool.authority, closes=not keeps,
-        )  # fmt: skip
-        if keeps:
-            request.head.sent = head  # a connection's requests to one path go to one server
-        return head
-
-    def _framed_body(self, chunked: bool) -> bytes:
-        body = self._body or b""
-        return b"".join([*chunk([body]), last_chunk(self._request.trailers)]) if chunked else body
-
-    def _send_more(self) -> None:
-        """What arrived of a streamed body goes on."""
-        request, up = self._request, self._up
-        if up is None:
-            return
-        pieces = request.take_body()
-        if request.framing is Framing.CHUNKED:
-            framed = chunk(pieces)
-            if request.complete:
-                framed.append(last_chunk(request.trailers))
-        else:
-            framed = pieces
-        if framed:
-            up.send(b"".join(framed))
-        if self._down is not None:
-            self._down.hold(on=up.paused)
-        for piece in pieces:
-            self._seen.request_chunk(piece)
-        if request.complete:
-            self._ask()
-            if self._stage is Stage.SENDING:
-                self._stage = Stage.SENT
-            self._expect()
 
     # ---- told by the server's connection
 
@@ -298,41 +168,6 @@ class Passage:
             self._down.send(
                 answer_head(head.status, head.reason, lines, Framing.NONE, closes=False, old_client=False)
             )  # fmt: skip
-
-    def broke(self, reason: str) -> None:
-        """The connection was lost before the answer's end."""
-        up, self._up = self._up, None
-        if up is None:
-            return
-        request = self._request
-        if self._head is not None:
-            self._seen.failed(f"{self._service.server.url} broke off its answer: {reason}")
-            self._abort_client()
-            self._end()
-        elif may_resend(request.method, reused=up.reused, heard=up.reader.heard, whole=self._is_whole):
-            self._wait("connect", self._connect())
-        elif self._may_ask_again():
-            self._tried += 1
-            self._wait("retry", self._ask_again())
-        else:
-            self._unanswered(reason)
-
-    def server_full(self, *, full: bool) -> None:
-        """The server takes no more of an upload for now, or again."""
-        if self._down is not None:
-            self._down.hold(on=full)
-
-    @property
-    def _is_whole(self) -> bool:
-        return self._request.framing is Framing.NONE or self._body is not None
-
-    def _may_ask_again(self) -> bool:
-        still_sent = self._body is not None and self._down is not None and self._service.gate.is_open
-        return still_sent and self._seen.may_repeat(self._tried)
-
-    async def _ask_again(self) -> None:
-        await asyncio.sleep(self._service.vitals.admission.tuning.retry_delay_seconds)
-        self._send()
 
     def _pass_on(self, head: Head | None, pieces: list[bytes], *, ended: bool) -> None:
         down = self._down
@@ -385,12 +220,6 @@ class Passage:
                 self._sent = (self._sent + b"".join(pieces))[-4:]
             self._expect()
 
-    def _give_back(self) -> None:
-        """The answer is complete: the connection is free, unless the server did not wait for the whole request."""
-        up, self._up = self._up, None
-        if up is not None:
-            self._pool.give_back(up, keep=self._request.complete and self._keeps)
-
     def _answer_ended(self) -> None:
         down, self._down = self._down, None
         self._end()
@@ -424,16 +253,6 @@ class Passage:
 
     # ---- silence
 
-    def _expect(self) -> None:
-        """Where timeouts are enforced, wait for the server only for as long as it may be silent."""
-        if self._service.vitals.admission.cuts_silence and self._down is not None:
-            self._waits().expect()
-
-    def _waits(self) -> Patience:
-        if self._patience is None:
-            self._patience = Patience(self._service.vitals, self._seen, silent=self._cut, over=self.give_up)
-        return self._patience
-
     def _cut(self) -> None:
         """The server was silent for too long: an error, or the end of an answer that began."""
         told = self._head is not None and self._may_add_event(self._head)
@@ -454,6 +273,11 @@ class Passage:
         return self._seen.outstanding == 1 and open_end and replies.between_events(head, self._sent)
 
     # ---- ends
+
+    def _broke_off(self, reason: str) -> None:
+        self._seen.failed(f"{self._service.server.url} broke off its answer: {reason}")
+        self._abort_client()
+        self._end()
 
     def _unanswered(self, reason: str) -> None:
         self._ask()
@@ -492,18 +316,3 @@ class Passage:
             self._placed = False
             self._service.places.give_back()
         self._journal.over(self)
-
-    # ---- waiting
-
-    def _wait(self, what: str, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait in a task for what has to be waited for."""
-        self._stage = Stage.WAITING
-        self._task = self._journal.tasks.start_passing(what, self._guarded(waiting))
-
-    async def _guarded(self, waiting: Coroutine[Any, Any, None]) -> None:
-        try:
-            await waiting
-        except Exception:
-            # The boundary of one exchange, as in ``answered``.
-            log.exception(FAULT, extra={"server": self._service.server.name})
-            self.give_up()

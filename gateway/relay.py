@@ -11,10 +11,11 @@ from typing import Final
 from fleet.inventory import Address
 from fleet.tasks import Tasks
 from gateway import replies, routes
+from gateway.errand import FAULT, Errand
 from gateway.http.down import Call, Down
 from gateway.http.pool import Pool
 from gateway.http.reader import Request
-from gateway.passage import FAULT, Passage
+from gateway.passage import Passage
 from gateway.service import Service
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Relay:
         self._pools = pools
         self._servers: list[asyncio.Server] = []
         self._downs: set[Down] = set()
-        self._passages: set[Passage] = set()
+        self._passages: set[Errand] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
@@ -97,9 +98,9 @@ class Relay:
             passage.give_up()
         return passage if passage in self._passages else None
 
-    def over(self, passage: Passage) -> None:
+    def over(self, errand: Errand) -> None:
         """This passage ended."""
-        self._passages.discard(passage)
+        self._passages.discard(errand)
 
     def named(self, server: str) -> Service | None:
         """The service of a server of the fleet."""
