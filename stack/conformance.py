@@ -64,6 +64,10 @@ circuit_breaker_timeout_ms = 30000
 connection_pool_size = 32
 max_retries = 2
 retry_delay_ms = 100
+max_buffer_size = 65536
+
+[security]
+sensitive_data_detection = true
 """
 
 Checks = Counter[tuple[str, str, str]]
@@ -173,7 +177,7 @@ def _fleet(server: int, gateway: Address, own: Sequence[int]) -> str:
         "servers:\n"
         f"  - {{name: observed, transport: http, url: '{url}', listen: '{LOOPBACK}:{own[0]}'}}\n"
         f"  - name: 'on'\n    transport: http\n    url: {url}\n    listen: {LOOPBACK}:{own[1]}\n"
-        "    config_file: on.toml\n    enforce: [sessions, timeouts, retries]\n"
+        "    config_file: on.toml\n    enforce: [sessions, timeouts, retries]\n    audit_log: audit.jsonl\n"
     )
 
 
