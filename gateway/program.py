@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -26,6 +27,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     gateway = Gateway(load_fleet(settings.config, settings.environ), settings.environ, settings.listen)
     await gateway.start()
+    gc.freeze()  # what is here now stays: looking through it again and again would hold up calls for milliseconds
     waiting = Tasks("main")
     ends = {waiting.start_passing("signal", stopping.wait()), waiting.start_passing("gateway", gateway.wait())}
     try:

@@ -187,15 +187,12 @@ class Down(asyncio.Protocol):
 
     def _serve(self) -> None:
         reader, call = self._reader, self._call
-        if call is not None:
-            if self._told_of_more(reader):
-                call.more()
-            if reader.requests:
-                self._hold(_LINE, on=True)
+        if call is not None and self._told_of_more(reader):
+            call.more()
         while self._call is None and not self._ended and reader.requests:
             self._begin(reader.requests.popleft())
-            if reader.requests:
-                self._hold(_LINE, on=True)
+        if reader.requests or self._held:
+            self._hold(_LINE, on=self._unread is not None or bool(reader.requests))
         if reader.fault is not None and not self._ended:
             self._refuse(reader.fault)
 
