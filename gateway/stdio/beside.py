@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from gateway.audit_log import AuditLog
     from gateway.stdio.brief import Brief
     from gateway.stdio.instance import Instance
     from gateway.stdio.relay import Relay
@@ -25,9 +26,17 @@ class Beside:
     """Imports and runs the side of one relay. ``remember`` leaves a note of fleet.yml, where there was none."""
 
     def __init__(
-        self, brief: Brief, instance: Instance, vitals: Vitals, relay: Relay, remember: Callable[[], None] | None
+        self,
+        brief: Brief,
+        instance: Instance,
+        vitals: Vitals,
+        relay: Relay,
+        remember: Callable[[], None] | None,
+        *,
+        audit_log: AuditLog | None = None,
     ) -> None:
         self._given = (brief, instance, vitals, relay, remember)
+        self._audit_log = audit_log
         self._side: Side | None = None
         self._stopping = False
         self._may_begin = threading.Event()
@@ -47,7 +56,7 @@ class Beside:
             _import_asyncio_without_tls()
         from gateway.stdio.side import Side  # noqa: PLC0415 - asyncio, h11
 
-        self._side = Side(*self._given)
+        self._side = Side(*self._given, audit_log=self._audit_log)
         if self._stopping:
             self._side.stop()
         self._side.run()

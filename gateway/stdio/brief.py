@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fleet.inventory import Enforced, Fleet, Server
+from fleet.inventory import Enforced, Fleet, Price, Server
 from fleet.server_config import Tuning
 from gateway.stdio.recall import hidden, shown
 
@@ -16,7 +16,8 @@ from gateway.stdio.recall import hidden, shown
 class Brief(msgspec.Struct, frozen=True, kw_only=True):
     """One stdio server, its control folder and its exporter.
 
-    ``tuning`` is the TOML's when fleet.yml was read; ``starts_again``: a server that ends by itself is started again.
+    ``tuning`` and ``detects`` (sensitive data in results) are the TOML's when fleet.yml was read; ``starts_again``: a
+    server that ends by itself is started again. ``audit_arguments``: into ``audit_log`` go the calls' arguments, too.
     """
 
     server: str
@@ -27,6 +28,10 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     control_dir: str
     exporter_url: str
     telemetry_token_file: str | None
+    prices: dict[str, Price] = {}
+    detects: bool = False
+    audit_log: str | None = None
+    audit_arguments: bool = False
 
     @property
     def enforces_sessions(self) -> bool:
@@ -53,6 +58,10 @@ def brief_of(fleet: Fleet, server: Server) -> Brief:
         control_dir=str(fleet.gateway.control_dir),
         exporter_url=fleet.exporter.url,
         telemetry_token_file=None if token_file is None else str(token_file),
+        prices=dict(fleet.prices),
+        detects=server.config is not None and server.config.security.sensitive_data_detection is True,
+        audit_log=None if server.audit_log is None else str(server.audit_log.path),
+        audit_arguments=server.audit_log is not None and server.audit_log.arguments,
     )
 
 

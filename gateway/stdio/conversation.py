@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,6 +17,9 @@ from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
 from gateway.stdio.handshake import Handshake, Purpose, own_id
 from gateway.stdio.wishes import Wishes
 from gateway.vitals import Vitals
+
+if TYPE_CHECKING:
+    from gateway.audit import Caller
 
 AGAIN: Final = b"+"
 """Follows an id that is in use already; no JSON ends so."""
@@ -58,6 +62,7 @@ class Conversation:
         self.responses = 0
         self.stray = 0
         self.last_heard = vitals.clock()
+        self._name = f"stdio-{os.getpid()}"  # what the audit log calls the session: it has no id, and no other
 
     @property
     def outstanding(self) -> int:
@@ -126,7 +131,7 @@ class Conversation:
             self.handshake.client_said(message, line)
             self.wishes.client_said(message, line)
             if message.kind is Kind.REQUEST:
-                self._began(message, now, ticket)
+                self._began(message, now, ticket, self._caller(message, line))
             elif message.cancels:
                 call = self._calls.get(message.cancels)
                 if call is not None:
@@ -134,8 +139,15 @@ class Conversation:
             elif message.kind is Kind.RESPONSE:
                 _one_less(self._questions, message.id)
 
-    def _began(self, message: Message, now: float, ticket: Ticket | None) -> None:
-        exchange = Exchange(now, self._vitals.limits, ticket=ticket)
+    def _caller(self, message: Message, line: Clip | bytes) -> Caller | None:
+        audit = self._vitals.audit
+        if audit is None:
+            return None
+        body = line if isinstance(line, bytes) else line.head if line.whole else b""
+        return audit.caller(None, self._name, "", (message,), body)
+
+    def _began(self, message: Message, now: float, ticket: Ticket | None, caller: Caller | None) -> None:
+        exchange = Exchange(now, self._vitals.limits, ticket=ticket, caller=caller)
         exchange.ask([message])
         if not exchange.outstanding:
             return
@@ -230,6 +242,8 @@ class Conversation:
         if message.tools and exchange.asked(message.id) == "tools/list":
             self._vitals.tools.learn(message.tools, message.read_only)
         self.handshake.server_said(message, line)
+        if self._vitals.inspection.looks and message.error_code is None and not message.tools:
+            self._vitals.inspection.offer(_head(line))
         operation = exchange.answer(message, self._vitals.clock())
         self._count(exchange, [] if operation is None else [operation])
 

@@ -38,8 +38,10 @@ class Incoming:
 
         To a client that stays no line is left without its end.
         """
-        if not cut:
-            self._pieces([replace(piece, ends=not client_stays, copy=_complete(piece)) for piece in self._lines.rest()])
+        for piece in () if cut else self._lines.rest():
+            copy = _complete(piece)
+            self._talk.stray += copy is None
+            self._pieces([replace(piece, ends=not client_stays, copy=copy)])
         if client_stays:
             self._to_client.break_line()
 

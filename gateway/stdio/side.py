@@ -22,11 +22,13 @@ import msgspec
 
 from fleet import logs
 from fleet.errors import ConfigError, UnreachableError
+from fleet.security import Security
 from fleet.server_config import Tuning
 from fleet.tasks import Tasks
 from fleet.telemetry import Process, Refused, Telemetry, encode
 from fleet.tokens import read_token
 from gateway import refusals
+from gateway.audit_log import AuditLog
 from gateway.control import ControlSocket, prepare_folder
 from gateway.link import Link
 from gateway.stdio import seats
@@ -50,12 +52,20 @@ class Side:
     """Runs beside one relay from ``start`` to ``stop``."""
 
     def __init__(
-        self, brief: Brief, instance: Instance, vitals: Vitals, relay: Relay, remember: Callable[[], None] | None = None
+        self,
+        brief: Brief,
+        instance: Instance,
+        vitals: Vitals,
+        relay: Relay,
+        remember: Callable[[], None] | None = None,
+        *,
+        audit_log: AuditLog | None = None,
     ) -> None:
         self._brief = brief
         self._server = brief.server
         self._control_dir = Path(brief.control_dir)
         self._remember = remember
+        self._audit_log = audit_log
         self._tuning = brief.tuning
         self._seats_are_enforced = brief.enforces_sessions
         self._instance = instance
@@ -65,7 +75,7 @@ class Side:
         self._source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
         self._processes: list[Process] = []
         config_file = path(brief.config_file)
-        self._wheel = None if config_file is None else Wheel(config_file, self._apply)
+        self._wheel = None if config_file is None else Wheel(config_file, self._apply, self._secure)
         self._failing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -175,6 +185,7 @@ class Side:
                 "restarts": vitals.ledger.restarts,
                 "cache": None,
                 "breaker": vitals.breaker.state.value,
+                "audit_log": None if self._audit_log is None else self._audit_log.figures,
             }
 
     # ---- reports
@@ -187,6 +198,9 @@ class Side:
                 self._wheel.look()
             child = self._instance.child
             self._processes = [] if child is None else measure(child.pid)
+            self._vitals.inspection.work()
+            if self._audit_log is not None:
+                self._audit_log.flush()
             await self._push(link, ANSWER_SECONDS, final=False)
             await asyncio.sleep(max(0.05, due - loop.time()))
 
@@ -240,6 +254,9 @@ class Side:
         if wheel is None:
             return "this server has no config_file"
         return "taken" if wheel.read() else f"not taken, the last good values stay: {wheel.problem}"
+
+    def _secure(self, security: Security) -> None:
+        self._vitals.inspection.detects = security.sensitive_data_detection is True
 
     def _apply(self, tuning: Tuning) -> None:
         self._tuning = tuning

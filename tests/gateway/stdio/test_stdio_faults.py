@@ -46,9 +46,9 @@ FAULTS = {
         "-32603": 1, "tool_error": 1, "x": 1}),
     "a batch": Fault(BATCH, {"": 2}),
     "a client's garbage": Fault(b"{]\n" + call("a"), {"": 1}, {"unreadable": 1}),
-    "half a line at the end": Fault(call("a") + call("half", 2), {"": 1, "x": 1}),
+    "half a line at the end": Fault(call("a") + call("half", 2), {"": 1, "x": 1}, {"stray_output": 1}),
     "a line of 3 MB": Fault(call("large", size=3_000_000), {"": 1}),
-    "a line of 3 MB without end": Fault(call("endless", size=3_000_000), {"x": 1}),
+    "a line of 3 MB without end": Fault(call("endless", size=3_000_000), {"x": 1}, {"stray_output": 1}),
     "a last line without its end": Fault(call("a") + call("b", 2)[:-1], {"": 2}),
 }  # fmt: skip
 """``x``: what had no answer when the client left."""
