@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -45,6 +44,8 @@ class AuditLog:
 
     async def run(self) -> None:
         """Write what was taken, for ever."""
+        import asyncio  # noqa: PLC0415 - a stdio gateway flushes by itself, and imports it only when it has time
+
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             if self._lines:
