@@ -186,6 +186,14 @@ class Errand(ABC):
 
     def broke(self, reason: str) -> None:
         """The connection was lost before the answer's end: again over another one, or the end."""
+        try:
+            self._broke(reason)
+        except Exception:
+            # The boundary of one exchange: a fault in relaying it must not stop the others.
+            log.exception(FAULT, extra={"server": self._service.server.name})
+            self.give_up()
+
+    def _broke(self, reason: str) -> None:
         up, self._up = self._up, None
         if up is None:
             return

@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -499,6 +501,13 @@ async def test_stopping_waits_for_a_call_and_then_ends_it(folder: Path, exporter
                 await stopping
             assert (gateway.relay.clients, gateway.relay.under_way) == (0, 0)
         await until(lambda: wire.open == 0)
+
+
+def test_the_program_imports_only_what_it_needs() -> None:
+    """Each would be megabytes in every gateway's memory."""
+    code = "import sys, gateway.program; print([m for m in ('aiohttp', 'psutil', 'prometheus_client') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 ON_UVLOOP = [
