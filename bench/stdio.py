@@ -54,10 +54,8 @@ class Figures:
 
 def call(number: int, text: str = TEXT) -> bytes:
     """A tools/call; the text stands last, where the server finds it."""
-    return (
-        '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}}}\n'
-        % (number, text)
-    ).encode()  # fmt: skip
+    head = f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"'
+    return f'{head}{text}"}}}}}}\n'.encode()
 
 
 class Pipe:
@@ -212,10 +210,10 @@ def main() -> int:
     child = [sys.executable, "-S", str(SERVER), str(CHILD_CPU_SECONDS)]
     rounds: dict[str, list[Figures]] = {"pipe": [], "gateway": []}
     bridges: dict[str, list[stdio_peers.BridgeFigures]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, fleet(Path(name), child) as file:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, fleet(Path(folder), child) as file:
         program = stdio_peers.installed_gateway(PROJECT, here=options.here)
         commands = {"pipe": child, "gateway": [str(program), "stdio", "bench", "--config", str(file)]}
-        environ = {**os.environ, "XDG_CACHE_HOME": name}
+        environ = {**os.environ, "XDG_CACHE_HOME": folder}
         for number in range(options.rounds + 1):  # the first one warms up
             print(f"round {number} of {options.rounds}", file=sys.stderr)
             for candidate, command in commands.items():
@@ -224,7 +222,9 @@ def main() -> int:
                     rounds[candidate].append(found)
         report(rounds)
         if not options.without_peers:
-            bridges = stdio_peers.measure_bridges(child, options.rounds)
+            plain = [*child, "json"]  # what they send on is not what the client wrote
+            for name, bridge in stdio_peers.bridges(PROJECT, plain).items():
+                bridges[name] = [stdio_peers.measure_bridge(bridge, CALLS // 5) for _ in range(options.rounds)]
             stdio_peers.report(bridges)
     kept = {name: [asdict(each) for each in found] for name, found in (rounds | bridges).items()}
     file = PROJECT / "run" / "bench" / "stdio.json"

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
+import shlex
 import shutil
+import socket
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import psutil
+
+MCP_PROXY, SUPERGATEWAY = "0.13.0", "4.0.0"
+"""The versions that are measured."""
 
 
 _SCRIPT = """import sys
@@ -78,12 +91,119 @@ def _told(python: Path, code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BridgeFigures:
+    """One round of one bridge: from its start to the greeting, one call after the other, and its memory."""
+
+    start_ms: float
     p50_ms: float
+    rss_mb: float
 
 
-def measure_bridges(child, rounds):
-    return {}
+def bridges(project: Path, child: Sequence[str]) -> dict[str, Callable[[int], list[str]]]:
+    """The command of each bridge to a port, installed where it is missing; those that cannot be had are told and left.
+
+    They do another job: they make a stdio server reachable by HTTP. No peer is known that stands in a pipe.
+    """
+    home = project / ".tools" / "bench"
+    found: dict[str, Callable[[int], list[str]]] = {}
+    try:
+        proxy = environment(home / "mcp-proxy", f"mcp-proxy=={MCP_PROXY}").parent / "mcp-proxy"
+        found["mcp-proxy"] = lambda port: [str(proxy), "--port", str(port), "--", *child]
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"mcp-proxy is left out: {error}", file=sys.stderr)
+    try:
+        program = _from_npm(home / "supergateway", f"supergateway@{SUPERGATEWAY}")
+        found["supergateway"] = lambda port: [
+            "node", str(program), "--stdio", shlex.join(child), "--outputTransport", "streamableHttp", "--stateful",
+            "--port", str(port), "--logLevel", "none",
+        ]  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"supergateway is left out: {error}", file=sys.stderr)
+    return found
 
 
-def report(bridges):
-    pass
+def _from_npm(home: Path, package: str) -> Path:
+    program = home / "node_modules" / "supergateway" / "dist" / "index.js"
+    if not program.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        argv = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(home)]
+        subprocess.run([*argv, package], check=True, timeout=300)
+    return program
+
+
+def measure_bridge(command: Callable[[int], list[str]], calls: int) -> BridgeFigures:
+    """One round of one bridge."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command(port), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )  # fmt: skip
+    try:
+        client = _Client(port)
+        client.greet(began + 60)
+        start_ms = (time.perf_counter() - began) * 1e3
+        times = []
+        for number in range(1, calls + 1):
+            asked = time.perf_counter()
+            client.call(number)
+            times.append((time.perf_counter() - asked) * 1e3)
+        rss = psutil.Process(process.pid).memory_info().rss / 1e6
+        return BridgeFigures(start_ms, statistics.median(times), rss)
+    finally:
+        tree = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for each in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+class _Client:
+    """A client over Streamable HTTP with a session."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+
+    def greet(self, until: float) -> None:
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+        while True:
+            try:
+                self._post({"id": 0, "method": "initialize", "params": hello})
+                break
+            except OSError:  # it does not listen yet
+                self._connection.close()
+                if time.perf_counter() > until:
+                    raise
+                time.sleep(0.005)
+        self._post({"method": "notifications/initialized"})
+
+    def call(self, number: int) -> None:
+        arguments = {"text": "x" * 1024}
+        self._post({"id": number, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}})
+
+    def _post(self, message: dict[str, object]) -> None:
+        self._connection.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}), self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status not in {200, 202} or ("id" in message and b'"result"' not in body):
+            raise RuntimeError(f"unexpected answer {answer.status}: {body[:200]!r}")
+        session = answer.getheader("Mcp-Session-Id")
+        if session:
+            self._headers["Mcp-Session-Id"] = session
+
+
+def report(found: dict[str, list[BridgeFigures]]) -> None:
+    """Medians of the bridges."""
+    for name, figures in found.items():
+        start, p50, rss = (statistics.median(each) for each in zip(*map(_row, figures), strict=True))
+        print(f"{name:14}{start:9.1f}{p50:9.3f}{'':18}{rss:8.1f}  (another job: a bridge to HTTP)")
+
+
+def _row(figures: BridgeFigures) -> tuple[float, float, float]:
+    return figures.start_ms, figures.p50_ms, figures.rss_mb

@@ -5,7 +5,6 @@ Credentials and session ids are named by a short digest: enough to tell two call
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -148,6 +147,8 @@ class Audit:
 
 def digest(secret: str) -> str:
     """A short name for a credential or a session id; empty for none."""
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
+
     return hashlib.blake2b(secret.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest() if secret else ""
 
 

@@ -15,6 +15,9 @@ from collections.abc import Callable
 SURE_BYTES = 4096
 """What a pipe that poll calls writable takes at once (POSIX: PIPE_BUF)."""
 
+PATIENCE_SECONDS = 0.3
+"""How long a silent server has the processor for itself."""
+
 _READ_BYTES = 64 * 1024
 _CLIENT_IN, _CLIENT_OUT = 0, 1
 
@@ -45,14 +48,20 @@ class Vanguard:
         return self._rests[self._server_out]
 
     def run(self, meanwhile: Callable[[], None]) -> None:
-        """Relay until ``meanwhile``, called in a thread of its own, has returned; what it raises is raised here."""
+        """Relay until ``meanwhile``, called in a thread of its own, has returned; what it raises is raised here.
+
+        It is called when the server has said something, or something must wait for the relay: until then the server
+        may have the processor.
+        """
         import threading  # noqa: PLC0415 - in the main thread first: it takes the importing one for it
 
         done, end = os.pipe()
+        self._due = threading.Event()
         failures: list[BaseException] = []
 
         def work() -> None:
             try:
+                self._due.wait(PATIENCE_SECONDS)
                 meanwhile()
             except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for it
                 failures.append(error)
@@ -78,7 +87,10 @@ class Vanguard:
             for fd, _ in poll.poll():
                 if fd == done:
                     return
-                if not self._moved(fd):
+                moved = self._moved(fd)
+                if fd == self._server_out or not moved:
+                    self._due.set()
+                if not moved:
                     poll.unregister(fd)  # the relay will find the same there: its end, or that it is full
 
     def _moved(self, fd: int) -> bool:
