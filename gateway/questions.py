@@ -7,13 +7,14 @@ tools only where the operator names the tool and the tool calls itself read-only
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from fleet.doors import host_of, is_loopback
+from fleet.doors import LOOPBACK_NAMES, host_of
 from fleet.telemetry import TOOLS_CALL
 from gateway.headers import HOP_BY_HOP, RawHeaders
 from gateway.jsonrpc import Era, Kind, Message
@@ -108,9 +109,14 @@ def _question(
     )
 
 
+_LOOPBACK: Final = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
+"""An address: a name may begin as one does, and be anybody's."""
+
+
 def _place(host: bytes) -> bytes:
     """This machine is one place, whatever port a gateway has there: gateways that share a cache differ in it."""
-    return b"loopback" if is_loopback(host_of(host.decode("latin-1"))) else host
+    name = host_of(host.decode("latin-1"))
+    return b"loopback" if name in LOOPBACK_NAMES or _LOOPBACK.fullmatch(name) else host
 
 
 def _matters_to_all(name: bytes) -> bool:

@@ -121,7 +121,7 @@ class Shelf:
         try:
             async with asyncio.timeout(FIND_SECONDS):
                 return await self._found(question)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever a client of Redis raises, the call goes on
             self._sharing.failed(error)
             return None
         finally:
@@ -272,7 +272,7 @@ class Sharing:
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     await self._follow(await self._listening(stack))
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self.failed(error)
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, LAST_PAUSE_SECONDS)
@@ -287,7 +287,7 @@ class Sharing:
                 continue
             try:
                 await self._write_all()
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self.failed(error)
 
     async def _write_all(self) -> None:
