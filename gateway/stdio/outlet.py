@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Final
 
-FULL_BYTES: Final = 256 * 1024
-"""From here on whoever fills the outlet is not read any more."""
+FULL_BYTES: Final = 64 * 1024
+"""From here on whoever fills the outlet is not read any more. Calls that wait in it are remembered one by one."""
 
 _CAREFUL_BYTES: Final = 4096
 """What a pipe that poll calls writable surely takes (POSIX: PIPE_BUF) where writing may block."""

@@ -20,7 +20,11 @@ from tests.gateway.peers import until
 from tests.gateway.stdio.clients import LINE_SERVER, connected, environ, gateway_command
 
 SECRET = "hunter2 with\nlines"
-SHOW = "import os, sys, json; print(json.dumps([sys.argv[1:], os.environ.get('TOKEN'), os.getcwd()]), flush=True); sys.stdin.read()"
+SHOW = (
+    "import os, sys, json\n"
+    "print(json.dumps([sys.argv[1:], os.environ.get('TOKEN'), os.getcwd()]), flush=True)\n"
+    "sys.stdin.read()"
+)
 
 
 def write(folder: Path, word: str = "one", more: str = "") -> Path:
