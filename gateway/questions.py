@@ -126,10 +126,10 @@ def _matters_to_all(name: bytes) -> bool:
 def _digest(scope: bytes, asked: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
 
-    digest = hashlib.blake2b(scope, digest_size=24)
-    for part in (asked, *(part for pair in pairs for part in pair)):
-        digest.update(len(part).to_bytes(8) + part)
-    return digest.digest()
+    pieces = [scope, len(asked).to_bytes(8), asked]
+    for name, value in pairs:
+        pieces += (len(name).to_bytes(8), name, len(value).to_bytes(8), value)
+    return hashlib.blake2b(b"".join(pieces), digest_size=24).digest()
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
