@@ -9,7 +9,7 @@ MODE ?= automatic
 REPEAT ?= 1
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test soak lint format bench lock clean
+.PHONY: help demo up test conformance soak lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "              MODE=automatic|suggest  REPEAT=1"
 	@echo "make test     every test, with real Prometheus and Alertmanager"
 	@echo "make up       the whole stack in the foreground, until Ctrl-C"
+	@echo "make conformance  the MCP conformance suite, direct and through the gateway"
 	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes"
 	@echo "make lint | format | bench | lock | clean"
 
@@ -39,12 +40,17 @@ up: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m stack.tools
+	-@$(BIN)/python -m stack.node >/dev/null
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
-	@echo "not run here: make soak (its short forms are among the tests above)"
+	@echo "not run here: make conformance, make soak (their short forms are among the tests above)"
+
+conformance: $(READY)
+	@$(BIN)/python -m stack.conformance
 
 soak: $(READY)
 	@$(BIN)/python -m bench.restarts --count 500
 	@$(BIN)/python -m bench.sessions --count 200
+	@$(BIN)/python -m bench.abandoned
 	@$(BIN)/python -m bench.calm --minutes 10
 
 lint: $(READY)

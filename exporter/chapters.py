@@ -68,6 +68,11 @@ CHAPTERS: Final = (
         (metrics.COST,),
     ),
     Chapter(
+        "Sensitive data",
+        "From telemetry: counted where the TOML says `sensitive_data_detection`; the data itself is never kept.",
+        (metrics.SENSITIVE_DATA,),
+    ),
+    Chapter(
         "Settings and security",
         "From the server's own TOML (`config_file`), looked at every 2 seconds, the security checks every 30; the auth"
         " file's mode, and session keys in Redis.",
@@ -165,6 +170,7 @@ LABEL_VALUES: Final[Mapping[str, str]] = {
     "breaker": ", ".join(f"`{name}`" for name in folding.BREAKERS),
     "state": ", ".join(f"`{state}`" for state in BreakerState),
     "model": _BOUNDED.format(folding.MAX_MODELS),
+    "kind": ", ".join(f"`{kind}`" for kind in sorted(folding.KINDS)),
     "section": "the TOML's section, nested ones joined by dots",
     "key": "the key in that section",
     "profile": ", ".join(f"`{name}`" for name in PROFILES),

@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter import metrics
 from exporter.quantities import Admitted, Totals
-from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused
+from fleet.telemetry import ERROR_TYPES, METHODS, OTHER, TOOLS_CALL, Refused, SensitiveKind
 
 MAX_TOOLS: Final = 200
 """Tools of one server that get a label value of their own; more would be a catalogue, not a vital sign."""
@@ -26,7 +26,10 @@ BREAKERS: Final = ("upstream",)
 """The circuit breakers that a gateway has: one per gateway process."""
 
 REASONS: Final = frozenset(Refused)
-LABELS: Final = ("mcp_method_name", "gen_ai_tool_name", "error_type", "network_transport", "reason", "breaker", "model")
+KINDS: Final = frozenset(SensitiveKind)
+LABELS: Final = (
+    "mcp_method_name", "gen_ai_tool_name", "error_type", "network_transport", "reason", "breaker", "model", "kind",
+)  # fmt: skip
 """The labels whose values can be folded; pre-initialised in ``mcp_exporter_labels_folded_total``."""
 
 _ERROR_TYPES: Final = frozenset({"", *ERROR_TYPES})
@@ -82,6 +85,10 @@ class Labels:
     def breaker(self, value: str) -> str:
         """A circuit breaker's name."""
         return self._closed("breaker", value, frozenset(BREAKERS))
+
+    def kind(self, value: str) -> str:
+        """A kind of sensitive data."""
+        return self._closed("kind", value, KINDS)
 
     def model(self, value: str) -> str:
         """A model's name."""

@@ -137,6 +137,9 @@ PROPORTIONAL_MEMORY: Final = _gauge(
 )
 THREADS: Final = _gauge("mcp_server_threads", "Threads of all processes; absent where nobody counts them.")
 COST: Final = _counter("mcp_server_cost_usd_total", "What the tokens of a model cost, in USD.", "model")
+SENSITIVE_DATA: Final = _counter(
+    "mcp_server_sensitive_data_total", "Pieces of sensitive data seen in results, by kind; never the data.", "kind"
+)
 CONFIG_VALUE: Final = _gauge(
     "mcp_server_config_value", "Numbers and booleans (1, 0) of the server's TOML file.", "section", "key"
 )
@@ -244,8 +247,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     REDIS_UP, REDIS_SCAN_DURATION, REDIS_REFRESH_INTERVAL, REDIS_PING_DURATION, REDIS_MEMORY_USED, REDIS_MEMORY_MAX,
     REDIS_EVICTED_KEYS, PROPORTIONAL_MEMORY, THREADS,
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
-    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, CONFIG_VALUE, CONFIG_PROFILE, CONFIG_HASH,
-    CONFIG_CHANGED, SECURITY_CHECK, *THRESHOLDS.values(),
+    CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, SENSITIVE_DATA, CONFIG_VALUE, CONFIG_PROFILE,
+    CONFIG_HASH, CONFIG_CHANGED, SECURITY_CHECK, *THRESHOLDS.values(),
     PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
     TELEMETRY_PUSHES, SCRAPES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
 )  # fmt: skip

@@ -38,6 +38,7 @@ _INITIAL: Final[tuple[Series, ...]] = (
     *(family.series(r) for family in (metrics.REFUSED, metrics.WOULD_REFUSE) for r in sorted(folding.REASONS)),
     *(metrics.BYTES.series(direction) for direction in ("in", "out")),
     *(metrics.BREAKER_OPENED.series(breaker) for breaker in folding.BREAKERS),
+    *(metrics.SENSITIVE_DATA.series(kind) for kind in sorted(folding.KINDS)),
     *(metrics.LABELS_FOLDED.series(label) for label in folding.LABELS),
     metrics.CACHE_REQUESTS.series(),
     metrics.CACHE_HITS.series(),

@@ -7,8 +7,6 @@ cannot send ``application/json`` across origins without a preflight that we neve
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -36,6 +34,8 @@ def is_loopback(host: str) -> bool:
     """True for the names and addresses that only this machine can reach; a name is only what it is called here."""
     if host in LOOPBACK_NAMES:
         return True
+    import ipaddress  # noqa: PLC0415 - milliseconds of each stdio client's start, for what is seldom asked
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -87,6 +87,8 @@ class Door:
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         presented = given.strip().encode()
         # Every token is compared, so that the time taken does not tell which one was nearly right.
+        import hmac  # noqa: PLC0415 - brings OpenSSL with it; a socket without tokens does without
+
         matches = [hmac.compare_digest(presented, token.encode()) for token in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
             return Refusal(401, "a valid bearer token is needed")

@@ -28,8 +28,10 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 _LONGEST_PID: Final = "4194304"
 
 
-def load_fleet(path: Path, environ: Mapping[str, str]) -> Fleet:
+def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | None = None) -> Fleet:
     """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
+
+    ``links`` is filled with the paths that lead to another place than is written, for whoever keeps what was read.
 
     Raises:
         ConfigError: with every mistake of the file, and of the TOML files that it names, at once.
@@ -51,6 +53,8 @@ def load_fleet(path: Path, environ: Mapping[str, str]) -> Fleet:
     section.finish()
     _check_doors(section, root, exporter, receiver)
     document.fail_if_any()
+    if links is not None:
+        links.update(document.links)
     return Fleet(
         path,
         prometheus,

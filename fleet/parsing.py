@@ -27,11 +27,15 @@ _MAX_VALUE_TEXT: Final = 80
 
 @dataclass(slots=True)
 class Document:
-    """One file being read: its name, the environment, and the problems found so far."""
+    """One file being read: its name, the environment, and the problems found so far.
+
+    ``links`` are the paths that lead to another place than is written, as written and as they lead.
+    """
 
     file: Path
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
 
     def report(self, line: int, key_path: str, message: str, remedy: str, value: str | None = None) -> None:
         """Keep one problem; a person gets them all at once."""
@@ -158,7 +162,11 @@ class Value:
         """``text`` as a path: ``~`` expands, a relative one is relative to the file."""
         home = self.document.environ.get("HOME", "~")
         expanded = home + text[1:] if text == "~" or text.startswith("~/") else text
-        return (self.document.file.parent / expanded).resolve()
+        written = self.document.file.parent / expanded
+        place = written.resolve()
+        if str(written) != str(place):
+            self.document.links[str(written)] = str(place)
+        return place
 
     def choice(self, allowed: Iterable[str]) -> str | None:
         """One of the texts in ``allowed``."""

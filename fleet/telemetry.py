@@ -70,6 +70,22 @@ class BreakerState(enum.StrEnum):
     OPEN = "open"
 
 
+class SensitiveKind(enum.StrEnum):
+    """Sensitive data that a gateway tells apart in results. The label ``kind``; the data itself is never kept."""
+
+    EMAIL = "email"
+    CREDIT_CARD = "credit_card"
+    IBAN = "iban"
+    AWS_ACCESS_KEY = "aws_access_key"
+    PRIVATE_KEY = "private_key"
+    JWT = "jwt"
+    BEARER_TOKEN = "bearer_token"  # noqa: S105 - the name of a kind
+    GITHUB_TOKEN = "github_token"  # noqa: S105
+    SLACK_TOKEN = "slack_token"  # noqa: S105
+    GOOGLE_API_KEY = "google_api_key"
+    API_KEY = "api_key"
+
+
 def error_type_of_code(code: int) -> str:
     """The ``error_type`` of a JSON-RPC error code: itself when it belongs to the closed set, else ``other``."""
     text = str(code)
@@ -200,6 +216,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
     unreadable: Count = 0
     restarts: Count = 0
     cost: list[Cost] = msgspec.field(default_factory=list)
+    sensitive: dict[str, Count] = msgspec.field(default_factory=dict)
     processes: list[Process] = msgspec.field(default_factory=list)
 
 

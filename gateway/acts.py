@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
 
 from fleet.errors import MedicError
+from fleet.security import Security
 from fleet.tasks import Tasks
 from gateway.processes import measure
 from gateway.service import Service
@@ -61,7 +63,7 @@ class Acts:
         """The state of the server as this gateway sees it."""
         vitals, supervisor = self._service.vitals, self._supervisor
         up, last, breaker = vitals.standing.up, supervisor.last_restart, vitals.breaker
-        wheel = self._service.wheel
+        wheel, shelf = self._service.wheel, self._service.steering.shelf
         return {
             "server": self._name,
             "up": up.value,
@@ -79,6 +81,14 @@ class Acts:
                 "enabled": vitals.cache.settings.enabled,
                 "bytes": vitals.cache.stored_bytes,
                 **msgspec.structs.asdict(vitals.cache.figures),
+                "shared": None if shelf is None else shelf.figures,
+            },
+            "audit_log": None if self._service.audit_log is None else self._service.audit_log.figures,
+            "security": _security(self._service.security),
+            "inspection": {
+                "detects_sensitive_data": vitals.inspection.detects,
+                "found": vitals.inspection.found,
+                "skipped": vitals.inspection.skipped,
             },
             "breaker": {"state": breaker.state.value, "opened": breaker.opened},
             "settings": {
@@ -103,7 +113,7 @@ class Acts:
         return 200, {"outcome": "succeeded", "detail": "settings read"}
 
     async def _reset_cache(self, _: bytes) -> Answer:
-        count = self._service.vitals.cache.clear()
+        count = self._service.vitals.forget_answers()
         return 200, {"outcome": "succeeded", "detail": f"{count} stored answers forgotten"}
 
     async def _end_idle(self, _: bytes) -> Answer:
@@ -127,6 +137,18 @@ class Acts:
             # A task of its own: the restart goes on when whoever asked for it has gone.
             self._tasks.start_passing(f"restart-{self._name}", self._supervisor.carry_out(restart_id))
         return 200, (await self._supervisor.ended(restart_id)).as_json()
+
+
+def _security(security: Security) -> dict[str, Any]:
+    """What the server's TOML says of risks, for people who are about to act on it."""
+    approval = security.approval
+    return {
+        "risk_assessment": security.risk_assessment,
+        "risk_levels": dict(security.risk_levels),
+        "audit_logging": security.audit_logging,
+        "sensitive_data_detection": security.sensitive_data_detection,
+        "approval_workflows": None if approval is None else asdict(approval),
+    }
 
 
 def _not_allowed(method: str) -> Answer:

@@ -52,7 +52,7 @@ class Admission:
         Only a legacy ``initialize`` opens one. ``opening`` are those that were let through and have no answer yet.
         """
         cap = self.tuning.max_concurrent_sessions
-        if cap is None or not any(_opens_session(message) for message in messages):
+        if cap is None or not any(opens_session(message) for message in messages):
             return False
         return active + opening >= cap
 
@@ -67,5 +67,6 @@ class Admission:
         return Enforced.RETRIES in self.enforce
 
 
-def _opens_session(message: Message) -> bool:
+def opens_session(message: Message) -> bool:
+    """Whether it is a legacy ``initialize``; nothing else opens a session."""
     return message.kind is Kind.REQUEST and message.method == "initialize" and message.era is Era.LEGACY

@@ -18,6 +18,9 @@ from gateway.spans import Span, members, spliced, whole
 EVENTS: Final = "text/event-stream"
 JSON: Final = "application/json"
 
+FORMAT: Final = 1
+"""Of a packed answer; another one is not read."""
+
 _OF_ONE_ANSWER: Final = frozenset({"content-length", "date", "server"}) | {name.decode() for name in HOP_BY_HOP}
 _LINE: Final = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r)")
 _MALFORMED = (msgspec.DecodeError, RecursionError, ValueError)
@@ -31,6 +34,17 @@ class Answer:
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    format: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    id_span: tuple[int, int]
+    ttl_span: tuple[int, int] | None
+    ttl_seconds: float | None
+    public: bool
+    lifetime: float
 
 
 class _Result(
@@ -54,6 +68,10 @@ class _Response(msgspec.Struct):
 
 
 _responses = msgspec.json.Decoder(_Response)
+_packer = msgspec.msgpack.Encoder()
+_unpacker = msgspec.msgpack.Decoder(_Packed)
+_BREAKS: Final = re.compile(r"[\r\n\0]")
+"""Inside a header these would begin another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +132,41 @@ def read_answer(question: Question, headers: Mapping[str, str], body: bytes) -> 
         ttl_seconds=None if ttl_ms is None else ttl_ms / 1000,
         public=question.modern and result.scope == "public",
     )
+
+
+def pack(stored: Stored, lifetime: float) -> bytes:
+    """An answer and how many seconds it may be given again, for a place outside this process."""
+    ttl = stored.ttl_span
+    return _packer.encode(
+        _Packed(
+            FORMAT, list(stored.headers), stored.body, (stored.id_span.start, stored.id_span.end),
+            None if ttl is None else (ttl.start, ttl.end), stored.ttl_seconds, stored.public, lifetime,
+        )
+    )  # fmt: skip
+
+
+def unpack(packed: bytes) -> tuple[Stored, float] | None:
+    """What ``pack`` made; None for anything else: whoever writes there may write anything."""
+    try:
+        read = _unpacker.decode(packed)
+    except _MALFORMED:
+        return None
+    spans = sorted(span for span in (read.id_span, read.ttl_span) if span is not None)
+    edges = [0, *(edge for span in spans for edge in span), len(read.body)]
+    well_formed = (
+        read.format == FORMAT
+        and edges == sorted(edges)
+        and all(start < end for start, end in spans)
+        and (read.ttl_span is None) == (read.ttl_seconds is None)
+        and 0 <= (read.ttl_seconds or 0) < 2**53
+        and 0 < read.lifetime < 2**53
+        and not any(_BREAKS.search(text) for header in read.headers for text in header)
+    )
+    if not well_formed:
+        return None
+    ttl_span = None if read.ttl_span is None else Span(*read.ttl_span)
+    headers = tuple(read.headers)
+    return Stored(headers, read.body, Span(*read.id_span), ttl_span, read.ttl_seconds, read.public), read.lifetime
 
 
 def _complete(response: _Response) -> bool:

@@ -7,11 +7,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
-
-from aiohttp import web
 
 from fleet.errors import ConfigError, MedicError, Problem
 from fleet.inventory import Address, Fleet, RestartVia
@@ -21,10 +19,11 @@ from gateway.acts import Acts
 from gateway.child import Child, ChildError
 from gateway.control import ControlSocket, prepare_folder
 from gateway.guard import Guard
+from gateway.http.pool import Pool
 from gateway.liveness import Liveness
 from gateway.observer import Observer, Subject
-from gateway.relay import Relay, upstream_session
-from gateway.service import Service
+from gateway.relay import Relay
+from gateway.service import Service, Share
 from gateway.vitals import Source
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class Gateway:
         self._control = Tasks("gateway-control")
         self._children = Tasks("gateway-children")
         self._guard = Guard()
-        self._runners: list[web.ServerRunner] = []
+        self.relay: Relay
         self.services: dict[str, Service] = {}
         self.address = self._listen
         self.addresses: dict[str, Address] = {}
@@ -92,11 +91,16 @@ class Gateway:
         token = None if token_file is None else read_token(token_file, "exporter.telemetry_token_file")
         prepare_folder(fleet.gateway.control_dir)
         self._stack.push_async_callback(self._guard.stop)
-        session = upstream_session()
-        self._stack.push_async_callback(session.close)
+        pools = {str(name): Pool(server.url) for name, server in fleet.servers.items()}
+        for pool in pools.values():
+            self._stack.callback(pool.close)
+        share = self._shared_cache()
         self.services = {
-            name: Service(server, Liveness(session, server)) for name, server in fleet.servers.items()
-        }  # fmt: skip
+            name: Service(server, Liveness(pools[name], server), fleet.prices, share)
+            for name, server in fleet.servers.items()
+        }
+        for service in self.services.values():
+            self._stack.callback(service.close)
         observer = self._observer(token)
         self._stack.push_async_callback(observer.stop)
         self._stack.push_async_callback(self._children.stop)
@@ -104,15 +108,35 @@ class Gateway:
             self._adopt(service)
         self._stack.push_async_callback(self._stop_children)
         self._stack.push_async_callback(self._serving.stop)
-        self._stack.push_async_callback(self._stop_listening)
-        await self._listen_everywhere(Relay(self.services, session, self._serving))
+        self.relay = Relay(self.services, pools, self._serving)
+        self._stack.push_async_callback(self.relay.stop, _DRAIN_SECONDS)
+        await self._listen_everywhere()
         self._stack.push_async_callback(self._control.stop)
         await self._open_control()
         for service in self.services.values():
             self._control.start_passing(f"start-{service.server.name}", _started(service))
             self._serving.start(f"watch-{service.server.name}", service.watch())
             self._serving.start(f"follow-{service.server.name}", service.follow())
+            self._serving.start(f"dismiss-{service.server.name}", service.dismiss())
+            restart = service.server.restart
+            if restart is not None and restart.on_exit:
+                self._serving.start(f"keep-up-{service.server.name}", service.supervisor.keep_up())
+            self._serving.start(f"inspect-{service.server.name}", service.inspect())
+            if service.audit_log is not None:
+                self._serving.start(f"audit-{service.server.name}", service.audit_log.run())
         self._children.start("observer", observer.run())
+
+    def _shared_cache(self) -> Share | None:
+        """The cache of all gateways, where fleet.yml names a Redis; its tasks end with the others."""
+        if not self._fleet.redis_url:
+            return None
+        from gateway.sharing import Sharing  # noqa: PLC0415 - a client of Redis takes memory; most have none
+
+        sharing = Sharing(self._fleet.redis_url)
+        self._stack.push_async_callback(sharing.close)
+        self._serving.start("sharing-follow", sharing.follow())
+        self._serving.start("sharing-write", sharing.keep_writing())
+        return sharing.shelf
 
     def _observer(self, token: str | None) -> Observer:
         started_at = time.time()
@@ -131,32 +155,26 @@ class Gateway:
         children = [service.supervisor.child for service in self.services.values()]
         await asyncio.gather(*(child.stop(_CHILD_SECONDS) for child in children if child is not None))
 
-    async def _stop_listening(self) -> None:
-        # At once, not one after the other: each may have a stream that ends only with its grace.
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
-
-    async def _listen_everywhere(self, relay: Relay) -> None:
-        self.address = await self._serve(relay.shared(), self._listen, "gateway.listen")
+    async def _listen_everywhere(self) -> None:
+        with self._named("gateway.listen", self._listen):
+            self.address = await self.relay.listen_shared(self._listen)
         for name, service in self.services.items():
-            if service.server.listen is not None:
-                bound = await self._serve(relay.own(service), service.server.listen, f"servers[{name}].listen")
-                self.addresses[name] = bound
+            listen = service.server.listen
+            if listen is not None:
+                with self._named(f"servers[{name}].listen", listen):
+                    self.addresses[name] = await self.relay.listen_own(service, listen)
         log.info("gateway listens", extra={"address": self.address.url, **self._own_addresses()})
 
     def _own_addresses(self) -> dict[str, str]:
         return {f"server_{name}": address.url for name, address in self.addresses.items()}
 
-    async def _serve(self, server: web.Server, listen: Address, key_path: str) -> Address:
-        runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
-        await runner.setup()
-        self._runners.append(runner)
-        site = web.TCPSite(runner, listen.host, listen.port)
+    @contextmanager
+    def _named(self, key_path: str, listen: Address) -> Iterator[None]:
+        """An address that cannot be bound is an error of the key that names it."""
         try:
-            await site.start()
+            yield
         except OSError as error:
             raise _cannot_listen(self._fleet, listen, key_path, error) from error
-        host, port = runner.addresses[0][:2]
-        return Address(host, port)
 
     async def _open_control(self) -> None:
         for name, service in self.services.items():

@@ -51,6 +51,11 @@ class CircuitBreaker:
         """The state now. Open turns half-open with the first call after its time, not by time alone."""
         return self._state
 
+    @property
+    def enabled(self) -> bool:
+        """Whether it may refuse anything."""
+        return self._settings.enabled
+
     def apply(self, settings: BreakerSettings) -> None:
         """Follow a changed file; disabling closes the breaker."""
         if not settings.enabled:

@@ -109,6 +109,9 @@ class Identity:
         return [chunk]
 
 
+_IDENTITY: Final = Identity()
+
+
 class Unreadable:
     """A content encoding that is not decoded here (br, zstd)."""
 
@@ -161,9 +164,11 @@ class Inflate:
 
 def decoder(content_encoding: str) -> Decoder:
     """The decoder for a ``Content-Encoding`` header; several encodings at once are not read."""
+    if not content_encoding:
+        return _IDENTITY
     name = content_encoding.strip().lower()
     if name in {"", "identity"}:
-        return Identity()
+        return _IDENTITY
     if name in {"gzip", "x-gzip"}:
         return Inflate(raw_allowed=False)
     if name == "deflate":

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fleet.telemetry import JSONRPC_ERROR_CODES, OTHER, error_type_of_code
+from fleet.telemetry import JSONRPC_ERROR_CODES, NOT_THE_SERVERS_ERRORS, OTHER, error_type_of_code
 from gateway.breaker import EXEMPT, Ticket
 from gateway.jsonrpc import Era, Kind, Message
 from gateway.labels import STREAMS
+
+if TYPE_CHECKING:
+    from gateway.audit import Caller
 
 SUCCESS: Final = ""
 TOOL_ERROR: Final = "tool_error"
@@ -35,7 +38,8 @@ class Operation:
     """One finished request.
 
     ``tool`` is the name as sent, not yet a label; ``error_type`` is '' on success. ``ticket`` is the breaker's, None
-    for what the breaker does not judge by.
+    for what the breaker does not judge by. ``id`` is canonical JSON; ``caller`` is None where nothing is audited.
+    ``in_5xx``: the answer came with such an HTTP status.
     """
 
     method: str
@@ -43,12 +47,24 @@ class Operation:
     error_type: str
     seconds: float
     ticket: Ticket | None = None
+    id: bytes = b""
+    caller: Caller | None = None
+    in_5xx: bool = False
+
+    @property
+    def judged_as(self) -> str:
+        """The error type that the breaker is told: HTTP 5xx counts, whatever code stands in it.
+
+        Not where the call itself was wrong, or taken back.
+        """
+        return "http_5xx" if self.in_5xx and self.error_type not in NOT_THE_SERVERS_ERRORS else self.error_type
 
 
 @dataclass(slots=True)
 class _Pending:
     method: str
     tool: str
+    id: bytes
     cancelled: bool = False
 
 
@@ -65,6 +81,7 @@ class Exchange:
     streams: bool = False
     resumable: bool = False
     ticket: Ticket | None = None
+    caller: Caller | None = None
     _pending: dict[bytes, _Pending] = field(default_factory=dict)
     _last_message: float | None = None
     _overdue: bool = False
@@ -84,7 +101,7 @@ class Exchange:
             if message.method in STREAMS:
                 self.streams = True
                 continue
-            self._pending[self._unused(message.id)] = _Pending(message.method, message.tool)
+            self._pending[self._unused(message.id)] = _Pending(message.method, message.tool, message.id)
 
     def asked(self, identity: bytes) -> str | None:
         """The method of an outstanding request, None when there is none."""
@@ -103,6 +120,11 @@ class Exchange:
         pending.cancelled = True
         return True
 
+    def withdraw(self, identity: bytes, now: float) -> Operation | None:
+        """The client took this request back, and no end of an answer will tell: it ends here."""
+        pending = self._pending.pop(identity, None)
+        return None if pending is None else self._ended(pending, CANCELLED, now)
+
     def active(self, now: float) -> None:
         """The server said something of this exchange: a notification, or the first bytes of a plain answer."""
         self._last_message = now
@@ -113,14 +135,14 @@ class Exchange:
         pending = self._pending.pop(message.id, None)
         if pending is None:
             return None
-        return self._ended(pending, _error_type(message, status, pending.cancelled), now)
+        return self._ended(pending, _error_type(message, status, pending.cancelled), now, status)
 
     def answer_only(self, message: Message, now: float, status: int = 200) -> Operation | None:
         """An answer whose id was not legible: it belongs to the only outstanding request, if there is one."""
         if len(self._pending) != 1:
             return None
         _, pending = self._pending.popitem()
-        return self._ended(pending, _error_type(message, status, pending.cancelled), now)
+        return self._ended(pending, _error_type(message, status, pending.cancelled), now, status)
 
     def end(self, error_type: str, now: float) -> list[Operation]:
         """Nothing more will come: everything outstanding ends with ``error_type`` ('' when it cannot be told)."""
@@ -151,9 +173,12 @@ class Exchange:
         self._overdue = True
         return len(self._pending)
 
-    def _ended(self, pending: _Pending, error_type: str, now: float) -> Operation:
+    def _ended(self, pending: _Pending, error_type: str, now: float, status: int = 200) -> Operation:
         ticket = None if pending.method in EXEMPT else self.ticket
-        return Operation(pending.method, pending.tool, error_type, max(0.0, now - self.started), ticket)
+        seconds = max(0.0, now - self.started)
+        return Operation(
+            pending.method, pending.tool, error_type, seconds, ticket, pending.id, self.caller, status >= 500
+        )  # fmt: skip
 
     def _unused(self, identity: bytes) -> bytes:
         # A batch that uses an id twice is wrong, but each of its requests still ends once.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.liveness import ANSWER_SECONDS, Liveness
 from gateway.sessions import Idle
 from gateway.vitals import Vitals
+
+log = logging.getLogger(__name__)
 
 ALL_SECONDS: Final = 10.0
 """Whoever asked for it waits 15 s for an answer."""
@@ -58,8 +61,22 @@ async def end_idle(server: Liveness, vitals: Vitals) -> Farewell:
     return Farewell(len(idle), sum(ends), reasons[0] if reasons else "")
 
 
+async def dismiss(server: Liveness, vitals: Vitals) -> None:
+    """End the sessions that expired, at their server, too: it frees their places only then."""
+    expired = vitals.sessions.expired
+    batch = [expired.popleft() for _ in range(min(len(expired), AT_ONCE))]
+    for each in batch:
+        vitals.cache.session_ended(each.key[1])
+    reasons = await asyncio.gather(*(_refused(server, each) for each in batch))
+    failed = [reason for reason in reasons if reason]
+    if failed:
+        log.info("expired sessions could not be ended", extra={"count": len(failed), "reason": failed[0]})
+
+
 async def _refused(server: Liveness, idle: Idle) -> str:
     """Why the server did not end it, '' when it did or has nothing to end."""
     if idle.key[0] == "modern":
         return ""
+    if idle.key[0] == "pair":
+        return "an HTTP+SSE session ends only with its client's stream"
     return "its id is not known" if idle.handle is None else await server.end_session(dict(idle.handle.headers))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -38,9 +38,8 @@ class Era(enum.Enum):
     MODERN = "modern"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message.
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message. A struct, not a dataclass: it is made for every line, and a frozen dataclass takes 3 µs.
 
     Attributes:
         id: canonical JSON of the id, so that ``"1"`` is not ``1``; empty for a notification.
@@ -72,8 +71,7 @@ class Message:
     legible: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(msgspec.Struct, frozen=True, gc=False):
     """The messages of one body, and how many items of it could not be read."""
 
     messages: tuple[Message, ...] = ()
@@ -85,6 +83,38 @@ class _Envelope(msgspec.Struct):
     method: _Optional = UNSET
     params: _Optional = UNSET
     result: _Optional = UNSET
+    error: _Optional = UNSET
+
+
+# What nearly every message looks like, read in one step. Whatever does not fit is read member by member, to the same
+# end: these types allow only what both ways understand alike.
+
+
+class _UsualMeta(
+    msgspec.Struct,
+    rename={"version": "io.modelcontextprotocol/protocolVersion", "client": "io.modelcontextprotocol/clientInfo"},
+):
+    version: _Optional = UNSET
+    client: _Optional = UNSET
+
+
+class _UsualParams(msgspec.Struct, rename={"meta": "_meta", "request_id": "requestId"}):
+    name: str | UnsetType = UNSET
+    meta: _UsualMeta | UnsetType = UNSET
+    request_id: _Optional = UNSET
+    uri: str | UnsetType = UNSET
+
+
+class _UsualResult(msgspec.Struct, rename={"is_error": "isError"}):
+    is_error: bool | UnsetType = UNSET
+    tools: _Optional = UNSET
+
+
+class _Usual(msgspec.Struct):
+    id: _Optional = UNSET
+    method: str | UnsetType = UNSET
+    params: _UsualParams | UnsetType = UNSET
+    result: _UsualResult | UnsetType = UNSET
     error: _Optional = UNSET
 
 
@@ -121,6 +151,7 @@ class _Annotations(msgspec.Struct, rename={"read_only": "readOnlyHint"}):
     read_only: bool = False
 
 
+_usual = msgspec.json.Decoder(_Usual)
 _envelopes = msgspec.json.Decoder(_Envelope)
 _items = msgspec.json.Decoder(list[Raw])
 _params = msgspec.json.Decoder(_Params)
@@ -154,7 +185,45 @@ def canonical(raw: bytes) -> bytes:
         return raw.strip()
 
 
+_canonical_client = lru_cache(maxsize=64)(canonical)
+"""Every call of a modern client brings the same clientInfo."""
+
+
 def _message(item: bytes) -> Message | None:
+    try:
+        usual = _usual.decode(item)
+    except _MALFORMED:
+        return _unusual(item)
+    if usual.method is not UNSET:
+        return _usual_request(usual, usual.method)
+    result = usual.result
+    if usual.error is not UNSET or result is UNSET or result.tools is not UNSET:
+        return _unusual(item)
+    return Message(Kind.RESPONSE, _id(usual.id), is_error=result.is_error is True)
+
+
+def _usual_request(usual: _Usual, method: str) -> Message:
+    params = usual.params
+    kind = Kind.NOTIFICATION if usual.id is UNSET else Kind.REQUEST
+    if params is UNSET:
+        return Message(kind, _id(usual.id), method)
+    tool = params.name if method == "tools/call" and params.name is not UNSET else ""
+    meta = params.meta
+    modern = meta is not UNSET and meta.version is not UNSET
+    client = meta.client if meta is not UNSET else UNSET
+    return Message(
+        kind=kind,
+        id=_id(usual.id),
+        method=method,
+        tool=tool,
+        era=Era.MODERN if modern else Era.LEGACY,
+        client=b"" if client is UNSET else _canonical_client(bytes(client)),
+        cancels=_id(params.request_id) if method == "notifications/cancelled" else b"",
+        uri=params.uri if kind is Kind.NOTIFICATION and params.uri is not UNSET else "",
+    )
+
+
+def _unusual(item: bytes) -> Message | None:
     try:
         envelope = _envelopes.decode(item)
     except _MALFORMED:
@@ -228,8 +297,15 @@ def _decoded(decoder: msgspec.json.Decoder[_T], raw: _Optional) -> _T | None:
         return None
 
 
+_PLAIN_ID: Final = re.compile(rb'(?:0|[1-9][0-9]{0,17}|"[ !#-\[\]-~]*")')
+"""Ids that are their own canonical form; nearly all are."""
+
+
 def _id(raw: _Optional) -> bytes:
-    return b"" if raw is UNSET else canonical(bytes(raw))
+    if raw is UNSET:
+        return b""
+    text = bytes(raw)
+    return text if _PLAIN_ID.fullmatch(text) else canonical(text)
 
 
 def _text(raw: _Optional) -> str | None:

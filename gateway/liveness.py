@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from fleet.inventory import Server
 from gateway.copies import Clip
+from gateway.http.asking import Answering, asked
+from gateway.http.pool import Pool
 from gateway.sse import Splitter
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ _META: Final = {
 _GONE: Final = frozenset({200, 202, 204, 404})
 """Ended now, or already: either way its client meets a 404 and starts anew."""
 
-_FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+_FAILURES: Final = (OSError, ValueError)  # TimeoutError is an OSError
 
 Params = dict[str, Any]
 
@@ -40,9 +42,11 @@ Params = dict[str, Any]
 class Liveness:
     """Asks one server. Never raises for what the server does or does not do."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: Server) -> None:
-        self._session = session
+    def __init__(self, pool: Pool, server: Server) -> None:
+        self._pool = pool
         self._url = server.url
+        parts = urlsplit(server.url)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     async def answers(self) -> bool:
         """Whether the server answers HTTP at all. An error status is an answer; a proxy's 502 to 504 is none."""
@@ -56,8 +60,8 @@ class Liveness:
     async def end_session(self, headers: Mapping[str, str]) -> str:
         """DELETE the legacy session that these headers name; why it lives on, '' when it is gone."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS / 2), self._session.delete(
-                self._url, headers={"User-Agent": USER_AGENT, **headers}, allow_redirects=False
+            async with asyncio.timeout(ANSWER_SECONDS / 2), asked(
+                self._pool, "DELETE", self._target, {"User-Agent": USER_AGENT, **headers}
             ) as answer:  # fmt: skip
                 return "" if answer.status in _GONE else f"the server answered {answer.status} to DELETE"
         except _FAILURES as error:
@@ -92,7 +96,7 @@ class Liveness:
             return await self._listed(_legacy, own)
         finally:
             if session_id:
-                async with self._session.delete(self._url, headers=own):
+                async with asked(self._pool, "DELETE", self._target, {"User-Agent": USER_AGENT, **own}):
                     pass
 
     async def _listed(self, request: Any, headers: Mapping[str, str]) -> dict[str, bool] | None:
@@ -118,24 +122,23 @@ class Liveness:
             "User-Agent": USER_AGENT,
         }
         body = msgspec.json.encode(message)
-        async with self._session.post(
-            self._url, data=body, headers={**fixed, **headers, "Accept-Encoding": "identity"}, allow_redirects=False
-        ) as answer:
-            streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+        own = {**fixed, **headers, "Accept-Encoding": "identity"}
+        async with asked(self._pool, "POST", self._target, own, body) as answer:
+            streamed = answer.fields.get("Content-Type", "").startswith("text/event-stream")
             read = _first_result_of_stream if streamed else _result_of_body
-            return answer.status, answer.headers, await read(answer)
+            return answer.status, answer.fields, await read(answer)
 
 
-async def _result_of_body(answer: aiohttp.ClientResponse) -> Params:
+async def _result_of_body(answer: Answering) -> Params:
     body = Clip(MAX_ANSWER_BYTES)
-    async for chunk in answer.content.iter_any():
+    async for chunk in answer.pieces():
         body.add(chunk)
     return _result(body) or {}
 
 
-async def _first_result_of_stream(answer: aiohttp.ClientResponse) -> Params:
+async def _first_result_of_stream(answer: Answering) -> Params:
     events = Splitter(MAX_ANSWER_BYTES)
-    async for chunk in answer.content.iter_any():
+    async for chunk in answer.pieces():
         for event in events.feed(chunk):
             found = _result(event.data)
             if found is not None:

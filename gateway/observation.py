@@ -2,7 +2,7 @@
 
 The relay calls these in order: ``request_chunk``*, ``request_end``, then ``response_head``, ``response_chunk``*,
 ``response_end``; or ``failed``, ``client_left``, ``refused`` instead of what did not come. It passes heads and chunks
-and takes no decision about measuring. The later relays (raw protocols, HTTP+SSE) call the same.
+and takes no decision about measuring.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
+from gateway.audit import HIT, Audit, Caller, digest
 from gateway.breaker import FAILURES, Ticket
-from gateway.caching import MAX_ANSWER_BYTES
-from gateway.caching import Ticket as CacheTicket
+from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
-from gateway.sessions import Handle, Key, legacy_key, modern_key
+from gateway.keeping import Keeping
+from gateway.pairs import ENDPOINT, Pair
+from gateway.presence import SESSION_HEADER, Presence
 from gateway.sse import Splitter
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
-SESSION_HEADER: Final = "Mcp-Session-Id"
-_NAMING_HEADERS: Final = ("MCP-Protocol-Version", "Authorization")
-"""What a DELETE of a session needs beside its id."""
 MODERN_VERSIONS_FROM: Final = "2026-07-28"
 
 
 class Observation:
-    """One exchange. ``headers`` are the request's, ``peer`` the client's address without its port."""
+    """One exchange. ``headers`` are the request's, ``peer`` the client's address without its port.
 
-    def __init__(self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str) -> None:
+    ``target`` is the request's path and query; without it the two halves of HTTP+SSE do not find each other.
+    """
+
+    def __init__(
+        self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str, target: str = ""
+    ) -> None:  # fmt: skip
         self._vitals = vitals
         self._method = method
         self._headers = headers
         self._peer = peer
         self._exchange = Exchange(vitals.clock(), vitals.limits)
-        self._session: Key | None = None
-        session_id = headers.get(SESSION_HEADER)
-        if session_id:
-            self._session = legacy_key(session_id)
-        self._entered: Key | None = None
+        self._presence = Presence(vitals, method, headers, peer, target)
         self._messages: tuple[Message, ...] = ()
-        self._request: Clip | None = Clip() if method == "POST" else None
+        self._request: Clip | None = Clip(vitals.kept(HEAD_BYTES)) if method == "POST" else None
         self._request_decoder = decoder(headers.get("Content-Encoding", ""))
         self._request_id = b""
         self._treatments = vitals.standing.treatments
-        self._asked_of_cache: CacheTicket | None = None
-        self._copy: list[bytes] = []
-        self._copied = 0
+        self._keeping: Keeping | None = None
+        self._seat: Seat | None = None
+        self._said = b""  # the request's body, where it is audited
+        self._aside = False  # it waits for an answer that is not the server's to give
         self._answer_headers: Mapping[str, str] = {}
         self._status = 0
         self._decoder: Decoder = Identity()
@@ -111,9 +112,18 @@ class Observation:
         """The call stood in a line until now: its time at the server begins here."""
         self._exchange.started = self._vitals.clock()
 
-    def to_be_stored(self, ticket: CacheTicket) -> None:
-        """The answer may be stored."""
-        self._asked_of_cache = ticket
+    def to_be_kept(self, keeping: Keeping) -> None:
+        """The answer may be given again."""
+        self._keeping = keeping
+
+    def stands_aside(self, seat: Seat | None = None) -> None:
+        """The call is not the server's for now: it waits for the shared cache, or has a seat in another call."""
+        self._aside, self._seat = True, seat
+
+    def goes_itself(self) -> None:
+        """There was no answer for it: its time at the server begins now."""
+        self._aside, self._seat = False, None
+        self.starts_now()
 
     # ---- asked by the relay
 
@@ -131,6 +141,11 @@ class Observation:
     def request_id(self) -> bytes:
         """The id of the first request as canonical JSON, for an error that answers it; empty without one."""
         return self._request_id
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the answers come on another exchange, the stream of an HTTP+SSE session."""
+        return self._presence.answers_on is not None
 
     @property
     def outstanding(self) -> int:
@@ -151,9 +166,19 @@ class Observation:
         """Whether the upstream is to be read on although the client left.
 
         A legacy disconnect is no cancel, so the answer is still awaited and measured. Not so when the client may
-        resume the stream: the server must see it closed, or it would send the answer to nobody.
+        resume the stream: the server must see it closed, or it would send the answer to nobody. And a call that others
+        joined is theirs as well. A client that has its answer may leave before the stream's end: what may be given
+        again is read to that end.
         """
+        if self._keeping is not None and (self._keeping.has_company or self._is_answered):
+            return True
+        if self._aside:
+            return False
         return self._exchange.era is Era.LEGACY and self._exchange.outstanding > 0 and not self._exchange.resumable
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._status > 0 and not self._exchange.outstanding and not self._done
 
     @property
     def patience(self) -> float:
@@ -174,23 +199,22 @@ class Observation:
         if self._headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM:
             # A body too large to keep may hide its `_meta`; the header says the same of a correct client.
             self._exchange.era = Era.MODERN
-        self._request_id = next((message.id for message in messages if message.kind is Kind.REQUEST), b"")
-        if self._exchange.era is Era.MODERN:
-            client = next((message.client for message in messages if message.client), b"")
-            self._session = modern_key(self._headers.get("Authorization"), self._peer, client)
-        self._vitals.begin(self._session, self._exchange)
         for message in messages:
-            if message.cancels:
-                self._vitals.cancel(self._session, message.cancels)
-        if self._session is not None and self._vitals.sessions.knows(self._session):
-            self._enter(self._session)
-        if self._session is not None and self._method == "GET" and "Last-Event-ID" in self._headers:
-            self._vitals.resumed(self._session)
+            if message.kind is Kind.REQUEST:
+                self._request_id = message.id
+                break
+        self._presence.identify(self._exchange, messages)
+        if self._vitals.audit is not None:
+            self._exchange.caller = self._caller(self._vitals.audit, messages)
+        self._vitals.begin(self._presence.key, self._exchange)
+        self._presence.begin(self._exchange, messages)
 
     def _request_messages(self) -> tuple[Message, ...]:
         body, self._request = self._request, None
         if body is None:
             return ()
+        if self._vitals.audit is not None and body.whole:
+            self._said = body.head
         if not self._request_decoder.legible:
             self._vitals.ledger.unreadable += 1
             return ()
@@ -202,34 +226,19 @@ class Observation:
         self._status = status
         self._answer_headers = headers
         self._vitals.answered()
-        self._follow_session(status, headers)
+        self._presence.follow(self._exchange, status, headers)
         self._decoder = decoder(headers.get("Content-Encoding", ""))
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        bound = LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES
+        bound = self._vitals.kept(LIST_BYTES if self._exchange.asks("tools/list") else HEAD_BYTES)
         if content_type == "text/event-stream":
             self._events = Splitter(bound)
-        elif self._exchange.outstanding:
+        elif self._exchange.outstanding and not self._is_owed_elsewhere:
             self._answer = Clip(bound)
-
-    def _follow_session(self, status: int, headers: Mapping[str, str]) -> None:
-        sessions, now = self._vitals.sessions, self._vitals.clock()
-        ok = 200 <= status < 300
-        named = headers.get(SESSION_HEADER)
-        if self._session is None and named and ok:
-            self._session = legacy_key(named)
-        if self._session is None:
-            return
-        if self._exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
-            sessions.end(self._session, now)
-            self._vitals.cache.session_ended(self._session[1])
-            self._entered = None
-        elif self._entered is None and (ok or (self._exchange.era is Era.MODERN and status not in {401, 403})):
-            self._enter(self._session)
 
     def _on_response_chunk(self, chunk: bytes) -> None:
         self._vitals.ledger.bytes_out += len(chunk)
-        if self._asked_of_cache is not None:
-            self._keep_copy(chunk)
+        if self._keeping is not None:
+            self._keeping.chunk(chunk)
         if self._events is None and self._answer is None:
             return
         for piece in self._decoder.decode(chunk):
@@ -239,24 +248,27 @@ class Observation:
                 self._exchange.active(self._vitals.clock())
                 self._answer.add(piece)
 
-    def _keep_copy(self, chunk: bytes) -> None:
-        self._copied += len(chunk)
-        if self._copied <= MAX_ANSWER_BYTES:
-            self._copy.append(chunk)
-        else:
-            self._copy, self._asked_of_cache = [], None
-
     def _read_events(self, events: Splitter, piece: bytes) -> None:
         for event in events.feed(piece):
             if event.has_id:
                 self._exchange.resumable = True
-            if event.data.total:
+            if event.name == ENDPOINT:
+                if self._presence.open_stream(event.data.head):
+                    events.widen(self._vitals.kept(LIST_BYTES))  # any of its messages may answer tools/list
+            elif event.data.total and event.is_message:
                 self._exchange.active(self._vitals.clock())
                 self._answers(self._counted(self._look(event.data)))
+
+    @property
+    def _is_owed_elsewhere(self) -> bool:
+        """Whether the server took the requests (202) and will answer on the stream."""
+        return self.is_paired and 200 <= self._status < 300
 
     def _on_response_end(self) -> None:
         if self._done:
             return
+        if self._keeping is not None:
+            self._keeping.end(self._status, self._answer_headers, self._vitals.clock())
         legible = self._decoder.legible
         if self._answer is not None and legible and self._answer.total:
             looked = self._look(self._answer)
@@ -264,14 +276,12 @@ class Observation:
             self._answers(self._counted(looked) if self._status < 400 else looked.messages)
         if not legible and self._exchange.outstanding:
             self._vitals.ledger.unreadable += 1
-        if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange, TIMEOUT)
-        else:
+        if self._may_be_resumed() and self._presence.key is not None:
+            self._vitals.set_adrift(self._presence.key, self._exchange, TIMEOUT)
+        elif not self._is_owed_elsewhere:
             self._end_with(self._blamed(self._error_of_no_answer(legible)))
+        self._presence.close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
-        if self._asked_of_cache is not None and self._status == 200:
-            body = b"".join(self._copy)
-            self._vitals.cache.store(self._asked_of_cache, self._answer_headers, body, self._vitals.clock())
 
     def _may_be_resumed(self) -> bool:
         return (
@@ -291,11 +301,22 @@ class Observation:
     def _answers(self, messages: tuple[Message, ...]) -> None:
         self._vitals.notified(messages)
         for message in messages:
-            if message.kind is Kind.RESPONSE:
-                self._answer_one(message)
+            if self._presence.stream is not None:
+                self._said_on_stream(self._presence.stream, message)
+            elif message.kind is Kind.RESPONSE:
+                self._answer_one(message, self._exchange)
 
-    def _answer_one(self, message: Message) -> None:
-        if message.tools and self._exchange.asked(message.id) == "tools/list":
+    def _said_on_stream(self, stream: Pair, message: Message) -> None:
+        if message.kind is Kind.NOTIFICATION:
+            stream.notified(self._vitals.clock())
+        asked_by = stream.exchange_of(message) if message.kind is Kind.RESPONSE else None
+        if asked_by is not None:
+            self._vitals.answered()
+            self._answer_one(message, asked_by)
+            stream.settle(asked_by)
+
+    def _answer_one(self, message: Message, exchange: Exchange) -> None:
+        if message.tools and exchange.asked(message.id) == "tools/list":
             self._vitals.tools.learn(message.tools, message.read_only)
         # A session that is gone is the caller's affair, whatever code the server puts into its 404.
         lost = self._status == 404 and SESSION_HEADER in self._headers
@@ -303,19 +324,22 @@ class Observation:
             return
         now = self._vitals.clock()
         if message.id or message.legible:
-            operation = self._exchange.answer(message, now, self._status)
+            operation = exchange.answer(message, now, self._status)
         else:
-            operation = self._exchange.answer_only(message, now, self._status)
+            operation = exchange.answer_only(message, now, self._status)
         if operation is not None:
-            self._vitals.count([replace(operation, error_type=self._blamed(operation.error_type))])
-        elif self._session is not None and self._method == "GET":
-            self._vitals.answer_adrift(self._session, message)
+            blamed = self._blamed(operation.error_type)
+            same = blamed == operation.error_type
+            self._vitals.count([operation if same else replace(operation, error_type=blamed)])
+        elif self._presence.listens_in is not None:
+            self._vitals.answer_adrift(self._presence.listens_in, message)
 
     # ---- other ends
 
     def _on_failed(self, reason: str) -> None:
         self._vitals.transport_failed(reason)
         self._end_with(self._blamed(CONNECTION))
+        self._presence.close_stream(lambda _: self._blamed(CONNECTION))
         self._finish()
 
     def _blamed(self, error_type: str) -> str:
@@ -329,24 +353,29 @@ class Observation:
 
     def _on_served(self, count: int) -> None:
         self._vitals.ledger.bytes_out += count
-        if self._session is not None and self._entered is None:
-            self._enter(self._session)
-        self._on_unasked()
+        self._presence.show(self._exchange)
+        self._on_unasked(HIT)
 
     def _on_client_left(self) -> None:
-        if self._may_be_resumed() and self._session is not None:
-            self._vitals.set_adrift(self._session, self._exchange, self._exchange.left(self._vitals.clock()))
-        else:
+        if self._aside:
+            self._on_unasked(CANCELLED)
+            return
+        if self._may_be_resumed() and self._presence.key is not None:
+            self._vitals.set_adrift(self._presence.key, self._exchange, self._exchange.left(self._vitals.clock()))
+        elif not self.is_paired:  # else it left a POST only: the stream stands
             self._end_with(self._exchange.left(self._vitals.clock()))
+        self._presence.close_stream(lambda owed: owed.left(self._vitals.clock()))
         self._finish()
 
     def _on_refused(self, reason: Refused) -> None:
         self._vitals.ledger.refuse(reason, self._exchange.outstanding)
-        self._on_unasked()
+        self._on_unasked(f"refused:{reason}")
 
-    def _on_unasked(self) -> None:
+    def _on_unasked(self, outcome: str) -> None:
         self._vitals.ledger.in_flight -= self._exchange.outstanding
-        self._exchange.end(CANCELLED, self._vitals.clock())  # told to nobody: what the server never saw is no operation
+        # Counted by nobody: what the server never saw is no operation.
+        for unasked in self._exchange.end(CANCELLED, self._vitals.clock()):
+            self._vitals.report(unasked, outcome)
         self._finish()
 
     def _end_with(self, error_type: str) -> None:
@@ -354,33 +383,38 @@ class Observation:
 
     def _finish(self) -> None:
         self._done = True
-        self._vitals.finish(self._exchange)
-        if self._entered is not None:
-            self._vitals.sessions.leave(self._entered, self._vitals.clock(), calls=self._method == "POST")
-            self._entered = None
+        self._share_nothing()
+        if self._seat is not None:
+            self._seat.leave()
+        paired = self._presence.answers_on
+        if paired is None or not self._exchange.outstanding:
+            self._vitals.finish(self._exchange)
+        if paired is not None:
+            paired.settle(self._exchange)
+        self._presence.leave()
 
     # ---- small things
 
-    def _enter(self, key: Key) -> None:
-        self._entered = key
-        self._vitals.sessions.enter(key, self._vitals.clock(), self._handle(), calls=self._method == "POST")
+    def _share_nothing(self) -> None:
+        if self._keeping is not None:
+            self._keeping.give_up()
 
-    def _handle(self) -> Handle | None:
-        """How to end this session at its server; None for a modern client."""
-        session_id = self._headers.get(SESSION_HEADER) or self._answer_headers.get(SESSION_HEADER)
-        if self._exchange.era is Era.MODERN or not session_id:
-            return None
-        also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
-        return Handle(((SESSION_HEADER, session_id), *((name, value) for name, value in also if value)))
+    def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
+        said, self._said = self._said, b""
+        session = digest(self._headers.get(SESSION_HEADER) or "")
+        return audit.caller(self._headers.get("Authorization"), session, self._peer, messages, said)
 
     def _look(self, body: Clip) -> Peek:
         looked = _peek(body)
+        if self._vitals.inspection.looks and any(_holds_result(message) for message in looked.messages):
+            self._vitals.inspection.offer(body.head)
         self._blind = self._blind or (not body.whole and looked.unreadable > 0)
         return looked
 
     def _counted(self, looked: Peek) -> tuple[Message, ...]:
-        illegible = sum(not message.legible for message in looked.messages)
-        self._vitals.ledger.unreadable += looked.unreadable + illegible
+        self._vitals.ledger.unreadable += looked.unreadable
+        for message in looked.messages:
+            self._vitals.ledger.unreadable += not message.legible
         return looked.messages
 
     def _safely(self, told: Callable[..., None], *facts: Any) -> None:
@@ -389,6 +423,11 @@ class Observation:
         except Exception:  # the boundary between measuring and traffic: a fault here may cost figures only
             self._vitals.ledger.unreadable += 1
             log.exception("an exchange could not be measured; the traffic goes on")
+            self._share_nothing()  # or those who joined would wait for ever
+
+
+def _holds_result(message: Message) -> bool:
+    return message.kind is Kind.RESPONSE and message.error_code is None and not message.tools
 
 
 def _peek(body: Clip) -> Peek:

@@ -20,10 +20,16 @@ class Places:
         """Calls in the line."""
         return len(self._line)
 
+    def take_free(self) -> bool:
+        """Take a place if one is free and nobody waits; whether it was so. Give it back afterwards."""
+        if self._line or not self._is_free():
+            return False
+        self._taken += 1
+        return True
+
     async def take(self, within: float) -> bool:
         """Wait for a place for at most ``within`` seconds; whether there was one. Give it back afterwards."""
-        if not self._line and self._is_free():
-            self._taken += 1
+        if self.take_free():
             return True
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(turn)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-
-import psutil
+from typing import TYPE_CHECKING
 
 from fleet.telemetry import Process
+
+if TYPE_CHECKING:
+    import psutil
+
+# psutil is imported where a child is measured: a gateway before servers that others run does not need it.
 
 
 def measure(pid: int) -> list[Process]:
@@ -15,6 +19,8 @@ def measure(pid: int) -> list[Process]:
 
     Blocks for milliseconds: call it in a thread.
     """
+    import psutil  # noqa: PLC0415
+
     found: list[Process] = []
     with suppress(psutil.Error):
         root = psutil.Process(pid)
@@ -38,6 +44,8 @@ def _measured(process: psutil.Process) -> Process:
 
 def group_members(group: int) -> list[int]:
     """The living processes of a process group; a zombie holds nothing and waits only for its parent."""
+    import psutil  # noqa: PLC0415
+
     members: list[int] = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):

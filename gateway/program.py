@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
+from collections.abc import Callable
 
 from fleet import logs
 from fleet.errors import ConfigError
@@ -25,6 +27,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     gateway = Gateway(load_fleet(settings.config, settings.environ), settings.environ, settings.listen)
     await gateway.start()
+    gc.freeze()  # what is here now stays: looking through it again and again would hold up calls for milliseconds
     waiting = Tasks("main")
     ends = {waiting.start_passing("signal", stopping.wait()), waiting.start_passing("gateway", gateway.wait())}
     try:
@@ -37,12 +40,22 @@ async def serve(settings: Settings) -> None:
         log.info("gateway stopped")
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it can be had: half the CPU for each call. None: asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 def main() -> int:
     """The command. Exit 0 after a signal, 1 after a fault or for a wrong configuration, 2 for wrong use."""
     settings = read_settings()
     logs.configure()
     try:
-        asyncio.run(serve(settings))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings))
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")

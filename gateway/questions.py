@@ -6,14 +6,15 @@ tools only where the operator names the tool and the tool calls itself read-only
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from fleet.doors import LOOPBACK_NAMES, host_of
 from fleet.telemetry import TOOLS_CALL
 from gateway.headers import HOP_BY_HOP, RawHeaders
 from gateway.jsonrpc import Era, Kind, Message
@@ -75,7 +76,7 @@ def question(
     listed = message.method in STORABLE and message.era is Era.MODERN
     if message.kind is not Kind.REQUEST or not (of_tool or listed):
         return None
-    pairs = sorted((name.lower(), value) for name, value in headers)
+    pairs = sorted((name.lower(), _place(value) if name.lower() == b"host" else value) for name, value in headers)
     if any(name == b"content-encoding" for name, _ in pairs):
         return None
     try:
@@ -108,15 +109,27 @@ def _question(
     )
 
 
+_LOOPBACK: Final = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
+"""An address: a name may begin as one does, and be anybody's."""
+
+
+def _place(host: bytes) -> bytes:
+    """This machine is one place, whatever port a gateway has there: gateways that share a cache differ in it."""
+    name = host_of(host.decode("latin-1"))
+    return b"loopback" if name in LOOPBACK_NAMES or _LOOPBACK.fullmatch(name) else host
+
+
 def _matters_to_all(name: bytes) -> bool:
     return name in _MATTER_TO_ALL or name.startswith(b"mcp-")
 
 
 def _digest(scope: bytes, asked: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    digest = hashlib.blake2b(scope, digest_size=24)
-    for part in (asked, *(part for pair in pairs for part in pair)):
-        digest.update(len(part).to_bytes(8) + part)
-    return digest.digest()
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
+
+    pieces = [scope, len(asked).to_bytes(8), asked]
+    for name, value in pairs:
+        pieces += (len(name).to_bytes(8), name, len(value).to_bytes(8), value)
+    return hashlib.blake2b(b"".join(pieces), digest_size=24).digest()
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,51 +1,76 @@
-"""What goes to the client: the head of the server's answer as it came, and the gateway's own answers."""
+"""The gateway's own answers to a request, as bytes."""
 
 from __future__ import annotations
 
-import aiohttp
-from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from typing import Final
 
+from fleet.inventory import Server
 from gateway import refusals
-from gateway.answers import EVENTS, Answer
-from gateway.headers import end_to_end
+from gateway.answers import EVENTS, JSON, Answer
+from gateway.http.heads import whole_answer
+from gateway.http.reader import Head, Request
 from gateway.steering import Refusal
 
+_TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+_JSON: Final = (b"Content-Type", JSON.encode())
+_ENDINGS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
-class FaithfulResponse(web.StreamResponse):
-    """The head of the server's answer, without what aiohttp would add to it."""
-
-    def __init__(self, upstream: aiohttp.ClientResponse) -> None:
-        headers = CIMultiDict(end_to_end(upstream.raw_headers))
-        super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
-
-    async def _prepare_headers(self) -> None:
-        given = frozenset(name.lower() for name in self.headers)
-        await super()._prepare_headers()
-        for name in ("Date", "Server", "Content-Type"):
-            if name.lower() not in given:
-                self.headers.popall(name, None)
+Lines = tuple[tuple[bytes, bytes], ...]
 
 
-def stored_answer(answer: Answer) -> web.Response:
+def text(request: Request, status: int, sentence: str) -> bytes:
+    """A line of text: what the shared listener itself has to say."""
+    return _own(request, status, _TEXT, sentence.encode())
+
+
+def stored_answer(request: Request, answer: Answer) -> bytes:
     """An answer from the cache."""
-    return web.Response(headers=CIMultiDict(answer.headers), body=answer.body)
+    lines = tuple(
+        (name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in answer.headers
+    )  # fmt: skip
+    return _own(request, 200, lines, answer.body)
 
 
-def refusal_answer(request_id: bytes, refusal: Refusal) -> web.Response:
+def refusal_answer(request: Request, request_id: bytes, refusal: Refusal) -> bytes:
     """A refusal: 503, and when to come again."""
-    answer = own_answer(503, request_id, refusal.code, refusal.message)
-    answer.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
-    return answer
+    body = refusals.jsonrpc_error(request_id, refusal.code, refusal.message)
+    return _own(request, 503, (_JSON, (b"Retry-After", b"%d" % refusal.retry_after)), body)
 
 
-def own_answer(status: int, request_id: bytes, code: refusals.Code, message: str) -> web.Response:
-    """A JSON-RPC error of the gateway's own."""
-    body = refusals.jsonrpc_error(request_id, code, message)
-    return web.Response(status=status, body=body, content_type="application/json")
+def unreachable_answer(request: Request, request_id: bytes, server: Server, reason: str) -> bytes:
+    """The server gave no answer, or none that is HTTP."""
+    message = refusals.unreachable(server.name, server.url, reason)
+    return _own(request, 502, (_JSON,), refusals.jsonrpc_error(request_id, refusals.Code.UNREACHABLE, message))
 
 
-def between_events(response: web.StreamResponse, sent: bytes) -> bool:
+def silent_answer(request: Request, request_id: bytes, server: str) -> bytes:
+    """The server was silent for longer than its limits."""
+    return _own(request, 504, (_JSON,), _silent(request_id, server))
+
+
+def silent_event(request_id: bytes, server: str) -> bytes:
+    """The same as an event of a stream."""
+    return b"event: message\ndata: " + _silent(request_id, server) + b"\n\n"
+
+
+def between_events(head: Head, sent: bytes) -> bool:
     """Whether an event may be added to this answer, of which ``sent`` went last."""
-    plain = response.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
-    return plain and response.content_type == EVENTS and sent.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+    plain = head.fields.get("Content-Encoding", "identity").lower() == "identity"
+    kind = head.fields.get("Content-Type", "").partition(";")[0].strip().lower()
+    return plain and kind == EVENTS and sent.endswith(_ENDINGS)
+
+
+def closes(request: Request) -> bool:
+    """Whether the connection ends with the answer: the client asked for it, or did not wait until it was heard."""
+    return not (request.keeps_alive and request.complete)
+
+
+def _silent(request_id: bytes, server: str) -> bytes:
+    return refusals.jsonrpc_error(request_id, refusals.Code.SILENT, refusals.silent(server))
+
+
+def _own(request: Request, status: int, lines: Lines, body: bytes) -> bytes:
+    joined = b"".join([b"%b: %b\r\n" % line for line in lines])
+    return whole_answer(
+        status, joined, body, method=request.method, closes=closes(request), old_client=request.old
+    )  # fmt: skip

@@ -6,42 +6,66 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from fleet.inventory import Server
+from fleet.inventory import Price, Server
+from fleet.security import Security
 from fleet.server_config import Tuning
+from gateway.audit import Audit
+from gateway.audit_log import AuditLog
 from gateway.exchange import Limits
 from gateway.gate import Gate
-from gateway.idle import Farewell, end_idle
+from gateway.idle import Farewell, dismiss, end_idle
+from gateway.landing import Landing
 from gateway.liveness import Liveness
 from gateway.places import Places
-from gateway.steering import Steering
+from gateway.steering import Shelf, Steering
 from gateway.supervisor import State, Supervisor
 from gateway.vitals import Vitals
 from gateway.wheel import LOOK_SECONDS, Wheel
 
 log = logging.getLogger(__name__)
 
+Share = Callable[[Server, Vitals], Shelf]
+
 HUNG: Final = "hung: a call is overdue, and the gateway's own question got no answer"
 RECHECK_SECONDS: Final = 1.0
+INSPECT_SECONDS: Final = 0.1
+DISMISS_SECONDS: Final = 0.5
 GREETING_SECONDS: Final = 2.0
 LISTING_ATTEMPTS: Final = 3
 """How often the tools are asked for after the server became reachable; a server that wants credentials never tells."""
 
 
 class Service:
-    """What the relay, the control socket and the observer share about one server."""
+    """What the relay, the control socket and the observer share about one server.
 
-    def __init__(self, server: Server, liveness: Liveness) -> None:
+    ``prices`` are those of the fleet; ``share`` gives the server its part of the cache of all gateways, where there is
+    one.
+    """
+
+    def __init__(
+        self, server: Server, liveness: Liveness, prices: Mapping[str, Price] | None = None, share: Share | None = None
+    ) -> None:  # fmt: skip
         self.server = server
         self._liveness = liveness
         tuning = server.tuning
         limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.vitals = Vitals(limits, tuning.session_seconds, clock=time.monotonic, wall_clock=time.time)
         self.places = Places(lambda: self.vitals.admission.in_flight_limit)
+        self.security = Security() if server.config is None else server.config.security
+        self.vitals.inspection.prices = prices or {}
         self._apply(tuning)
-        self.steering = Steering(server.name, self.vitals)
-        self.wheel = None if server.config is None else Wheel(server.config.file, self._apply)
+        self._secure(self.security)
+        self.steering = Steering(server.name, self.vitals, Landing)
+        self.steering.shelf = None if share is None else share(server, self.vitals)
+        self.audit_log = None if server.audit_log is None else AuditLog(server.audit_log.path)
+        if server.audit_log is not None and self.audit_log is not None:
+            self.vitals.audit = Audit(
+                server.name, self.audit_log.take, time.time, arguments=server.audit_log.arguments
+            )  # fmt: skip
+        self.wheel = None if server.config is None else Wheel(server.config.file, self._apply, self._secure)
         self.gate = Gate()
         self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)
         self._wake = asyncio.Event()
@@ -74,6 +98,27 @@ class Service:
             self.take_settings()
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def dismiss(self) -> None:
+        """For ever: end sessions that are over their time, where sessions are enforced; else they are only counted."""
+        while True:
+            await asyncio.sleep(0 if self.vitals.sessions.expired else DISMISS_SECONDS)
+            if not (self.vitals.admission.refuses_sessions and self._may_be_asked()):
+                self.vitals.sessions.expired.clear()
+            await dismiss(self._liveness, self.vitals)
+
+    async def inspect(self) -> None:
+        """For ever: look at results beside the traffic, in a thread: a loop would keep calls waiting meanwhile."""
+        while True:
+            await asyncio.sleep(INSPECT_SECONDS)
+            if self.vitals.inspection.waiting:
+                await asyncio.to_thread(self.vitals.inspection.work)
+
+    def close(self) -> None:
+        """Write what the audit log still has. Idempotent."""
+        if self.audit_log is not None:
+            self.audit_log.flush()
+            self.audit_log.close()
+
     def take_settings(self, *, now: bool = False) -> str:
         """Take the TOML if it changed, or whatever it is when ``now``; the sentence about a broken one, '' if none."""
         if self.wheel is None:
@@ -91,6 +136,10 @@ class Service:
     def _apply(self, tuning: Tuning) -> None:
         self.vitals.apply(tuning, self.server.enforce, self.server.cache_tools)
         self.places.settle()
+
+    def _secure(self, security: Security) -> None:
+        self.security = security
+        self.vitals.inspection.detects = security.sensitive_data_detection is True
 
     @property
     def waiting(self) -> int:

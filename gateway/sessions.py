@@ -7,8 +7,8 @@ of silence. A modern client has no session: it is a distinct (authorization or p
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,9 @@ from fleet.telemetry import SESSION_BOUNDS, Histogram
 
 MAX_SESSIONS: Final = 20_000
 """Beyond this the one unseen for longest counts as ended: memory is bounded whatever clients do."""
+
+MAX_EXPIRED: Final = 1_000
+"""Expired sessions that their server is still to be told of; of more, the oldest are its own affair."""
 
 Key = tuple[str, bytes]
 
@@ -32,6 +35,8 @@ def modern_key(authorization: str | None, peer: str, client: bytes) -> Key:
 
 
 def _digest(text: bytes) -> bytes:
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which a stdio gateway never needs
+
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
@@ -61,10 +66,14 @@ class _Session:
 
 
 class Sessions:
-    """The live sessions of one server, and how long those lasted that ended."""
+    """The live sessions of one server, and how long those lasted that ended.
+
+    ``expired`` are legacy sessions that fell silent for too long and that their server may still hold.
+    """
 
     def __init__(self, session_seconds: float) -> None:
         self.session_seconds = session_seconds
+        self.expired: deque[Idle] = deque(maxlen=MAX_EXPIRED)
         self._live: dict[Key, _Session] = {}
         self._count = 0
         self._sum = 0.0
@@ -151,4 +160,6 @@ class Sessions:
             if session.under_way:
                 self.seen(key, now)
             else:
+                if session.handle is not None:
+                    self.expired.append(Idle(key, session.handle))
                 self.end(key, session.seen)

@@ -12,14 +12,24 @@ from dataclasses import dataclass
 from gateway.copies import HEAD_BYTES, Clip
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_MESSAGE = (b"", b"message")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its data (lines joined by a newline), clipped where it is large; whether it can be resumed from."""
+    """One event: its data (lines joined by a newline), clipped where it is large; whether it can be resumed from.
+
+    ``name`` is empty where the event names no type, which means ``message``.
+    """
 
     data: Clip
     has_id: bool
+    name: bytes = b""
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is of the type that carries JSON-RPC."""
+        return self.name in _MESSAGE
 
 
 class Splitter:
@@ -31,7 +41,12 @@ class Splitter:
         self._data = Clip(bound)
         self._has_data = False
         self._has_id = False
+        self._name = b""
         self._after_return = False
+
+    def widen(self, bound: int) -> None:
+        """Keep more of each event from the next one on."""
+        self._bound = bound
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that this chunk completes."""
@@ -56,19 +71,22 @@ class Splitter:
             self._append(line)
         elif line.head.startswith(b"id:"):
             self._has_id = True
+        elif line.head.startswith(b"event:"):
+            self._name = line.head[len(b"event:") :].removeprefix(b" ")
 
     def _append(self, line: Clip) -> None:
         if self._has_data:
             self._data.add(b"\n")
-        self._has_data = True
+        else:
+            self._has_data, self._data = True, Clip(self._bound)
         self._data.add_clip(self._without_field_name(line))
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._has_data:
-            events.append(Event(self._data, self._has_id))
-            self._data = Clip(self._bound)
+            events.append(Event(self._data, self._has_id, self._name))
         self._has_data = False
         self._has_id = False
+        self._name = b""
 
     def _without_field_name(self, line: Clip) -> Clip:
         skip = len(b"data: ") if line.head.startswith(b"data: ") else len(b"data:")

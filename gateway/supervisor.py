@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from fleet.errors import MedicError
+from gateway.backoff import LOOPING, SUSTAINED_SECONDS, Backoff
 from gateway.child import Child, ChildError
 from gateway.gate import Gate
 from gateway.vitals import Vitals
@@ -32,6 +33,9 @@ class State(enum.StrEnum):
     STOPPED = "stopped"
     EXITED = "exited"
     FAILED = "failed"
+
+
+_DOWN: Final = frozenset({State.EXITED, State.FAILED})
 
 
 class ActRefusedError(MedicError):
@@ -64,6 +68,11 @@ class Supervisor:
         self._restarts: OrderedDict[str, Restart] = OrderedDict()
         self._ended: dict[str, asyncio.Event] = {}
         self._acting = asyncio.Lock()
+        self._down = asyncio.Event()
+        self._backoff = Backoff()
+        self._ready_at = float("inf")
+        self._again_after = 0.0
+        self._is_kept_up = False
         self.before_open: Callable[[], Awaitable[None]] = _nothing
         self.child: Child | None = None
         self.state = State.EXTERNAL
@@ -153,6 +162,43 @@ class Supervisor:
         self._gate.hold(how)
         self._vitals.standing.process_gone(how)
         self._vitals.server_replaced()
+        self._note_end()
+
+    async def keep_up(self) -> None:
+        """For ever, where ``on_exit: restart`` asks for it: start a child that ended by itself, each time later."""
+        self._is_kept_up = True
+        if self.state in _DOWN:
+            self._note_end()
+        while True:
+            try:
+                async with asyncio.timeout(SUSTAINED_SECONDS if self._backoff.looping else None):
+                    await self._down.wait()
+            except TimeoutError:
+                if self.state is State.READY:
+                    self._backoff.sustained()
+                    self._vitals.standing.process_ready()
+                continue
+            self._down.clear()
+            if self.state in _DOWN:
+                await self._come_back()
+
+    def _note_end(self) -> None:
+        if self._is_kept_up:
+            self._again_after = self._backoff.exited(asyncio.get_running_loop().time() - self._ready_at)
+            self._down.set()
+
+    async def _come_back(self) -> None:
+        log.info("server is started again", extra={"server": self._name, "seconds": self._again_after})
+        await asyncio.sleep(self._again_after)
+        async with self._acting:
+            # Somebody was faster or wants it to stay down; or it ended again meanwhile, with a longer wait.
+            if self.state not in _DOWN or self._down.is_set():
+                return
+            self._vitals.ledger.restarts += 1
+            try:
+                await self._start(self._own_child())
+            except ChildError as error:
+                log.warning("server did not come back", extra={"server": self._name, "reason": str(error)})
 
     async def _restart(self) -> str:
         child = self._own_child()
@@ -168,16 +214,19 @@ class Supervisor:
 
     async def _start(self, child: Child) -> None:
         self._gate.hold("starting")
-        self.state = State.STARTING
+        self.state, self._ready_at = State.STARTING, float("inf")
         try:
             await child.start()
         except ChildError as error:
             self.state = State.FAILED
             self._gate.hold(f"could not be started: {error}")
             self._vitals.standing.process_gone(str(error))
+            self._note_end()
             raise
-        self.state = State.READY
+        self.state, self._ready_at = State.READY, asyncio.get_running_loop().time()
         self._vitals.standing.process_ready()
+        if self._backoff.looping:
+            self._vitals.standing.process_gone(LOOPING)
         await self.before_open()
         if self.state is State.READY:  # else it ended meanwhile, and calls wait for the next act
             self._gate.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
@@ -12,13 +12,20 @@ from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
 from gateway.breaker import BreakerSettings, CircuitBreaker
-from gateway.caching import CacheSettings, ResponseCache
+from gateway.caching import INVALIDATES, CacheSettings, ResponseCache
+from gateway.coalescing import CoalescingSettings, Flights
 from gateway.exchange import CANCELLED, TIMEOUT, Exchange, Limits, Operation
+from gateway.generations import Change
+from gateway.inspection import Inspection
 from gateway.jsonrpc import Kind, Message
 from gateway.labels import ToolNames, method_label
 from gateway.ledger import TCP, Ledger
+from gateway.pairs import Pairs
 from gateway.sessions import Key, Sessions
 from gateway.standing import Standing
+
+if TYPE_CHECKING:
+    from gateway.audit import Audit
 
 BREAKER: Final = "upstream"
 MAX_ADRIFT: Final = 1000
@@ -58,10 +65,14 @@ class Vitals:
         self.admission = Admission()
         self.breaker = CircuitBreaker()
         self.cache = ResponseCache()
+        self.flights = Flights()
+        self.inspection = Inspection()
+        self.audit: Audit | None = None
         self.sessions = Sessions(session_seconds)
         self.tools = ToolNames()
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
+        self.pairs = Pairs(self.count, self.finish)
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
         self._timed_out = False
@@ -79,6 +90,13 @@ class Vitals:
             )
         )
         self.cache.apply(CacheSettings(tuning.enable_response_caching, tuning.cache_ttl_seconds, cache_tools))
+        self.flights.apply(
+            CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
+        )
+
+    def kept(self, most: int) -> int:
+        """How much of one message is kept for measuring: ``most``, or less where max_buffer_size says so."""
+        return min(most, self.admission.tuning.max_buffer_bytes)
 
     def begin(self, key: Key | None, exchange: Exchange) -> None:
         """The exchange's requests are known and on their way."""
@@ -98,13 +116,19 @@ class Vitals:
             self.ledger.in_flight -= 1
             self._timed_out = self._timed_out or operation.error_type == TIMEOUT
             if operation.ticket is not None:
-                self.breaker.ended(operation.ticket, operation.error_type, self.clock())
+                self.breaker.ended(operation.ticket, operation.judged_as, self.clock())
             self.ledger.operation(
                 method_label(operation.method),
                 self.tools.label(operation.tool),
                 operation.error_type,
                 operation.seconds,
             )
+            self.report(operation, operation.error_type)
+
+    def report(self, operation: Operation, outcome: str) -> None:
+        """Into the audit log, where there is one."""
+        if self.audit is not None and operation.caller is not None:
+            self.audit.ended(operation.caller, operation, outcome)
 
     def set_adrift(self, key: Key, exchange: Exchange, unless_resumed: str) -> None:
         """The answer will come on another stream of the same session, if the client resumes it.
@@ -144,6 +168,17 @@ class Vitals:
         for message in messages:
             if message.kind is Kind.NOTIFICATION:
                 self.cache.notified(message.method, message.uri)
+                self.flights.close(INVALIDATES.get(message.method, ()))
+
+    def forget_answers(self) -> int:
+        """Nothing that was answered before is given again; how many stored answers there were."""
+        self.flights.close()
+        return self.cache.clear()
+
+    def changed_elsewhere(self, change: Change) -> None:
+        """Another gateway before this server found this stale."""
+        self.flights.close(None if change.everything else change.methods)
+        self.cache.changed_elsewhere(change)
 
     @property
     def doubtful(self) -> bool:
@@ -157,8 +192,15 @@ class Vitals:
         self.standing.answered()
 
     def opening(self, besides: Exchange) -> int:
-        """Exchanges other than this one that ask for a legacy session and have no answer yet."""
-        return sum(exchange.asks("initialize") for _, exchange in self._exchanges.values() if exchange is not besides)
+        """Exchanges other than this one that ask for a legacy session and have no answer yet.
+
+        Not those of an open HTTP+SSE stream: it is a session already.
+        """
+        return sum(
+            exchange.asks("initialize")
+            for key, exchange in self._exchanges.values()
+            if exchange is not besides and (key is None or not self.sessions.knows(key))
+        )
 
     def transport_failed(self, reason: str) -> None:
         """An exchange failed in transport."""
@@ -182,13 +224,15 @@ class Vitals:
     def server_replaced(self) -> None:
         """The process that held the legacy sessions is gone, and they with it; another one deserves a fresh start."""
         self.sessions.end_all("legacy", self.clock())
-        self.cache.clear()
+        self.forget_answers()
         self.breaker.reset()
         self._timed_out = False
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate or in the line."""
         ledger = self.ledger
+        if final:
+            self.inspection.work()
         return Telemetry(
             source=source.name,
             started_at=source.started_at,
@@ -207,6 +251,8 @@ class Vitals:
             would_refuse=dict(ledger.would_be_refused),
             unreadable=ledger.unreadable,
             restarts=ledger.restarts,
+            cost=self.inspection.cost,
+            sensitive=self.inspection.found,
             processes=list(processes),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.errors import ConfigError
+from fleet.security import Security
 from fleet.server_config import Tuning, read_server_config
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,14 @@ _NEVER: Final = (-1, -1, -1)
 class Wheel:
     """Follows one file. ``look`` is cheap (one stat); ``problem`` is the sentence about a file that cannot be read."""
 
-    def __init__(self, file: Path, apply: Callable[[Tuning], None]) -> None:
+    def __init__(
+        self, file: Path, apply: Callable[[Tuning], None], secure: Callable[[Security], None] = lambda _: None
+    ) -> None:  # fmt: skip
         self.file = file
         self._apply = apply
+        self._secure = secure
         self._read: _Stamp = _NEVER  # it may have changed since fleet.yml was loaded
-        self._taken: Tuning | None = None
+        self._taken: tuple[Tuning, Security] | None = None
         self.problem = ""
 
     def look(self) -> bool:
@@ -37,14 +41,15 @@ class Wheel:
         """Read the file now; whether its values were applied. A broken file leaves the last good values."""
         self._read = _stamp(self.file)
         try:
-            tuning = read_server_config(self.file).tuning
+            config = read_server_config(self.file)
         except ConfigError as error:
             self._complain("; ".join(str(problem) for problem in error.problems))
             return False
         self.problem = ""
-        if tuning != self._taken:
-            self._taken = tuning
-            self._apply(tuning)
+        if (config.tuning, config.security) != self._taken:
+            self._taken = config.tuning, config.security
+            self._apply(config.tuning)
+            self._secure(config.security)
             log.info("settings taken", extra={"file": str(self.file)})
         return True
 

@@ -57,8 +57,8 @@ def start_redis(
 ) -> RedisServer:
     """A server without persistence; ``more`` are options such as ``--cluster-enabled``, ``yes``.
 
-    With ``--tls-cert-file`` among them it speaks TLS only. ``folder`` is short: its unix socket lies there, whose path has 107 bytes at most. Without Redis the test is
-    skipped.
+    With ``--tls-cert-file`` among them it speaks TLS only. ``folder`` is short: its unix socket lies there, whose
+    path has 107 bytes at most. Without Redis the test is skipped.
     """
     try:
         program = find("redis-server")

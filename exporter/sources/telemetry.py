@@ -111,6 +111,8 @@ def _totals(pushed: Telemetry, operations: _Operations, labels: Labels) -> Total
         _add(counters, metrics.BREAKER_OPENED.series(labels.breaker(breaker.name)), breaker.opened)
     for cost in pushed.cost:
         _add(counters, metrics.COST.series(labels.model(cost.model)), cost.usd)
+    for kind, count in pushed.sensitive.items():
+        _add(counters, metrics.SENSITIVE_DATA.series(labels.kind(kind)), count)
     return Totals(counters, _histograms(pushed, operations), merging.cpu_of(_instance(pushed)))
 
 

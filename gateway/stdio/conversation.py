@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections import Counter
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gateway.breaker import Ticket
 from gateway.copies import Clip
-from gateway.exchange import CONNECTION, TIMEOUT, Exchange, Operation
+from gateway.exchange import CANCELLED, CONNECTION, TIMEOUT, Exchange, Operation
 from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
 from gateway.stdio.handshake import Handshake, Purpose, own_id
+from gateway.stdio.wishes import Wishes
 from gateway.vitals import Vitals
+
+if TYPE_CHECKING:
+    from gateway.audit import Caller
+
+AGAIN: Final = b"+"
+"""Follows an id that is in use already; no JSON ends so."""
 
 MAX_GIVEN_UP: Final = 1000
 """Calls whose late answers are still known to be nobody's."""
@@ -28,6 +37,14 @@ class Whose(enum.Enum):
     GATEWAY = "gateway"
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a server left without an answer: ids as JSON."""
+
+    calls: list[bytes]
+    pings: list[bytes]
+
+
 class Conversation:
     """One client and one server, told line by line."""
 
@@ -38,11 +55,14 @@ class Conversation:
         self._given_up: dict[bytes, None] = {}
         self._questions: Counter[bytes] = Counter()
         self._stale_questions: Counter[bytes] = Counter()
+        self._fences: dict[bytes, None] = {}
         self.answers: list[tuple[Purpose, bytes]] = []
         self.handshake = Handshake()
+        self.wishes = Wishes()
         self.responses = 0
         self.stray = 0
         self.last_heard = vitals.clock()
+        self._name = f"stdio-{os.getpid()}"  # what the audit log calls the session: it has no id, and no other
 
     @property
     def outstanding(self) -> int:
@@ -51,8 +71,8 @@ class Conversation:
 
     @property
     def awaits_own(self) -> bool:
-        """Whether an answer to the gateway itself may come."""
-        return bool(self._own or self._given_up)
+        """Whether the server may say something that is for the gateway only."""
+        return bool(self._own or self._given_up or self.wishes.awaits_acknowledgement)
 
     @property
     def pending_initialize(self) -> bytes | None:
@@ -78,63 +98,88 @@ class Conversation:
         self._calls.clear()
         self._vitals.sessions.end(_SESSION, now)
 
-    def look(self, copy: Clip) -> tuple[Message, ...]:
+    def look(self, line: Clip | bytes) -> tuple[Message, ...]:
         """The messages of a line of the client."""
         self.last_heard = self._vitals.clock()
-        looked = _peek(copy)
-        if not _blank(copy):
+        looked = _peek(line)
+        if looked.unreadable and not _blank(line):
             self._vitals.ledger.unreadable += looked.unreadable
         return looked.messages
+
+    @property
+    def expects_stale(self) -> bool:
+        """Whether an answer of the client may be meant for a server that is gone, or for the gateway."""
+        return bool(self._stale_questions or self._fences)
 
     def is_stale(self, messages: tuple[Message, ...]) -> bool:
         """Whether the line only answers a question of a server that is gone."""
         if len(messages) != 1 or messages[0].kind is not Kind.RESPONSE:
             return False
         identity = messages[0].id
-        if self._stale_questions[identity] <= 0:
-            self._questions[identity] -= 1
-            return False
-        self._stale_questions[identity] -= 1
-        return True
+        if identity in self._fences:
+            # Whatever was asked before it, the client knows by now that nobody waits for the answer.
+            del self._fences[identity]
+            if not self._fences:
+                self._stale_questions.clear()
+            return True
+        return _one_less(self._stale_questions, identity)
 
-    def asked(self, messages: tuple[Message, ...], copy: Clip, ticket: Ticket | None = None) -> None:
+    def asked(self, messages: tuple[Message, ...], line: Clip | bytes, ticket: Ticket | None = None) -> None:
         """The line went to the server; ``ticket`` is the breaker's."""
         now = self._vitals.clock()
         for message in messages:
-            self.handshake.client_said(message, copy.head)
+            self.handshake.client_said(message, line)
+            self.wishes.client_said(message, line)
             if message.kind is Kind.REQUEST:
-                self._began(message, now, ticket)
+                self._began(message, now, ticket, self._caller(message, line))
             elif message.cancels:
                 call = self._calls.get(message.cancels)
                 if call is not None:
                     call.cancel(message.cancels)
+            elif message.kind is Kind.RESPONSE:
+                _one_less(self._questions, message.id)
 
-    def _began(self, message: Message, now: float, ticket: Ticket | None) -> None:
-        exchange = Exchange(now, self._vitals.limits, ticket=ticket)
+    def _caller(self, message: Message, line: Clip | bytes) -> Caller | None:
+        audit = self._vitals.audit
+        if audit is None:
+            return None
+        body = line if isinstance(line, bytes) else line.head if line.whole else b""
+        return audit.caller(None, self._name, "", (message,), body)
+
+    def _began(self, message: Message, now: float, ticket: Ticket | None, caller: Caller | None) -> None:
+        exchange = Exchange(now, self._vitals.limits, ticket=ticket, caller=caller)
         exchange.ask([message])
-        if exchange.outstanding and message.id not in self._calls:
-            self._calls[message.id] = exchange
-            self._vitals.begin(_SESSION, exchange)
+        if not exchange.outstanding:
+            return
+        place = message.id
+        while place in self._calls:  # used twice at once is wrong, but each of the two ends once
+            place += AGAIN
+        self._calls[place] = exchange
+        self._vitals.begin(_SESSION, exchange)
 
     # ---- the server's side
 
-    def heard(self, copy: Clip) -> Whose:
+    def heard(self, line: Clip | bytes) -> Whose:
         """A line of the server; whether it goes to the client."""
-        looked = _peek(copy)
-        if looked.unreadable and not _blank(copy):
+        looked = _peek(line)
+        if looked.unreadable and not _blank(line):
             self.stray += looked.unreadable
         for message in looked.messages:
             if message.kind is Kind.RESPONSE:
                 self.responses += 1
                 if message.id in self._own:
-                    self.answers.append((self._own.pop(message.id), copy.head))
+                    self.answers.append((self._own.pop(message.id), _head(line)))
                     return Whose.GATEWAY
                 if message.id in self._given_up and message.id not in self._calls:
                     del self._given_up[message.id]
                     return Whose.GATEWAY
-                self._answered(message, copy)
+                self._answered(message, line)
             elif message.kind is Kind.REQUEST:
                 self._questions[message.id] += 1
+            elif message.cancels:
+                _one_less(self._questions, message.cancels)
+            elif self.wishes.is_second_acknowledgement(message, _head(line)):
+                return Whose.GATEWAY
             elif message.method == "notifications/progress":
                 for exchange in self._calls.values():
                     exchange.active(self._vitals.clock())
@@ -148,6 +193,28 @@ class Conversation:
             self._own[b'"' + identity.encode() + b'"'] = purpose
         return line
 
+    def wish_again(self) -> list[bytes]:
+        """The lines that ask a new server for what the client has asked of the old one."""
+        return self.wishes.again(lambda: self._own_id(Purpose.WISH))
+
+    def _own_id(self, purpose: Purpose) -> bytes:
+        identity = b'"' + own_id().encode() + b'"'
+        self._own[identity] = purpose
+        return identity
+
+    def take_back(self, reason: str) -> list[bytes]:
+        """Lines that tell the client which questions nobody waits to hear the answer of, and find out that it read so.
+
+        Call after ``cut``. A client that knows no cancellation may answer all the same: until it has answered what
+        stands behind them, such answers are taken out.
+        """
+        if not self._stale_questions or not self.handshake.legacy:
+            return []
+        fence = own_id()
+        self._fences[b'"' + fence.encode() + b'"'] = None
+        ping = msgspec.json.encode({"jsonrpc": "2.0", "id": fence, "method": "ping"}) + b"\n"
+        return [*(cancellation(identity, reason) for identity in self._stale_questions), ping]
+
     def give_up(self, now: float) -> list[bytes]:
         """End the calls that are older than their timeout; a late answer to one of them is taken out."""
         late = [
@@ -158,42 +225,56 @@ class Conversation:
         for identity in late:
             exchange = self._calls.pop(identity)
             self._count(exchange, exchange.end(TIMEOUT, now))
-            self._given_up[identity] = None
+            self._given_up[identity.rstrip(AGAIN)] = None
         while len(self._given_up) > MAX_GIVEN_UP:
             del self._given_up[next(iter(self._given_up))]
-        return late
+        return [identity.rstrip(AGAIN) for identity in late]
 
-    def _answered(self, message: Message, copy: Clip) -> None:
+    def _answered(self, message: Message, line: Clip | bytes) -> None:
         exchange = self._calls.pop(message.id, None)
+        if exchange is not None and message.id + AGAIN in self._calls:
+            self._move_up(message.id)
+        self.wishes.server_said(message)
         if exchange is None:
             if not message.legible:
                 self._vitals.ledger.unreadable += 1
             return
         if message.tools and exchange.asked(message.id) == "tools/list":
             self._vitals.tools.learn(message.tools, message.read_only)
-        self.handshake.server_said(message, copy.head)
+        self.handshake.server_said(message, line)
+        if self._vitals.inspection.looks and message.error_code is None and not message.tools:
+            self._vitals.inspection.offer(_head(line))
         operation = exchange.answer(message, self._vitals.clock())
         self._count(exchange, [] if operation is None else [operation])
 
+    def _move_up(self, identity: bytes) -> None:
+        place = identity
+        while (following := self._calls.pop(place + AGAIN, None)) is not None:
+            self._calls[place] = following
+            place += AGAIN
+
     # ---- the server is gone
 
-    def cut(self, *, keep_initialize: bool) -> list[bytes]:
-        """The server ended: the ids of the calls that nobody will answer now, counted as broken.
+    def cut(self, *, another_follows: bool, on_purpose: bool) -> Cut:
+        """The server ended: the ids of the calls that it will not answer now, counted as what ended them.
 
-        With ``keep_initialize`` a pending handshake is left to the next server.
+        When ``another_follows`` a pending handshake is left to it. What ended ``on_purpose`` cut off is not the
+        server's error.
         """
         now = self._vitals.clock()
-        left: list[bytes] = []
+        left = Cut([], [])
         for identity, exchange in list(self._calls.items()):
-            if keep_initialize and exchange.asks("initialize"):
+            if another_follows and exchange.asks("initialize"):
                 continue
             del self._calls[identity]
-            left.append(identity)
-            self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else CONNECTION, now))
+            (left.pings if exchange.asks("ping") else left.calls).append(identity.rstrip(AGAIN))
+            broken = CANCELLED if on_purpose else CONNECTION
+            self._count(exchange, exchange.end(TIMEOUT if now >= exchange.deadline() else broken, now))
+        self.wishes.cut()
         self._own.clear()
         self._given_up.clear()
         self.answers.clear()
-        self._stale_questions.update(+self._questions)
+        self._stale_questions.update(self._questions)
         self._questions.clear()
         return left
 
@@ -202,15 +283,29 @@ class Conversation:
         self._vitals.finish(exchange)
 
 
-def cancellation(identity: bytes) -> bytes:
-    """The line that takes a call back at its server."""
-    told = {"requestId": msgspec.Raw(identity), "reason": "no answer in time"}
+def cancellation(identity: bytes, reason: str) -> bytes:
+    """The line that takes a request back."""
+    told = {"requestId": msgspec.Raw(identity), "reason": reason}
     return msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told}) + b"\n"
 
 
-def _peek(copy: Clip) -> Peek:
-    return peek(copy.head) if copy.whole else peek_clipped(copy.head, copy.tail, copy.marks)
+def _one_less(counted: Counter[bytes], identity: bytes) -> bool:
+    """Take one away; whether there was one."""
+    left = counted.pop(identity, 0) - 1
+    if left > 0:
+        counted[identity] = left
+    return left >= 0
 
 
-def _blank(copy: Clip) -> bool:
-    return copy.whole and not copy.head.strip()
+def _peek(line: Clip | bytes) -> Peek:
+    if isinstance(line, bytes):
+        return peek(line)
+    return peek(line.head) if line.whole else peek_clipped(line.head, line.tail, line.marks)
+
+
+def _head(line: Clip | bytes) -> bytes:
+    return line if isinstance(line, bytes) else line.head
+
+
+def _blank(line: Clip | bytes) -> bool:
+    return (isinstance(line, bytes) or line.whole) and not _head(line).strip()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from gateway.copies import Clip
 from gateway.jsonrpc import Era, Message
 
 OWN: Final = "mcp-medic:"
@@ -29,6 +30,10 @@ class Purpose(enum.Enum):
 
     REPLAY = "replay"
     LIVENESS = "liveness"
+    WISH = "wish"
+    """To a new server, for the client; nobody waits for the answer."""
+    FENCE = "fence"
+    """To the client: its answer proves that it has read everything before."""
 
 
 def own_id() -> str:
@@ -46,19 +51,20 @@ class Handshake:
         self._agreed: tuple[Any, Any] | None = None
         self._modern = False
 
-    def client_said(self, message: Message, line: bytes) -> None:
+    def client_said(self, message: Message, line: Clip | bytes) -> None:
         """A message of the client went to the server; ``line`` is the whole line."""
         if message.era is Era.MODERN:
             self._modern = True
         if message.method == "initialize":
-            self._initialize, self._request_id, self._agreed, self._initialized = line, message.id, None, None
+            self._initialize, self._request_id = _head(line), message.id
+            self._agreed = self._initialized = None
         elif message.method == "notifications/initialized":
-            self._initialized = line
+            self._initialized = _head(line)
 
-    def server_said(self, message: Message, line: bytes) -> None:
+    def server_said(self, message: Message, line: Clip | bytes) -> None:
         """An answer of the server."""
-        if self._initialize is not None and self._agreed is None and message.id == self._request_id:
-            self._agreed = _agreement(line)
+        if self._agreed is None and self._initialize is not None and message.id == self._request_id:
+            self._agreed = _agreement(_head(line))
 
     @property
     def pending(self) -> bytes | None:
@@ -85,6 +91,11 @@ class Handshake:
             asked |= {"method": "server/discover", "params": {"_meta": _META}}
         return msgspec.json.encode(asked) + b"\n"
 
+    @property
+    def legacy(self) -> bool:
+        """Whether the client shook hands: then a server may ask it something."""
+        return self._agreed is not None
+
     def disagreement(self, answer: bytes) -> str:
         """Why the answer to a replayed initialize is not what the client was told at first; empty when it is."""
         if self._agreed is None:
@@ -101,6 +112,10 @@ class Handshake:
     def completion(self) -> bytes | None:
         """The client's ``notifications/initialized``, to follow a replayed initialize."""
         return self._initialized
+
+
+def _head(line: Clip | bytes) -> bytes:
+    return (line if isinstance(line, bytes) else line.head).rstrip(b"\r\n") + b"\n"
 
 
 def _agreement(line: bytes) -> tuple[Any, Any] | None:

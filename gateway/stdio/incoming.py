@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from gateway.copies import Clip
 from gateway.stdio.conversation import Conversation, Whose
 from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
 from gateway.stdio.outlet import Outlet
@@ -26,6 +27,9 @@ class Incoming:
 
     def said(self, chunk: bytes) -> bool:
         """Bytes from the server; whether an answer, to whomever, was among them."""
+        whole = None if self._talk.awaits_own else self._lines.whole(chunk)
+        if whole is not None:
+            return self._whole_lines(whole)
         hold = OWN_ANSWER_BYTES if self._talk.awaits_own else HOLD_BYTES
         return self._pieces(self._lines.feed(chunk, hold))
 
@@ -34,10 +38,20 @@ class Incoming:
 
         To a client that stays no line is left without its end.
         """
-        if not cut:
-            self._pieces([replace(piece, ends=not client_stays) for piece in self._lines.rest()])
+        for piece in () if cut else self._lines.rest():
+            copy = _complete(piece)
+            self._talk.stray += copy is None
+            self._pieces([replace(piece, ends=not client_stays, copy=copy)])
         if client_stays:
             self._to_client.break_line()
+
+    def _whole_lines(self, lines: bytes) -> bool:
+        """By far the commonest: the relay first, the figures after."""
+        self._relay(lines, ends=True)
+        before = self._talk.responses
+        for line in lines[:-1].split(b"\n"):
+            self._talk.heard(line)
+        return self._talk.responses != before
 
     def _pieces(self, pieces: Sequence[Piece]) -> bool:
         if not pieces:
@@ -58,3 +72,11 @@ class Incoming:
     def _relay(self, data: bytes, *, ends: bool) -> None:
         self._vitals.ledger.bytes_out += len(data)
         self._to_client.relay(data, ends=ends)
+
+
+def _complete(piece: Piece) -> Clip | None:
+    """The copy of a last line unless it breaks off: a large one is told by its ends, and half of it has no second."""
+    copy = piece.copy
+    if copy is None or copy.whole or copy.tail.rstrip().endswith((b"}", b"]")):
+        return copy
+    return None

@@ -7,10 +7,11 @@ Moved by ``relay`` in the main thread: bytes arrive by ``client_said`` and ``ser
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from fleet.inventory import Server
+from gateway.backoff import LOOPING, SUSTAINED_SECONDS, Backoff
 from gateway.stdio.conversation import Conversation, cancellation
 from gateway.stdio.ending import Ending, describe, has_exited, reap
 from gateway.stdio.handshake import Purpose
@@ -19,8 +20,9 @@ from gateway.stdio.outgoing import Outgoing
 from gateway.stdio.outlet import Outlet
 from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
 from gateway.stdio.replies import Replies
-from gateway.stdio.spawn import Guardian, Spawned, SpawnError, spawn
+from gateway.stdio.spawn import Guardian, Spawned, SpawnError
 from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
+from gateway.stdio.vanguard import Vanguard
 from gateway.stdio.waiting import WaitingRoom
 from gateway.vitals import Vitals
 
@@ -33,7 +35,7 @@ RESTART_EOF_SECONDS: Final = 1.0
 HURRIED_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
 """How long a new server may take to start and answer; a call's own limit may be shorter than any start."""
-_READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
 _NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
 
 
@@ -41,13 +43,16 @@ class Instance:
     """``finished`` is the server's exit status once everything is over."""
 
     def __init__(
-        self, server: Server, environ: Mapping[str, str], guardian: Guardian, vitals: Vitals, to_client: Outlet
+        self,
+        server: str,
+        start: Callable[[], Spawned],
+        guardian: Guardian,
+        vitals: Vitals,
+        to_client: Outlet,
     ) -> None:
-        self._server = server
-        self._environ = environ
+        self._spawn = start
         self._guardian = guardian
         self._vitals = vitals
-        self._clock = vitals.clock
         self.to_client = to_client
         self.to_server: Outlet | None = None
         self.child: Spawned | None = None
@@ -55,8 +60,15 @@ class Instance:
         self.talk = Conversation(vitals)
         self.pulse = Pulse()
         self.finished: int | None = None
+        self.starts_again = False
+        """Whether a server that ends by itself is started again."""
+        self._backoff = Backoff()
+        self._start_at: float | None = None
+        self._started_at = 0.0
+        self.on_answer: Callable[[], None] = _nothing
+        """Called with each answer of the server."""
         self._incoming = Incoming(self.talk, vitals, to_client)
-        self._replies = Replies(server.name, vitals, to_client)
+        self._replies = Replies(server, vitals, to_client)
         self._outgoing = Outgoing(self.talk, vitals, self._replies)
         self._client_gone = False
         self._ending: Ending | None = None
@@ -93,21 +105,39 @@ class Instance:
         return self.child is not None and self.child.stdout >= 0 and not self.to_client.full
 
     @property
+    def in_transition(self) -> bool:
+        """Whether a server is being ended, started or drained."""
+        return self.state is not State.READY
+
+    @property
     def step_within(self) -> float | None:
         """Seconds until ``step`` should be called again; None when only bytes or orders can change something."""
         if self.state in {State.DRAINING, State.ENDING}:
             return 0.02
+        if self._start_at is not None or self._backoff.looping:
+            return 0.25
         if self.state is State.GREETING or self.talk.outstanding or self.waiting.requests:
             return 0.25
         return None
 
     # ---- the beginning
 
-    def adopt(self, child: Spawned) -> None:
-        """The first child was started before all this was there."""
+    def adopt(self, child: Spawned, vanguard: Vanguard) -> None:
+        """The first child was started before all this was there, and some lines have passed already."""
         self.talk.open()
-        self._attach(child)
+        to_server = self._attach(child)
         self._ready()
+        outlets, now = (to_server, self.to_client), self._vitals.clock
+        for outlet in outlets:
+            outlet.muted = True
+        for of_client, lines, when in vanguard.passed:
+            self._vitals.clock = partial(float, when)  # as it was when they passed
+            (self.client_said if of_client else self.server_said)(lines)
+        self._vitals.clock = now
+        for outlet in outlets:
+            outlet.muted = False
+        self.client_said(vanguard.client_rest)
+        self.server_said(vanguard.server_rest)
 
     def seated(self, refusal: str) -> None:
         """Whether this instance may be, where ``enforce`` names sessions; an empty refusal starts the server."""
@@ -135,13 +165,14 @@ class Instance:
         """Whoever started us wants us gone."""
         self._leave()
         if self._ending is not None:
-            self._deadline = self._clock()
-            self._ending.hurry(self._clock(), HURRIED_SECONDS)
+            self._deadline = self._vitals.clock()
+            self._ending.hurry(self._vitals.clock(), HURRIED_SECONDS)
 
     def server_said(self, chunk: bytes) -> None:
         """Bytes from the server."""
         if self._incoming.said(chunk):
-            self.pulse.answered(self._clock())
+            self.on_answer()
+            self.pulse.answered(self._vitals.clock())
             self._vitals.standing.answered()
             self._take_answers()
 
@@ -175,14 +206,16 @@ class Instance:
         else:
             self._reply = order.reply
             self._then = Then.RESTART if order.act is Act.RESTART else Then.STOP
+            self._outgoing.restarting = order.act is Act.RESTART
             self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
             self.state = State.DRAINING
             self._outgoing.drain()
-            self._deadline = self._clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
+            self._deadline = self._vitals.clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
 
     def _order_without_server(self, order: Order) -> None:
         if order.act is Act.STOP:
             self.state, self.reason = State.STOPPED, "stopped on request"
+            self._start_at, self._outgoing.restarting = None, False
             order.reply(SUCCEEDED, "not running")
             return
         if order.act is Act.RESTART:
@@ -190,7 +223,7 @@ class Instance:
         self._start(order.reply)
 
     def _end_if_idle(self, reply: Reply) -> None:
-        silent = self._clock() - self.talk.last_heard
+        silent = self._vitals.clock() - self.talk.last_heard
         if self.talk.outstanding or silent < self._vitals.sessions.session_seconds / 2:
             reply(SUCCEEDED, "in use; nothing ended")
             return
@@ -201,7 +234,7 @@ class Instance:
 
     def now(self) -> float:
         """The clock of everything here, monotonic seconds."""
-        return self._clock()
+        return self._vitals.clock()
 
     def step(self, now: float) -> None:
         """Do what is due by now."""
@@ -213,8 +246,12 @@ class Instance:
                 self._gone()
         if self.state is State.GREETING and now >= self._deadline:
             self._fail("it did not answer the handshake in time")
+        if self._start_at is not None and now >= self._start_at:
+            self._vitals.ledger.restarts += 1
+            self._start(None)
         if self.state is State.READY:
             self._feel_pulse(now)
+            self._believe(now)
             self._give_up(now)
         self._outgoing.expire(now, at_once=self.state in {State.STOPPED, State.REFUSED})
 
@@ -233,12 +270,18 @@ class Instance:
                 f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
             )
 
+    def _believe(self, now: float) -> None:
+        """A server that crash-looped and has run for long is well again."""
+        if self._backoff.looping and now - self._started_at >= SUSTAINED_SECONDS:
+            self._backoff.sustained()
+            self._vitals.standing.process_ready()
+
     def _give_up(self, now: float) -> None:
         """Where ``enforce`` names timeouts, end the calls that the server leaves without a word for too long."""
         for identity in self.talk.give_up(now) if self._vitals.admission.cuts_silence else ():
             self._replies.given_up([identity])
             if self.to_server is not None:
-                self.to_server.say(cancellation(identity))
+                self.to_server.say(cancellation(identity, "no answer in time"))
 
     # ---- what the server answers
 
@@ -251,13 +294,12 @@ class Instance:
     # ---- start
 
     def _start(self, reply: Reply | None) -> None:
-        self._reply = reply
-        self.reason = "starting"
+        self._reply, self._start_at, self._started_at = reply, None, self._vitals.clock()
+        self.reason, self._outgoing.restarting = "starting", True
         try:
-            child = spawn(self._server.command, self._environ)
+            child = self._spawn()
         except SpawnError as error:
-            self.state, self.reason = State.FAILED, str(error)
-            self._vitals.standing.process_gone(str(error))
+            self._stay_down(State.FAILED, str(error))
             self._answer(FAILED, str(error))
             return
         self._guardian.watch(child.pid)
@@ -271,10 +313,11 @@ class Instance:
             return
         to_server.say(greeting)
         self.state = State.GREETING
-        self._deadline = self._clock() + max(READY_SECONDS, self._vitals.limits.initial_response)
+        self._deadline = self._vitals.clock() + max(READY_SECONDS, self._vitals.limits.initial_response)
 
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
+        self._started_at = self._vitals.clock()
         self.to_server = Outlet(child.stdin)
         self._incoming = Incoming(self.talk, self._vitals, self.to_client)
         return self.to_server
@@ -286,14 +329,20 @@ class Instance:
             self._leave()
             return
         completion = self.talk.handshake.completion
-        if completion is not None and self.to_server is not None:
-            self.to_server.say(completion)
+        if self.to_server is not None:
+            if completion is not None:
+                self.to_server.say(completion)
+            for line in self.talk.wish_again():
+                self.to_server.say(line)
         self._ready()
 
     def _ready(self) -> None:
         self.state, self.reason = State.READY, ""
+        self._outgoing.restarting = False
         self.pulse.reset()
         self._vitals.standing.process_ready()
+        if self._backoff.looping:
+            self._vitals.standing.process_gone(LOOPING)
         if self.to_server is not None:
             self._outgoing.open(self.to_server)
         self._answer(SUCCEEDED, "restarted and ready")
@@ -312,7 +361,7 @@ class Instance:
             self.finished = self._status
         elif self._ending is None:
             self._end(Then.LEAVE, EOF_SECONDS)
-            self._deadline = self._clock() + BUSY_EOF_SECONDS
+            self._deadline = self._vitals.clock() + BUSY_EOF_SECONDS
         else:
             self._then = Then.LEAVE
 
@@ -325,7 +374,7 @@ class Instance:
         self._outgoing.close()
         if then is not Then.REPORT:
             self._vitals.standing.process_changing()
-        self._ending = Ending(child, self._clock(), eof_seconds)
+        self._ending = Ending(child, self._vitals.clock(), eof_seconds)
         self._close_stdin_when_flushed()
 
     def _close_stdin_when_flushed(self) -> None:
@@ -356,9 +405,21 @@ class Instance:
         elif then is Then.LEAVE:
             self.finished = self._status
         else:
-            self.state = {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED)
-            self._vitals.standing.process_gone(self.reason)
+            self._stay_down(
+                {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED), self.reason
+            )  # fmt: skip
             self._answer(*((SUCCEEDED, "stopped") if then is Then.STOP else (FAILED, f"the server {self.reason}")))
+
+    def _stay_down(self, state: State, reason: str) -> None:
+        """No server: until an order comes, or the time to start it again."""
+        self.state, self.reason = state, reason
+        again = self.starts_again and state is not State.STOPPED
+        self._start_at, self._outgoing.restarting = None, again
+        if again:
+            now = self._vitals.clock()
+            wait = self._backoff.exited(now - self._started_at)
+            self._start_at, self.reason = now + wait, f"{reason}; it is started again in {wait:g} s"
+        self._vitals.standing.process_gone(self.reason)
 
     def _read_rest(self, child: Spawned) -> None:
         """What the server had written before it ended."""
@@ -380,9 +441,19 @@ class Instance:
     def _close_calls(self, then: Then) -> None:
         if then is Then.LEAVE:
             return
-        self._replies.cut(self.talk.cut(keep_initialize=then is Then.RESTART), self.reason)
+        restarts = then is Then.RESTART
+        left = self.talk.cut(another_follows=restarts, on_purpose=then is not Then.REPORT)
+        # The client asks by a ping whether the other side is there: it will be.
+        self._replies.alive(left.pings if restarts else [])
+        self._replies.cut([*left.calls, *([] if restarts else left.pings)], self.reason)
+        for line in self.talk.take_back(self.reason):
+            self.to_client.say(line)
 
     def _answer(self, outcome: str, detail: str) -> None:
         reply, self._reply = self._reply, None
         if reply is not None:
             reply(outcome, detail)
+
+
+def _nothing() -> None:
+    """What is called when nobody wants to know."""

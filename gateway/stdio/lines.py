@@ -39,6 +39,21 @@ class Lines:
         """Whether the next piece continues a line."""
         return self._long is not None
 
+    def whole(self, chunk: bytes) -> bytes | None:
+        """The lines that ``chunk`` completes, in one; what follows them is held.
+
+        None, and nothing taken, when it completes none, or the end of one that is being given out: then ``feed``.
+        """
+        end = chunk.rfind(b"\n") + 1
+        if not end or self._long is not None:
+            return None
+        lines = chunk if end == len(chunk) else chunk[:end]
+        if self._held:
+            lines = bytes(self._held) + lines
+            self._held.clear()
+        self._held += chunk[end:]
+        return lines
+
     def feed(self, chunk: bytes, hold: int = HOLD_BYTES) -> list[Piece]:
         """The pieces that ``chunk`` completes."""
         pieces: list[Piece] = []

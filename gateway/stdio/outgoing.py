@@ -29,7 +29,10 @@ class Door(enum.Enum):
 
 
 class Outgoing:
-    """What one client says. ``reason`` is told to those who wait in vain; ``no_seat`` that nobody ever passes."""
+    """What one client says. ``reason`` is told to those who wait in vain; ``no_seat`` that nobody ever passes.
+
+    ``restarting``: a server will take lines soon; pings are answered meanwhile.
+    """
 
     def __init__(self, talk: Conversation, vitals: Vitals, replies: Replies) -> None:
         self._talk = talk
@@ -42,6 +45,7 @@ class Outgoing:
         self.waiting = WaitingRoom()
         self.reason = "starting"
         self.no_seat = False
+        self.restarting = False
 
     def open(self, to_server: Outlet) -> None:
         """A server takes lines: those that waited first."""
@@ -60,6 +64,11 @@ class Outgoing:
     def said(self, chunk: bytes) -> None:
         """Bytes from the client."""
         self._vitals.ledger.bytes_in += len(chunk)
+        if self._to_server is not None and self._all_pass:
+            whole = self._lines.whole(chunk)
+            if whole is not None:
+                self._whole_lines(whole, self._to_server)
+                return
         self._pieces(self._lines.feed(chunk, HOLD_BYTES if self._door is Door.OPEN else WAITING_LINE_BYTES))
 
     def ended(self) -> None:
@@ -71,6 +80,17 @@ class Outgoing:
         within = self._vitals.limits.initial_response
         for waiter in self.waiting.take() if at_once else self.waiting.expired(now - within):
             self._refuse(waiter.requests)
+
+    @property
+    def _all_pass(self) -> bool:
+        """Whether no line must be looked at before it goes to the server."""
+        return self._door is Door.OPEN and not self._talk.expects_stale and not self._vitals.breaker.enabled
+
+    def _whole_lines(self, lines: bytes, to_server: Outlet) -> None:
+        """By far the commonest: the relay first, the figures after."""
+        to_server.relay(lines, ends=True)
+        for line in lines[:-1].split(b"\n"):
+            self._talk.asked(self._talk.look(line), line)
 
     def _pieces(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
@@ -89,6 +109,8 @@ class Outgoing:
         passes = self._line_passes or (piece.starts and self._door is Door.DRAINING and not waiter.requests)
         if passes and self._to_server is not None:
             self._pass(waiter, self._to_server)
+        elif piece.starts and self.restarting and all(each.method == "ping" for each in messages) and waiter.requests:
+            self._replies.alive(waiter.requests)
         elif piece.starts:
             self.waiting.add(waiter)
         else:  # too long to wait, or begun to a server that is gone

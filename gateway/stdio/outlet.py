@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Final
 
-FULL_BYTES: Final = 256 * 1024
-"""From here on whoever fills the outlet is not read any more."""
+FULL_BYTES: Final = 64 * 1024
+"""From here on whoever fills the outlet is not read any more. Calls that wait in it are remembered one by one."""
 
 _CAREFUL_BYTES: Final = 4096
 """What a pipe that poll calls writable surely takes (POSIX: PIPE_BUF) where writing may block."""
@@ -22,6 +22,8 @@ class Outlet:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.broken = False
+        self.muted = False
+        """What is relayed was written already."""
         self._buffer = bytearray()
         self._mid_line = False
         self._unsaid: list[bytes] = []
@@ -64,7 +66,7 @@ class Outlet:
             self.relay(b"\n", ends=True)
 
     def _write(self, data: bytes) -> None:
-        if self.broken:
+        if self.broken or self.muted:
             return
         if self._ours and not self._buffer:
             data = data[self._written(data) :]

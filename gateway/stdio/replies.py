@@ -38,6 +38,11 @@ class Replies:
         """The server had these, and is gone; they are counted already."""
         self._say(identities, Code.CUT, refusals.cut(self._server, reason))
 
+    def alive(self, identities: Iterable[bytes]) -> None:
+        """Pings while one server is replaced by the next."""
+        for identity in identities:
+            self._to_client.say(b'{"jsonrpc":"2.0","id":' + identity + b',"result":{}}' + b"\n")
+
     def given_up(self, identities: Iterable[bytes]) -> None:
         """The server was silent for longer than the enforced limit; they are counted already."""
         self._say(identities, Code.SILENT, refusals.silent(self._server))

@@ -12,22 +12,27 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import h11
 import msgspec
 
+from fleet import logs
 from fleet.errors import ConfigError, UnreachableError
-from fleet.inventory import Enforced, Fleet, Server
+from fleet.security import Security
 from fleet.server_config import Tuning
 from fleet.tasks import Tasks
 from fleet.telemetry import Process, Refused, Telemetry, encode
 from fleet.tokens import read_token
 from gateway import refusals
+from gateway.audit_log import AuditLog
 from gateway.control import ControlSocket, prepare_folder
 from gateway.link import Link
 from gateway.stdio import seats
+from gateway.stdio.brief import Brief, path
 from gateway.stdio.desk import Desk
 from gateway.stdio.instance import Instance
 from gateway.stdio.relay import Relay
@@ -46,18 +51,31 @@ FINAL_SECONDS: Final = 1.5
 class Side:
     """Runs beside one relay from ``start`` to ``stop``."""
 
-    def __init__(self, fleet: Fleet, server: Server, instance: Instance, vitals: Vitals, relay: Relay) -> None:
-        self._fleet = fleet
-        self._server = server
-        self._tuning = server.tuning
-        self._seats_are_enforced = Enforced.SESSIONS in server.enforce
+    def __init__(
+        self,
+        brief: Brief,
+        instance: Instance,
+        vitals: Vitals,
+        relay: Relay,
+        remember: Callable[[], None] | None = None,
+        *,
+        audit_log: AuditLog | None = None,
+    ) -> None:
+        self._brief = brief
+        self._server = brief.server
+        self._control_dir = Path(brief.control_dir)
+        self._remember = remember
+        self._audit_log = audit_log
+        self._tuning = brief.tuning
+        self._seats_are_enforced = brief.enforces_sessions
         self._instance = instance
         self._vitals = vitals
         self._relay = relay
         started_at = time.time()
         self._source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
         self._processes: list[Process] = []
-        self._wheel = None if server.config is None else Wheel(server.config.file, self._apply)
+        config_file = path(brief.config_file)
+        self._wheel = None if config_file is None else Wheel(config_file, self._apply, self._secure)
         self._failing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -65,6 +83,7 @@ class Side:
 
     def run(self) -> None:
         """Until ``stop``; blocks, so it wants a thread of its own."""
+        logs.configure(logging.WARNING)
         try:
             asyncio.run(self._main())
         except Exception:  # the boundary between monitoring and traffic: a fault here must not cost the server
@@ -84,21 +103,32 @@ class Side:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         reporting, answering = Tasks("side"), Tasks("side-control")
         async with AsyncExitStack() as stack:
-            link = Link(self._fleet.exporter.url, self._token())
+            link = Link(self._brief.exporter_url, self._token())
             stack.push_async_callback(link.close)
             # After the socket was closed and the last push: a connection that was just taken still finds its tasks.
             stack.push_async_callback(answering.stop)
             stack.push_async_callback(self._push_last, link)
             stack.push_async_callback(reporting.stop)
             await self._open_control(stack, answering)
+            self._leave_note()
             reporting.start("push", self._push_for_ever(link))
             if not self._stop_wanted:
                 await self._stopping.wait()
 
+    def _leave_note(self) -> None:
+        """So that the next gateway of this server starts it sooner."""
+        remember, self._remember = self._remember, None
+        if remember is None:
+            return
+        try:
+            remember()
+        except (OSError, ValueError) as error:
+            log.warning("no note of fleet.yml is kept", extra={"reason": str(error)})
+
     # ---- the control socket and the seat
 
     async def _open_control(self, stack: AsyncExitStack, tasks: Tasks) -> None:
-        folder, name = self._fleet.gateway.control_dir, self._server.name
+        folder, name = self._control_dir, self._server
         control = ControlSocket(folder, name, self._desk().handle, tasks)
         try:
             prepare_folder(folder)
@@ -118,11 +148,11 @@ class Side:
         cap = seats.cap(self._tuning)
         if cap is None:
             return ""
-        live = seats.live(self._fleet.gateway.control_dir, self._server.name)
+        live = seats.live(self._control_dir, self._server)
         if live < cap:
             return ""
         if self._seats_are_enforced:
-            return refusals.no_seat(self._server.name, live, cap)
+            return refusals.no_seat(self._server, live, cap)
         with self._relay.lock:
             self._vitals.ledger.would_refuse(Refused.SESSIONS, 1)
         return ""
@@ -141,7 +171,7 @@ class Side:
         with self._relay.lock:
             up = vitals.standing.up
             return {
-                "server": self._server.name,
+                "server": self._server,
                 "transport": "stdio",
                 "up": up.value,
                 "reason": up.reason,
@@ -155,6 +185,7 @@ class Side:
                 "restarts": vitals.ledger.restarts,
                 "cache": None,
                 "breaker": vitals.breaker.state.value,
+                "audit_log": None if self._audit_log is None else self._audit_log.figures,
             }
 
     # ---- reports
@@ -166,7 +197,10 @@ class Side:
             if self._wheel is not None:
                 self._wheel.look()
             child = self._instance.child
-            self._processes = [] if child is None else await asyncio.to_thread(measure, child.pid)
+            self._processes = [] if child is None else measure(child.pid)
+            self._vitals.inspection.work()
+            if self._audit_log is not None:
+                self._audit_log.flush()
             await self._push(link, ANSWER_SECONDS, final=False)
             await asyncio.sleep(max(0.05, due - loop.time()))
 
@@ -178,7 +212,7 @@ class Side:
         body = encode(self._telemetry(final=final))
         try:
             async with asyncio.timeout(within):
-                status = await link.post(f"/telemetry/v1/servers/{self._server.name}", body)
+                status = await link.post(f"/telemetry/v1/servers/{self._server}", body)
         except (OSError, TimeoutError, UnreachableError, h11.ProtocolError) as error:
             await link.close()
             self._note_push(str(error) or type(error).__name__)
@@ -188,7 +222,7 @@ class Side:
     def _note_push(self, failure: str) -> None:
         if failure and not self._failing:
             log.warning(
-                "the exporter takes no telemetry", extra={"exporter": self._fleet.exporter.url, "reason": failure}
+                "the exporter takes no telemetry", extra={"exporter": self._brief.exporter_url, "reason": failure}
             )
         self._failing = bool(failure)
 
@@ -206,7 +240,7 @@ class Side:
         )
 
     def _token(self) -> str | None:
-        file = self._fleet.exporter.telemetry_token_file
+        file = path(self._brief.telemetry_token_file)
         try:
             return None if file is None else read_token(file, "exporter.telemetry_token_file")
         except ConfigError as error:
@@ -221,7 +255,10 @@ class Side:
             return "this server has no config_file"
         return "taken" if wheel.read() else f"not taken, the last good values stay: {wheel.problem}"
 
+    def _secure(self, security: Security) -> None:
+        self._vitals.inspection.detects = security.sensitive_data_detection is True
+
     def _apply(self, tuning: Tuning) -> None:
         self._tuning = tuning
         with self._relay.lock:
-            self._vitals.apply(tuning, self._server.enforce)
+            self._vitals.apply(tuning, self._brief.enforce)

@@ -10,10 +10,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-_GUARDIAN = Path(__file__).resolve().parent.parent / "guardian.py"
+_GUARDIAN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/guardian.py"  # noqa: PTH100, PTH120 - pathlib costs its import
 _IGNORED_BY_PYTHON = tuple(
     number for name in ("SIGPIPE", "SIGXFSZ") if (number := getattr(signal, name, None)) is not None
 )
@@ -23,13 +21,15 @@ class SpawnError(Exception):
     """The command cannot be run; the message says why and what to do."""
 
 
-@dataclass(slots=True)
 class Spawned:
     """A child: its pid, which is its session's and group's number too, and our ends of its pipes (non-blocking)."""
 
-    pid: int
-    stdin: int
-    stdout: int
+    __slots__ = ("pid", "stdin", "stdout")
+
+    def __init__(self, pid: int, stdin: int, stdout: int) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
 
 
 class Guardian:
@@ -40,7 +40,7 @@ class Guardian:
         nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
         actions = [(os.POSIX_SPAWN_DUP2, reading, 0), *nothing]
         try:
-            self.pid = _posix_spawn(sys.executable, [sys.executable, "-I", "-S", str(_GUARDIAN)], os.environ, actions)
+            self.pid = _posix_spawn(sys.executable, [sys.executable, "-I", "-S", _GUARDIAN], os.environ, actions)
         finally:
             os.close(reading)
 
@@ -76,10 +76,11 @@ def spawn(argv: Sequence[str], environ: Mapping[str, str]) -> Spawned:
     actions = [(os.POSIX_SPAWN_DUP2, child_in, 0), (os.POSIX_SPAWN_DUP2, child_out, 1)]
     try:
         pid = _posix_spawn(program, list(argv), environ, actions)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an argument or a variable holds a NUL
         os.close(to_child)
         os.close(from_child)
-        raise SpawnError(f"command {argv[0]!r} cannot be run: {error.strerror}; correct the entry") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SpawnError(f"command {argv[0]!r} cannot be run: {reason}; correct the entry") from error
     finally:
         os.close(child_in)
         os.close(child_out)
@@ -107,7 +108,7 @@ def _found(name: str, environ: Mapping[str, str]) -> str:
     if "/" in name:
         return name
     for folder in environ.get("PATH", os.defpath).split(os.pathsep):
-        candidate = Path(folder or ".") / name
-        if candidate.is_file() and os.access(candidate, os.X_OK):
-            return str(candidate)
+        candidate = (folder or ".") + "/" + name
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113 - pathlib costs its import
+            return candidate
     raise SpawnError(f"command {name!r} cannot be run: it is not in PATH; correct the entry")

@@ -39,6 +39,7 @@ CONTRACT = {
     "mcp_server_start_time_seconds": (),
     "mcp_server_restarts_total": (),
     "mcp_server_cost_usd_total": ("model",),
+    "mcp_server_sensitive_data_total": ("kind",),
     "mcp_server_config_value": ("section", "key"),
     "mcp_server_security_check": ("check",),
     "mcp_threshold_response_time_seconds": ("severity",),

@@ -166,6 +166,14 @@ def test_gauges_and_counters() -> None:
     assert push.totals.counters[metrics.COST.series("m")] == 0.5
 
 
+def test_kinds_of_sensitive_data_are_a_closed_set() -> None:
+    push = telemetry.understood(body(sensitive={"email": 2, "jwt": 1, "Max@example.com": 3, "x": 4}), Admitted())
+    assert push.totals.counters[metrics.SENSITIVE_DATA.series("email")] == 2
+    assert push.totals.counters[metrics.SENSITIVE_DATA.series("jwt")] == 1
+    assert push.totals.counters[metrics.SENSITIVE_DATA.series("other")] == 7
+    assert push.folded["kind"] == 2
+
+
 def test_the_source_works_while_some_gateway_speaks_and_fails_when_all_are_silent(tmp_path: Path) -> None:
     server = codex(tmp_path)
     held, _ = merging.received(Held(), telemetry.understood(body("a"), Admitted()), 0.0)

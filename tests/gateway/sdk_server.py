@@ -71,5 +71,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--json", action="store_true", help="legacy answers as JSON instead of SSE")
+    parser.add_argument("--sse", action="store_true", help="the deprecated HTTP+SSE at /sse instead of Streamable HTTP")
     given = parser.parse_args()
-    uvicorn.run(mcp.streamable_http_app(json_response=given.json), port=given.port, log_level="error")
+    app = mcp.sse_app() if given.sse else mcp.streamable_http_app(json_response=given.json)
+    uvicorn.run(app, port=given.port, log_level="error")

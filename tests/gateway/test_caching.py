@@ -263,6 +263,20 @@ def test_what_changes_no_answer_does_not(name: str, value: str, identity: Any, t
     assert body_of(given.look_up(other, 1.0))["id"] == identity
 
 
+LOCAL = st.sampled_from(["localhost", "127.0.0.1", "[::1]", "127.0.0.2", "LOCALHOST"])
+FOREIGN = st.sampled_from(["evil.example", "gateway.internal", "127.0.0.1.evil.example", "localhost.evil.example"])
+
+
+@given(LOCAL | FOREIGN, LOCAL | FOREIGN, st.integers(1, 65535), st.integers(1, 65535))
+def test_this_machine_is_one_place_and_every_other_name_its_own(one: str, other: str, port: int, another: int) -> None:
+    given = cache()
+    first, second = {"Host": f"{one}:{port}"}, {"Host": f"{other}:{another}"}
+    assert stores(given, sure(asked(headers=first)), result(scope="public"))
+    local = [not name.endswith((".example", ".internal")) for name in (one, other)]
+    same = all(local) or first == second
+    assert (given.look_up(sure(asked(headers=second)), 1.0) is not None) is same
+
+
 def test_only_a_public_answer_crosses_authorizations() -> None:
     other = {"Authorization": "Bearer two"}
     for scope, shared in ((None, False), ("private", False), ("strange", False), ("public", True)):

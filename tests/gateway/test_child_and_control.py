@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from fleet.lifecycle.control import control_sockets
 from fleet.lifecycle.outcome import Outcome
 from fleet.tasks import Tasks
 from gateway.app import Gateway
+from gateway.backoff import LOOPING_AFTER
 from gateway.control import ControlSocket, prepare_folder
 from gateway.processes import group_members
 from tests.gateway.peers import (
@@ -153,6 +156,30 @@ async def test_an_exit_is_reported_and_not_mended_by_itself(folder: Path, export
         assert (await lifecycle.restart(given, folder / "control", "x")).outcome is Outcome.SUCCEEDED
         assert (await post(gateway))[0] == 200
         assert gateway.services["demo"].vitals.standing.up.value == 1
+
+
+async def test_an_exit_is_mended_where_that_is_asked_for_and_a_crash_loop_is_down(
+    folder: Path, exporter: Exporter
+) -> None:
+    given = replace(tiny(config=patience(15, 15)), restart=Restart(RestartVia.GATEWAY, on_exit=True))
+    pids: list[int] = []
+    async with running(fleet(folder, exporter.url, given)) as gateway:
+        for _ in range(LOOPING_AFTER):
+            pids.append(await pid_of(gateway))
+            os.kill(pids[-1], signal.SIGKILL)
+            await until_so(lambda: _is(folder, "exited"))
+            if len(pids) == 1:  # the first time it comes back by itself; the others are not waited for
+                assert await pid_of(gateway) != pids[0]
+            else:
+                assert (await order(folder, "POST", "/-/restart"))[1]["outcome"] == "succeeded"
+        _, status = await order(folder, "GET", "/-/status")
+        assert (status["state"], status["up"], status["reason"].partition(":")[0]) == ("ready", 0, "crash-loops")
+        assert status["restarts"] == LOOPING_AFTER
+        os.kill(await pid_of(gateway), signal.SIGKILL)
+        await until_so(lambda: _is(folder, "exited"))
+        assert (await order(folder, "POST", "/-/stop"))[0] == 200
+        assert (await order(folder, "GET", "/-/status"))[1]["state"] == "stopped"
+    assert not any(map(group_members, pids))
 
 
 async def _is(folder: Path, state: str) -> bool:

@@ -116,3 +116,18 @@ def test_statuses() -> None:
     assert [of_status(status) for status in (401, 404, 500, 503, 301, 202)] == [
         "http_4xx", "http_4xx", "http_5xx", "http_5xx", "other", "other",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "judged"),
+    [
+        (500, -32600, "http_5xx"), (502, -32601, "http_5xx"), (200, -32600, "-32600"), (400, -32600, "-32600"),
+        (500, -32602, "-32602"), (500, -32603, "http_5xx"), (200, -32603, "-32603"),
+    ],
+)  # fmt: skip
+def test_the_breaker_is_told_of_http_5xx_whatever_code_stands_in_it(status: int, code: int, judged: str) -> None:
+    exchange = Exchange(0.0, LIMITS)
+    exchange.ask([request()])
+    operation = exchange.answer(error(code), 1.0, status)
+    assert operation is not None
+    assert (operation.error_type, operation.judged_as) == (str(code), judged)

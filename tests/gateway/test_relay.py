@@ -113,7 +113,7 @@ async def test_request_and_answer_pass_byte_for_byte(gateway: Gateway, upstream:
     ((method, path, headers, sent),) = upstream.asked
     assert (method, path, sent) == ("POST", "/mcp/%7Etilde?q=a%20b&&c=%C3%BC", body)
     assert [(name, value) for name, value in headers if name.lower() not in {b"connection", b"content-length"}] == [
-        (b"hOsT", b"public.example:8443"), (b"Origin", b"https://app.example"), (b"X-Many", b"1"), (b"X-Many", b"2"),
+        (b"hOsT", b"public.example:8443"), (b"Origin", b"https://app.example"), (b"X-Many", b"1"), (b"x-many", b"2"),
         (b"Mcp-Param-City", b"=?base64?TcO8?="), (b"Authorization", b"Bearer t"),
         (b"Content-Type", b"application/json"),
     ]  # fmt: skip

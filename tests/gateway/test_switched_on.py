@@ -314,6 +314,35 @@ async def test_a_server_that_ends_no_sessions(upstream: Upstream, folder: Path, 
     assert "405" in done["detail"]
 
 
+@pytest.mark.parametrize("enforced", [True, False])
+async def test_a_session_over_its_time_ends_at_its_server_where_sessions_are_enforced(
+    upstream: Upstream, folder: Path, exporter: Exporter, enforced: bool
+) -> None:
+    ended: list[str] = []
+
+    async def named(given: web.BaseRequest) -> web.StreamResponse:
+        if given.method == "DELETE":
+            ended.append(given.headers["Mcp-Session-Id"])
+            return web.Response(status=204)
+        return web.Response(body=RESULT, content_type="application/json", headers={"Mcp-Session-Id": "s1"})
+
+    upstream.handle = named
+    enforce = frozenset({Enforced.SESSIONS}) if enforced else frozenset()
+    config = tuned(session_seconds=0.3)
+    async with (
+        listening(upstream.entry) as url,
+        before(url, folder, exporter, config=config, enforce=enforce) as gateway,
+    ):
+        await until(lambda: gateway.services["demo"]._listings_left == 0)
+        upstream.alive = False  # its DELETE is answered by ``named``
+        sessions = gateway.services["demo"].vitals.sessions
+        await post(gateway, "initialize")
+        assert sessions.active == 1
+        await until(lambda: sessions.active == 0)
+        await until(lambda: ended if enforced else not sessions.expired)
+    assert ended == (["s1"] if enforced else [])
+
+
 async def test_calls_beyond_the_pool_wait_in_line(upstream: Upstream, folder: Path, exporter: Exporter) -> None:
     go = asyncio.Event()
 

@@ -46,8 +46,11 @@ def gateway_command(file: Path) -> list[str]:
     return [sys.executable, "-m", "gateway", "stdio", "demo", "--config", str(file)]
 
 
-def environ(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+def environ(folder: Path | None = None, **more: str) -> dict[str, str]:
+    """``folder`` keeps the notes of earlier starts; without one there are none."""
+    cache = "" if folder is None else str(folder / "cache")
+    home = {} if cache else {"HOME": ""}
+    return {**os.environ, **home, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": cache, **more}
 
 
 @dataclass
@@ -137,7 +140,12 @@ class RawClient:
 async def connected(file: Path, *, initialized: bool = True) -> AsyncIterator[RawClient]:
     """A raw client of a fresh gateway; what is left of it is killed at the end."""
     process = await asyncio.create_subprocess_exec(
-        *gateway_command(file), stdin=PIPE, stdout=PIPE, cwd=file.parent, env=environ(), limit=16 * 1024 * 1024
+        *gateway_command(file),
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=file.parent,
+        env=environ(file.parent),
+        limit=16 * 1024 * 1024,
     )
     client = RawClient(process, file.parent)
     try:

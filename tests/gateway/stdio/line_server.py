@@ -13,6 +13,7 @@ from typing import Any
 
 INFO = {"name": "line", "version": "1"}
 TOOLS = ("echo", "pid", "sleep", "stop", "exit", "stray", "grandchild", "fail", "ask", "large")
+SUBSCRIBED: set[str] = set()
 
 
 def say(message: dict[str, Any]) -> None:
@@ -43,6 +44,9 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         say({"id": 0, "method": "roots/list"})
     elif name == "large":
         text = "x" * arguments["size"]
+    elif name == "update":
+        for uri in sorted(SUBSCRIBED):
+            say({"method": "notifications/resources/updated", "params": {"uri": uri}})
     return {"content": [{"type": "text", "text": text}], "isError": name == "fail"}
 
 
@@ -54,6 +58,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
         return {"protocolVersion": params["protocolVersion"], "capabilities": capabilities(), "serverInfo": INFO}
     if method == "tools/list":
         return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
+    if method == "resources/subscribe":
+        SUBSCRIBED.add(params["uri"])
     if method == "tools/call":
         return call(params["name"], params.get("arguments", {}))
     return {}
@@ -66,6 +72,11 @@ def main() -> None:
             log.write(line)
         if message.get("params", {}).get("name") == "broken":
             say({"id": message["id"], "error": {"code": -32603, "message": "broken"}})
+        elif message.get("params", {}).get("uri") == "none://":
+            say({"id": message["id"], "error": {"code": -32002, "message": "no such resource"}})
+        elif message.get("method") == "subscriptions/listen":
+            meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
+            say({"method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta}})
         elif "method" in message and "id" in message:
             say({"id": message["id"], "result": answer(message)})
 

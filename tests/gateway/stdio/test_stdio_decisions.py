@@ -289,9 +289,11 @@ def test_every_request_ends_once_whatever_is_said(said: list[tuple[bool, bytes]]
             assert talk.heard(clip(line)) is Whose.CLIENT
         assert vitals.ledger.in_flight == talk.outstanding
     begun = sum(each.count for each in vitals.ledger.operations) + talk.outstanding
-    left = talk.cut(keep_initialize=False)
+    outstanding = talk.outstanding
+    left = talk.cut(another_follows=False, on_purpose=False)
     assert talk.outstanding == vitals.ledger.in_flight == 0
-    assert len(set(left)) == len(left)
+    assert len(left.calls) + len(left.pings) == outstanding
+    assert all(json.loads(identity) is not None for identity in left.calls + left.pings)
     assert sum(each.count for each in vitals.ledger.operations) == begun
     talk.close()
     assert vitals.sessions.active == 0
@@ -319,7 +321,7 @@ def test_a_call_that_is_cut_is_a_timeout_when_it_was_overdue() -> None:
     clock.now += 11
     assert talk.overdue(clock.now)
     ask(talk, request(2, name="t"))
-    assert sorted(talk.cut(keep_initialize=True)) == [b"1", b"2"]
+    assert sorted(talk.cut(another_follows=True, on_purpose=False).calls) == [b"1", b"2"]
     assert sorted(each.error_type for each in vitals.ledger.operations) == ["connection", "timeout"]
 
 
