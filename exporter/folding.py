@@ -30,7 +30,7 @@ KINDS: Final = frozenset(SensitiveKind)
 LABELS: Final = (
     "mcp_method_name", "gen_ai_tool_name", "error_type", "network_transport", "reason", "breaker", "model", "kind",
 )  # fmt: skip
-"""The labels whose values can be folded; pre-initialised in ``mcp_exporter_labels_folded_total``."""
+"""The labels whose values can be folded."""
 
 _ERROR_TYPES: Final = frozenset({"", *ERROR_TYPES})
 

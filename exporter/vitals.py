@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
-from exporter import folding, merging, metrics, recent
+from exporter import folding, initial, merging, metrics, recent
 from exporter.facts import Gauges, ServerFacts
 from exporter.metrics import Series
 from exporter.quantities import Counts, Exemplars, Instance, Totals
@@ -29,25 +28,9 @@ from exporter.readings import (
 )
 from exporter.series import config, process, redis, security
 from fleet.inventory import Server, Transport
-from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
+from fleet.telemetry import OTHER, TOOLS_CALL, BreakerState
 
 Samples = dict[Series, float]
-
-_INITIAL: Final[tuple[Series, ...]] = (
-    *(metrics.ERRORS.series(error, method) for error in ERROR_TYPES for method in (TOOLS_CALL, OTHER)),
-    *(family.series(r) for family in (metrics.REFUSED, metrics.WOULD_REFUSE) for r in sorted(folding.REASONS)),
-    *(metrics.BYTES.series(direction) for direction in ("in", "out")),
-    *(metrics.BREAKER_OPENED.series(breaker) for breaker in folding.BREAKERS),
-    *(metrics.SENSITIVE_DATA.series(kind) for kind in sorted(folding.KINDS)),
-    *(metrics.LABELS_FOLDED.series(label) for label in folding.LABELS),
-    metrics.CACHE_REQUESTS.series(),
-    metrics.CACHE_HITS.series(),
-    metrics.CACHE_EVICTIONS.series(),
-    metrics.STRAY_OUTPUT.series(),
-    metrics.UNREADABLE.series(),
-    metrics.RESTARTS.series(),
-)
-"""The counters that exist before anything was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +53,8 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     measured = None if reported else _measured(known)
     instances = reported if measured is None else [measured.instance]
     samples: Samples = {
-        **dict.fromkeys(_INITIAL, 0.0),
-        **totals.counters,
+        **initial.counters(server.enforce, _secured(known)),
+        **dict(initial.without_idle(totals.counters)),
         **_errors(totals),
         **_gauges(gauges),
         **_counted_instances(server, len(witnesses), instances),
@@ -177,10 +160,13 @@ def _config(known: ServerFacts) -> Samples:
 
 
 def _security(known: ServerFacts) -> Samples:
-    reading = known.readings.get(SourceName.SECURITY)
     # Files answer most checks; whether sessions expire, Redis knows.
-    expiry = redis.sessions_without_expiry(_counted(known))
-    return security.samples(reading if isinstance(reading, SecurityReading) else None, expiry)
+    return security.samples(_secured(known), redis.sessions_without_expiry(_counted(known)))
+
+
+def _secured(known: ServerFacts) -> SecurityReading | None:
+    reading = known.readings.get(SourceName.SECURITY)
+    return reading if isinstance(reading, SecurityReading) else None
 
 
 def _counted(known: ServerFacts) -> RedisReading | None:

@@ -77,7 +77,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 def full() -> Telemetry:
     """A push that names every fact."""
     return body(
-        operations=[operations(3), operations(2, error="tool_error"), operations(1, method="tools/list", tool="")],
+        operations=[operations(3), operations(2, error="tool_error"), operations(1, method="invented", tool="")],
         sessions=Sessions(active=2, limit=15, ended=Histogram(count=1, sum=4.0)),
         cache=Cache(requests=10, hits=4, entries=2, evictions=1),
         breakers=[Breaker(name="upstream", opened=1)],
@@ -110,7 +110,7 @@ def complete(servers: Facts) -> Facts:
     snapshot = Snapshot(servers.inventory, ())
     snapshot.receive(CODEX, understood(full(), snapshot.server(CODEX).admitted), 0.0, full().started_at)
     snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {}), 0.1)
-    snapshot.keep(CODEX, SourceName.SECURITY, SecurityReading(0.0, None, {Check.AUTH_FILE: True}), 0.1)
+    snapshot.keep(CODEX, SourceName.SECURITY, SecurityReading(0.0, None, {Check.SENSITIVE_DATA_DETECTION: True}), 0.1)
     instance = (ProcessFacts(9, 5.0, 70, 2.0, 3, threads=4),)
     found = ProcessReading(0.0, 0.0, instance, {(9, 5.0): 2.0}, proportional_memory_bytes=60)
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)

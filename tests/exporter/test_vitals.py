@@ -42,11 +42,9 @@ def with_process(known: ServerFacts, success: bool = True) -> ServerFacts:
 def test_before_anything_is_known_the_counters_stand_at_zero_and_the_server_is_up(server: Server) -> None:
     samples = vitals(server, ServerFacts(), NOW).samples
     for error in ERROR_TYPES:
-        for method in ("tools/call", "other"):
-            assert samples[metrics.ERRORS.series(error, method)] == 0
-    for reason in Refused:
-        assert samples[metrics.REFUSED.series(reason)] == 0
-        assert samples[metrics.WOULD_REFUSE.series(reason)] == 0
+        assert samples[metrics.ERRORS.series(error, "tools/call")] == 0
+    assert samples[metrics.REFUSED.series(Refused.BREAKER)] == 0
+    assert samples[metrics.WOULD_REFUSE.series(Refused.SESSIONS)] == 0
     assert samples[metrics.CACHE_REQUESTS.series()] == samples[metrics.CACHE_HITS.series()] == 0
     assert samples[metrics.UP.series()] == 1
     states = {state: samples[metrics.BREAKER_STATE.series("upstream", state)] for state in BreakerState}
