@@ -104,9 +104,10 @@ CHAPTERS: Final = (
         "The exporter itself",
         "From this program: whether its sources work, how old their facts are, and what it could not keep apart.",
         (
-            metrics.SOURCE_SUCCESS, metrics.SOURCE_DURATION, metrics.SOURCE_AGE, metrics.LOG_LINES, metrics.LOG_LAG,
-            metrics.LABELS_FOLDED, metrics.TELEMETRY_PUSHES, metrics.SCRAPES, metrics.STATE_SUCCESS,
-            metrics.STATE_FAILURES, metrics.RELOAD_SUCCESSFUL, metrics.BUILD_INFO,
+            metrics.SOURCE_SUCCESS, metrics.SOURCE_DURATION, metrics.SOURCE_AGE, metrics.LOG_LINES,
+            metrics.LOG_PATTERNS, metrics.LOG_LAG, metrics.LABELS_FOLDED, metrics.TELEMETRY_PUSHES, metrics.SCRAPES,
+            metrics.STATE_SUCCESS, metrics.STATE_FAILURES, metrics.RELOAD_SUCCESSFUL, metrics.RELOAD_SUCCEEDED,
+            metrics.BUILD_INFO,
         ),
     ),
 )  # fmt: skip
@@ -144,6 +145,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     metrics.SOURCE_AGE.name: "mcp_exporter_source_age_seconds > 60",
     metrics.STATE_SUCCESS.name: "mcp_exporter_state_success == 0",
     metrics.RELOAD_SUCCESSFUL.name: "mcp_exporter_config_last_reload_successful == 0",
+    metrics.RELOAD_SUCCEEDED.name: "time() - mcp_exporter_config_last_reload_success_timestamp_seconds",
     metrics.BUILD_INFO.name: "count by (version) (mcp_exporter_build_info)",
 }
 """What a person would ask of a family, where it is not the usual query of its type."""
@@ -178,6 +180,7 @@ LABEL_VALUES: Final[Mapping[str, str]] = {
     "severity": ", ".join(f"`{severity}`" for severity in Severity),
     "phase": ", ".join(f"`{phase}`" for phase in Phase),
     "source": ", ".join(f"`{source}`" for source in SourceName),
+    "pattern": "the name under `patterns` of the log in fleet.yml",
     "label": ", ".join(f"`{label}`" for label in folding.LABELS),
     "node": "`HOST:PORT` or the socket's path",
     "version": "of mcp-medic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from exporter import merging
 from exporter.facts import Held, HeldSource, Kept, ServerFacts
 from exporter.metrics import FAMILIES, Kind, Series
 from exporter.quantities import Counts, Totals
+from exporter.readings import LogPosition, LogPositions, LogReading, SourceName
 from fleet.errors import PermanentError
 
 
@@ -26,6 +28,7 @@ class Change:
         ended: the sum over all ended sources, None when unchanged.
         ended_ids: digests of the sources that ended since.
         own: the totals of what this program read itself, None when unchanged.
+        log_files: how far the logs were read, which belongs to ``own``; None when unchanged.
     """
 
     sources: Mapping[str, HeldSource]
@@ -33,14 +36,17 @@ class Change:
     ended: Totals | None
     ended_ids: AbstractSet[int]
     own: Totals | None
+    log_files: LogPositions | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.sources or self.gone or self.ended_ids or self.ended is not None or self.own is not None)
+        changed = (self.ended, self.own, self.log_files)
+        return bool(self.sources or self.gone or self.ended_ids) or any(part is not None for part in changed)
 
 
 def kept(known: ServerFacts) -> Kept:
     """What is to be kept of a server."""
-    return Kept(known.held, merging.own(known))
+    log = known.readings.get(SourceName.LOG)
+    return Kept(known.held, merging.own(known), log.files if isinstance(log, LogReading) else known.log_files)
 
 
 def change(before: Kept, after: Kept) -> Change:
@@ -52,6 +58,7 @@ def change(before: Kept, after: Kept) -> Change:
         ended=None if new.ended == old.ended else new.ended,
         ended_ids=new.ended_ids.beyond(old.ended_ids),
         own=None if after.own == before.own else after.own,
+        log_files=None if after.log_files == before.log_files else after.log_files,
     )
 
 
@@ -112,3 +119,47 @@ def _series(kind: Kind, name: str, labels: list[str], buckets: int = 0) -> Serie
     if family is None or family.kind is not kind or (len(family.labels), len(family.bounds)) != (len(labels), buckets):
         raise PermanentError(f"{name} with {len(labels)} labels and {buckets} buckets is no {kind} of this version")
     return Series(name, tuple(labels))
+
+
+class _WrittenPosition(msgspec.Struct, array_like=True, frozen=True):
+    """``LogPosition`` as JSON has it."""
+
+    inode: int
+    offset: int
+    head: bytes
+    tail: bytes
+    written_ns: int
+    skipping: bool
+
+
+_POSITIONS_DECODER: Final = msgspec.json.Decoder(dict[str, list[_WrittenPosition]])
+
+
+def encoded_positions(files: LogPositions) -> bytes:
+    """How far the logs were read, as JSON."""
+    return _ENCODER.encode(
+        {
+            str(path): [
+                _WrittenPosition(at.inode, at.offset, at.head, at.tail, at.written_ns, at.skipping) for at in trail
+            ]
+            for path, trail in files.items()
+        }
+    )
+
+
+def decoded_positions(body: bytes) -> LogPositions:
+    """Read them back.
+
+    Raises:
+        PermanentError: it is not what ``encoded_positions`` writes.
+    """
+    try:
+        written = _POSITIONS_DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PermanentError(f"no positions in logs: {error}") from error
+    return {
+        Path(path): tuple(
+            LogPosition(at.inode, at.offset, at.head, at.tail, at.written_ns, at.skipping) for at in trail
+        )
+        for path, trail in written.items()
+    }

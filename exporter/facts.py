@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from exporter.ids import SourceIds
 from exporter.metrics import Series
 from exporter.quantities import Admitted, Exemplars, Instance, Totals
-from exporter.readings import Reading, SourceName
+from exporter.readings import LogPositions, Reading, SourceName
 from fleet.telemetry import BreakerState
 
 
@@ -72,10 +72,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What outlives this program of one server: telemetry's totals, and those of what this program read itself."""
+    """What outlives this program of one server: telemetry's totals, and those of what this program read itself.
+
+    ``log_files`` says up to where the logs are in these totals.
+    """
 
     held: Held = Held()
     own: Totals = Totals()
+    log_files: LogPositions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,13 @@ class SourceState:
 class ServerFacts:
     """Everything known of one server. A failed read keeps the last good reading; ``states`` says that it failed.
 
-    ``earlier`` is what earlier runs of this program read of the server by themselves.
+    ``earlier`` is what earlier runs of this program read of the server by themselves, ``log_files`` how far they read
+    its logs.
     """
 
     held: Held = Held()
     earlier: Totals = Totals()
+    log_files: LogPositions = field(default_factory=dict)
     admitted: Admitted = Admitted()
     lookups: Lookups = Lookups()
     folded: Mapping[str, int] = field(default_factory=dict)
@@ -134,6 +140,14 @@ class ScrapeResult(enum.StrEnum):
     REFUSED = "refused"
     NOT_READ = "not_read"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFacts:
+    """Whether the configuration was read well the last time, and when it last was (UNIX)."""
+
+    success: bool = True
+    succeeded_at: float = 0.0
 
 
 class StateFailure(enum.StrEnum):

@@ -202,6 +202,9 @@ SOURCE_AGE: Final = _gauge(
 LOG_LINES: Final = _counter(
     "mcp_exporter_log_lines_total", "Lines of the server's log files by what they were.", "result"
 )
+LOG_PATTERNS: Final = _counter(
+    "mcp_exporter_log_pattern_calls_total", "Calls in the server's text logs by the pattern that found them.", "pattern"
+)
 LOG_LAG: Final = _gauge("mcp_exporter_log_lag_bytes", "Bytes of the server's log files that are not read yet.")
 LABELS_FOLDED: Final = _counter(
     "mcp_exporter_labels_folded_total", "Pushed label values that were replaced by the value other.", "label"
@@ -232,6 +235,12 @@ RELOAD_SUCCESSFUL: Final = Family(
     "1 when the last reading of the configuration worked.",
     per_server=False,
 )
+RELOAD_SUCCEEDED: Final = Family(
+    "mcp_exporter_config_last_reload_success_timestamp_seconds",
+    Kind.GAUGE,
+    "When the configuration was last read well, in seconds since 1970-01-01.",
+    per_server=False,
+)
 BUILD_INFO: Final = Family(
     "mcp_exporter_build_info", Kind.GAUGE, "1, labelled by the running version.", ("version", "python"), False
 )
@@ -249,7 +258,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
     CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, SENSITIVE_DATA, CONFIG_VALUE, CONFIG_PROFILE,
     CONFIG_HASH, CONFIG_CHANGED, SECURITY_CHECK, *THRESHOLDS.values(),
-    PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_LAG, LABELS_FOLDED,
-    TELEMETRY_PUSHES, SCRAPES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, BUILD_INFO,
+    PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_PATTERNS, LOG_LAG,
+    LABELS_FOLDED, TELEMETRY_PUSHES, SCRAPES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, RELOAD_SUCCEEDED,
+    BUILD_INFO,
 )  # fmt: skip
 """Every family, in the order of the exposition."""

@@ -157,26 +157,33 @@ class LineResult(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """How far a log file was read; ``inode`` 0 while it does not exist. ``head`` is how it begins.
+    """How far one file of a log was read; ``inode`` 0 while none exists.
 
-    ``skipping`` is True inside a line whose beginning was not read or not kept.
+    ``head`` is how the file begins and ``tail`` what stands before ``offset``: they tell it again after it was renamed,
+    copied or compressed (``offset`` counts uncompressed bytes). ``written_ns`` is up to when, by the files' own times,
+    everything that was written is known. ``skipping`` is True inside a line whose beginning was not read or not kept.
     """
 
     inode: int = 0
     offset: int = 0
     head: bytes = b""
+    tail: bytes = b""
+    written_ns: int = 0
     skipping: bool = False
+
+
+LogPositions = Mapping[Path, tuple[LogPosition, ...]]
+"""By path, oldest first: the file that is there now, before it those that were renamed and may still be written to."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """The log files of a server: ``totals`` of their calls, ``lines`` by what they were, ``lag_bytes`` not read yet."""
+    """The log files of a server: ``totals`` of their calls and lines, ``lag_bytes`` not read yet."""
 
     measured_at: float
-    files: Mapping[Path, LogPosition] = field(default_factory=dict)
+    files: LogPositions = field(default_factory=dict)
     totals: Totals = Totals()
     admitted: Admitted = Admitted()
-    lines: Mapping[LineResult, int] = field(default_factory=dict)
     lag_bytes: int = 0
 
 

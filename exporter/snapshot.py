@@ -152,7 +152,8 @@ def _note_probe(name: ServerName, before: Reading | None, probe: ProbeReading) -
 
 
 def _restored(kept: Kept) -> ServerFacts:
-    return ServerFacts(held=kept.held, earlier=kept.own, admitted=folding.admitted_of(merging.total(kept.held)))
+    admitted = folding.admitted_of(merging.total(kept.held))
+    return ServerFacts(held=kept.held, earlier=kept.own, log_files=kept.log_files, admitted=admitted)
 
 
 def _lookups(lookups: Lookups, held: Held, push: Push, now: float, wall_now: float) -> Lookups:

@@ -23,14 +23,18 @@ from exporter.merging import SILENT_AFTER_SECONDS
 from fleet.errors import PermanentError, TemporaryError
 from fleet.inventory import ServerName
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4D435053
 """Marks the file as ours ("MCPS"), so that another program's database is never written to."""
 
 BUSY_MILLISECONDS: Final = 2000
 """How long a write waits for a reader of the file (a backup, a shell) before it counts as failed."""
 
-_SCHEMA: Final = """
+_LOG_TABLE: Final = "CREATE TABLE log (server TEXT NOT NULL PRIMARY KEY, files BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+"""Came with version 2."""
+
+_SCHEMA: Final = f"""
+{_LOG_TABLE}
 CREATE TABLE source (
     server TEXT NOT NULL, id TEXT NOT NULL, seen_at REAL NOT NULL, totals BLOB NOT NULL, PRIMARY KEY (server, id)
 ) STRICT, WITHOUT ROWID;
@@ -119,6 +123,10 @@ class StateFile:
             "INSERT OR REPLACE INTO sum VALUES (?, ?, ?)",
             [(server, kind, durable.encoded(totals)) for kind, totals in sums if totals is not None],
         )
+        if change.log_files is not None:
+            # In the transaction of the totals: a line is in both or in none.
+            files = durable.encoded_positions(change.log_files)
+            self._connection.execute("INSERT OR REPLACE INTO log VALUES (?, ?)", (server, files))
 
     def _prepare(self) -> None:
         execute = self._connection.execute
@@ -133,6 +141,10 @@ class StateFile:
             )
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
+        if tables and version < SCHEMA_VERSION:
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {_LOG_TABLE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
         if not tables:
             # One transaction: a kill in between leaves an empty file, never half a schema.
             self._connection.executescript(
@@ -193,6 +205,9 @@ def _loaded(connection: sqlite3.Connection, now: float, wall_now: float) -> tupl
             found[server] = (
                 replace(kept, held=replace(kept.held, ended=totals)) if kind == _ENDED else replace(kept, own=totals)
             )
+    for server, body in _rows(connection, "SELECT server, files FROM log", unread):
+        with _skipping(unread, f"how far the logs of {server} were read"):
+            found[server] = replace(found.get(server, Kept()), log_files=durable.decoded_positions(body))
     ids: dict[ServerName, list[int]] = {}
     for server, digest in _rows(connection, "SELECT server, digest FROM ended", unread):
         ids.setdefault(server, []).append(digest)

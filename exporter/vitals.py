@@ -17,7 +17,6 @@ from exporter.quantities import Counts, Exemplars, Instance, Totals
 from exporter.readings import (
     ConfigReading,
     Era,
-    LineResult,
     LogReading,
     Phase,
     ProbeReading,
@@ -26,7 +25,7 @@ from exporter.readings import (
     SecurityReading,
     SourceName,
 )
-from exporter.series import config, process, redis, security
+from exporter.series import config, log, process, redis, security
 from fleet.inventory import Server, Transport
 from fleet.telemetry import OTHER, TOOLS_CALL, BreakerState
 
@@ -54,6 +53,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     instances = reported if measured is None else [measured.instance]
     samples: Samples = {
         **initial.counters(server.enforce, _secured(known)),
+        **log.initial(server),
         **dict(initial.without_idle(totals.counters)),
         **_errors(totals),
         **_gauges(gauges),
@@ -63,7 +63,7 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **_config(known),
         **_security(known),
         **_probe(server, known),
-        **_log(server, known),
+        **log.samples(server, _logged(known)),
         **_sources(known, now),
         # Where a pattern says which keys are sessions, they are counted; what a gateway says of itself is less.
         **redis.samples(_counted(known), now),
@@ -74,7 +74,9 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     _put(samples, metrics.CACHE_HIT_RATIO.series(), recent.hit_ratio(known.lookups, now))
     _put(samples, metrics.CPU_SECONDS.series(), _cpu_seconds(pushed, own))
     for label, folded in known.folded.items():
-        samples[metrics.LABELS_FOLDED.series(label)] = folded
+        # There once a value was folded: nothing judges it.
+        series = metrics.LABELS_FOLDED.series(label)
+        samples[series] = samples.get(series, 0.0) + folded
     return Vitals(samples, totals.histograms, gauges.exemplars if gauges is not None else {})
 
 
@@ -193,13 +195,9 @@ def _probe(server: Server, known: ServerFacts) -> Samples:
     return samples
 
 
-def _log(server: Server, known: ServerFacts) -> Samples:
-    if not server.logs:
-        return {}
+def _logged(known: ServerFacts) -> LogReading | None:
     reading = known.readings.get(SourceName.LOG)
-    log = reading if isinstance(reading, LogReading) else LogReading(0.0)
-    lines = {metrics.LOG_LINES.series(result): float(log.lines.get(result, 0)) for result in LineResult}
-    return {**lines, metrics.LOG_LAG.series(): log.lag_bytes}
+    return reading if isinstance(reading, LogReading) else None
 
 
 def _sources(known: ServerFacts, now: float) -> Samples:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from exporter import metrics
 from exporter.exposition import Exposition, Wanted, families_of
 from exporter.lines import number
 from exporter.metrics import FAMILIES
-from exporter.quantities import ProcessFacts
+from exporter.quantities import ProcessFacts, Totals
 from exporter.readings import (
     ConfigReading,
     Era,
-    LineResult,
     LogReading,
     Phase,
     PhaseResult,
@@ -116,7 +116,8 @@ def complete(servers: Facts) -> Facts:
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)
     phases = {Phase.DISCOVER: PhaseResult(0.1, success=True)}
     snapshot.keep(CODEX, SourceName.PROBE, ProbeReading(0.0, 1, "", Era.MODERN, phases), 0.1)
-    snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, lines={LineResult.MATCHED: 3}, lag_bytes=5), 0.1)
+    lines = Totals({metrics.LOG_LINES.series("matched"): 3.0, metrics.LOG_PATTERNS.series("call"): 2.0})
+    snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, totals=lines, lag_bytes=5), 0.1)
     snapshot.note_redis(RedisFacts(True, 0.0, 0.1, 5.0, {"127.0.0.1:6379": RedisNodeFacts(0.001, 9, 0, 0)}))
     return snapshot.facts(1.0)
 

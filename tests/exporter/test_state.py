@@ -278,7 +278,7 @@ def a_folder(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (newer, "was written by a newer version (schema 99, known is 1); update mcp-medic"),
+        (newer, "was written by a newer version (schema 99, known is 2); update mcp-medic"),
         (foreign, "is another program's database; name another exporter.state_file"),
         (a_folder, "cannot be opened: unable to open database file; let this user write there"),
     ],
