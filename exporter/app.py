@@ -8,82 +8,112 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from exporter.change import Change
+from exporter.current import Current
+from exporter.desk import Desk
 from exporter.keeper import Keeper, opened
-from exporter.scheduler import Scheduler
+from exporter.listening import Listener
+from exporter.protecting import Guard
+from exporter.reload import Load, Reloading
 from exporter.scraping import Scrapes
 from exporter.settings import Settings
 from exporter.silence import silence
 from exporter.snapshot import Snapshot
 from exporter.sources.source import Source
 from exporter.sources.table import SOURCES
+from exporter.watch import Watch
 from exporter.web import make_app
-from fleet.errors import PermanentError
 from fleet.inventory import Address, Fleet
-from fleet.redis_address import parse_redis_url
 from fleet.tasks import Tasks
-
-if TYPE_CHECKING:
-    from exporter.sources.redis_census import RedisCensus
+from fleet.web_protection import WebProtection
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running exporter: where it really listens, its store and its tasks."""
+    """A running exporter: where it really listens, its store, its tasks, and how it is told to read fleet.yml again."""
 
     address: Address
     snapshot: Snapshot
     tasks: Tasks
+    reloading: Reloading
 
 
 @asynccontextmanager
-async def running(fleet: Fleet, settings: Settings, sources: Iterable[Source] = SOURCES) -> AsyncIterator[Running]:
-    """An exporter that listens while the block runs.
+async def running(
+    fleet: Fleet, settings: Settings, sources: Iterable[Source] = SOURCES, load: Load | None = None
+) -> AsyncIterator[Running]:
+    """An exporter that listens while the block runs. ``load`` reads the configuration again; None: it stays.
 
     Raises:
         PermanentError: the address cannot be listened on.
+        ConfigError: the web configuration file is wrong.
     """
     sources = tuple(sources)
     stack = AsyncExitStack()
     try:
+        protection = await asyncio.to_thread(WebProtection, settings.web_config_file)
         found = await asyncio.to_thread(opened, settings.state_file, time.monotonic(), time.time())
         snapshot = Snapshot(fleet.servers, [s.name for s in sources if s.own_pace is None], found.kept)
         keeper = Keeper(found, snapshot)
         stack.push_async_callback(keeper.close)
-        scheduler = Scheduler(fleet.servers, sources, snapshot)
-        stack.callback(scheduler.close)
-        census = _census(fleet, snapshot)
-        if census is not None:
-            stack.push_async_callback(census.close)
         tasks = Tasks("exporter")
+        watch = Watch(fleet, sources, snapshot, tasks)
+        stack.push_async_callback(watch.close)
         stack.push_async_callback(tasks.stop, settings.stop_seconds / 2)
         scrapes = Scrapes(keeper, tasks)
         stack.callback(scrapes.close)
-        app = make_app(snapshot, keeper, scrapes, settings.door, settings.receive_seconds)
+        current = Current(fleet, settings)
+        guard = Guard(protection, current.door)
+        app = make_app(snapshot, keeper, scrapes, current.door, settings.receive_seconds)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds / 4)
+        listener = Listener(runner, settings.listen)
+        stack.callback(listener.close)
+        change = Change(current, keeper, watch, guard, listener)
+        reloading = Reloading(load or (lambda: (fleet, settings)), change.apply, snapshot.note_reload)
+        Desk(
+            current=current,
+            snapshot=snapshot,
+            keeper=keeper,
+            scrapes=scrapes,
+            reloading=reloading,
+            tasks=tasks,
+            dead=watch.dead,
+            notices=guard.notices,
+        ).serve(app)
+        guard.stand(app)
         if not settings.metrics_enabled:
             silence(app)
-        address = await _listen(stack, app, settings)
-        scheduler.start(tasks)
-        if census is not None:
-            census.start(tasks)
-        log.info("exporter listens", extra={"address": str(address), "servers": len(fleet.servers)})
-        yield Running(address, snapshot, tasks)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await listener.serve(protection.current.context)
+        watch.start()
+        tasks.start("web-configuration", guard.follow(listener))
+        log.info("exporter listens", extra={"address": str(listener.address), "servers": len(fleet.servers)})
+        yield Running(listener.address, snapshot, tasks, reloading)
     finally:
         await _stop(stack, settings.stop_seconds)
 
 
-async def run(fleet: Fleet, settings: Settings, stop: asyncio.Event) -> None:
-    """Run until ``stop`` is set.
+async def run(
+    fleet: Fleet,
+    settings: Settings,
+    stop: asyncio.Event,
+    load: Load | None = None,
+    reload_asked: asyncio.Event | None = None,
+) -> None:
+    """Run until ``stop`` is set; ``load`` the configuration again each time ``reload_asked`` is.
 
     Raises:
         MedicError: the address cannot be listened on, or a task ended unasked.
     """
-    async with running(fleet, settings) as exporter:
+    async with running(fleet, settings, load=load) as exporter:
+        if reload_asked is not None:
+            exporter.tasks.start("reload", exporter.reloading.whenever(reload_asked))
         ends = Tasks("exporter-end")
         asked = ends.start_passing("asked", stop.wait())
         failed = ends.start_passing("failed", exporter.tasks.wait())
@@ -94,29 +124,6 @@ async def run(fleet: Fleet, settings: Settings, stop: asyncio.Event) -> None:
             log.info("exporter stops")
         finally:
             await ends.stop()
-
-
-def _census(fleet: Fleet, snapshot: Snapshot) -> RedisCensus | None:
-    if not fleet.redis_url:
-        return None
-    # Imported here, because most fleets have no Redis and its client takes a tenth of a second and ten megabytes.
-    from exporter.sources.redis_census import RedisCensus  # noqa: PLC0415
-
-    return RedisCensus(parse_redis_url(fleet.redis_url), fleet.servers.values(), snapshot)
-
-
-async def _listen(stack: AsyncExitStack, app: web.Application, settings: Settings) -> Address:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds / 4)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, settings.listen.host, settings.listen.port)
-    try:
-        await site.start()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PermanentError(f"cannot listen on {settings.listen}: {reason}. Choose another --listen") from error
-    host, port = runner.addresses[0][:2]
-    return Address(str(host), int(port))
 
 
 async def _stop(stack: AsyncExitStack, within: float) -> None:

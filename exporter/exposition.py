@@ -169,8 +169,8 @@ def _of_the_program(facts: Facts) -> Iterator[tuple[Family, tuple[str, ...], flo
     for reason in StateFailure:
         yield metrics.STATE_FAILURES, (reason,), facts.state.failures.get(reason, 0)
     yield from redis.of_redis(facts.redis)
-    # The configuration is read once, at start: who answers has read it.
-    yield metrics.RELOAD_SUCCESSFUL, (), 1.0
+    yield metrics.RELOAD_SUCCESSFUL, (), float(facts.reload.success)
+    yield metrics.RELOAD_SUCCEEDED, (), facts.reload.succeeded_at
     yield metrics.BUILD_INFO, (version(), platform.python_version()), 1.0
 
 

@@ -100,6 +100,11 @@ class Keeper:
                 await self._keep(self._file, facts)
             return replace(facts, state=StateFacts(self._success, dict(self._failures)))
 
+    @property
+    def stuck(self) -> bool:
+        """True while a write hangs whose time is long up."""
+        return self._pending is not None and not self._pending.done()
+
     async def durable(self) -> bool:
         """Make everything known now durable. False when it could not be."""
         return (await self.facts()).state.success

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
@@ -50,6 +50,8 @@ class Scheduler:
         self._sources = tuple(sources)
         self._snapshot = snapshot
         self._clock = clock
+        self._tasks: Tasks | None = None
+        self._reading: dict[ServerName, list[asyncio.Task[Any]]] = {}
         self._readers = {
             source.name: ThreadPoolExecutor(READERS, thread_name_prefix=f"{READER_THREADS}-{source.name}")
             for source in self._sources
@@ -57,10 +59,27 @@ class Scheduler:
 
     def start(self, tasks: Tasks) -> None:
         """Read each source of each server now and then at its interval."""
-        for place, server in enumerate(self._inventory.values()):
-            for source in self._sources:
-                reading = self._keep_reading(source, server, place % SLOTS / SLOTS)
-                tasks.start(f"{source.name}:{server.name}", reading)
+        self._tasks = tasks
+        self.follow(self._inventory)
+
+    def follow(self, inventory: Mapping[ServerName, Server]) -> None:
+        """Read these servers from now on; those whose entry did not change are read on as before."""
+        for name in [name for name in self._reading if inventory.get(name) != self._inventory[name]]:
+            for task in self._reading.pop(name):
+                task.cancel()
+        self._inventory = inventory
+        for place, server in enumerate(inventory.values()):
+            if server.name not in self._reading and self._tasks is not None:
+                self._reading[server.name] = list(self._begun(self._tasks, server, place % SLOTS / SLOTS))
+
+    def dead(self) -> list[str]:
+        """The reads that came to an end although nobody ended them."""
+        return [task.get_name() for tasks in self._reading.values() for task in tasks if task.done()]
+
+    def _begun(self, tasks: Tasks, server: Server, share: float) -> Iterator[asyncio.Task[Any]]:
+        for source in self._sources:
+            reading = self._keep_reading(source, server, share)
+            yield tasks.start(f"{source.name}:{server.name}", reading)
 
     def close(self) -> None:
         """Start no further read; one that hangs is not waited for."""

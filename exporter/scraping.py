@@ -104,6 +104,19 @@ class Scrapes:
         self._open = 0
         self._results: Counter[ScrapeResult] = Counter()
         self._complaint = ""
+        self._rendering_since: float | None = None
+        self._read_at: float | None = None
+
+    @property
+    def stuck(self) -> bool:
+        """True while one body has been in the making for so long that no scrape can be answered any more."""
+        since = self._rendering_since
+        return since is not None and asyncio.get_running_loop().time() - since > LATE_SECONDS
+
+    @property
+    def read_at(self) -> float | None:
+        """When a scraper last read its answer, on the loop's clock; None before the first."""
+        return self._read_at
 
     @property
     def results(self) -> Mapping[ScrapeResult, int]:
@@ -125,6 +138,8 @@ class Scrapes:
 
     def count(self, result: ScrapeResult) -> None:
         """Count what became of a scrape that had a place."""
+        if result in {ScrapeResult.FRESH, ScrapeResult.LATE}:
+            self._read_at = asyncio.get_running_loop().time()
         self._results[result] += 1
 
     async def body(self, wanted: Wanted, within: float) -> tuple[Body, ScrapeResult]:
@@ -183,9 +198,12 @@ class Scrapes:
 
     async def _made(self, wanted: Wanted) -> Body:
         loop = asyncio.get_running_loop()
-        made_at = loop.time()
-        facts = replace(await self._keeper.facts(), scrapes=dict(self._results))
-        return Body(await loop.run_in_executor(self._renderer, self._exposition.body, facts, wanted), made_at)
+        made_at = self._rendering_since = loop.time()
+        try:
+            facts = replace(await self._keeper.facts(), scrapes=dict(self._results))
+            return Body(await loop.run_in_executor(self._renderer, self._exposition.body, facts, wanted), made_at)
+        finally:
+            self._rendering_since = None
 
     def _complain(self, problem: str) -> None:
         if problem and problem != self._complaint:

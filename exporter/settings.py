@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +24,9 @@ class Settings:
         state_file: where totals are kept over restarts.
         receive_seconds: longest wait for a pushed body (10: a gateway pushes each second and gives up itself).
         metrics_enabled: False when the operators' environment switches ``/metrics`` off.
+        web_config_file: TLS and users of the listener, or None.
+        environ: what filled the variables of fleet.yml.
+        probe_allow_any: whether ``/probe`` asks servers that fleet.yml does not name.
         stop_seconds: longest time for stopping (8: below the 10 s after which process managers kill).
     """
 
@@ -33,10 +36,19 @@ class Settings:
     receive_seconds: float = 10.0
     stop_seconds: float = 8.0
     metrics_enabled: bool = True
+    web_config_file: Path | None = None
+    probe_allow_any: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def settings_of(fleet: Fleet, listen: Address | None, environ: Mapping[str, str] = MappingProxyType({})) -> Settings:
-    """The settings; ``listen`` from the command line wins over fleet.yml.
+def settings_of(
+    fleet: Fleet,
+    listen: Address | None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    web_config_file: Path | None = None,
+    probe_allow_any: bool = False,
+) -> Settings:
+    """The settings; what the command line says, ``listen`` and ``web_config_file``, wins over fleet.yml.
 
     Raises:
         ConfigError: the token file is unusable, or there is none although others than this machine can connect.
@@ -52,7 +64,15 @@ def settings_of(fleet: Fleet, listen: Address | None, environ: Mapping[str, str]
         raise ConfigError((problem,))
     tokens = () if file is None else (read_token(file, key),)
     door = Door.of(chosen.host, fleet.exporter.url, tokens)
-    return Settings(chosen, door, fleet.exporter.state_file, metrics_enabled=metrics_enabled(environ))
+    return Settings(
+        chosen,
+        door,
+        fleet.exporter.state_file,
+        metrics_enabled=metrics_enabled(environ),
+        web_config_file=web_config_file or fleet.exporter.web_config_file,
+        probe_allow_any=probe_allow_any,
+        environ=environ,
+    )
 
 
 def parse_address(text: str) -> Address:

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from exporter import folding, merging, metrics, recent
-from exporter.facts import Held, Kept, Lookups, Push, PushResult, ScrapeResult, ServerFacts, SourceState, StateFacts
+from exporter import folding, merging, metrics, recent, succession
+from exporter.durable import kept as kept_of
+from exporter.facts import (
+    Held,
+    Kept,
+    Lookups,
+    Push,
+    PushResult,
+    ReloadFacts,
+    ScrapeResult,
+    ServerFacts,
+    SourceState,
+    StateFacts,
+)
 from exporter.readings import ProbeReading, Reading, RedisFacts, SourceName
 from fleet.inventory import Server, ServerName
 
@@ -34,6 +46,7 @@ class Facts:
     state: StateFacts = field(default_factory=StateFacts)
     scrapes: Mapping[ScrapeResult, int] = field(default_factory=dict)
     redis: RedisFacts | None = None
+    reload: ReloadFacts = field(default_factory=ReloadFacts)
 
 
 class Snapshot:
@@ -50,6 +63,8 @@ class Snapshot:
     ) -> None:
         self._inventory = inventory
         self._servers = {name: _restored(kept.get(name, Kept())) for name in inventory}
+        self._absent = {name: left for name, left in kept.items() if name not in inventory}
+        self._reload = ReloadFacts()
         self._pushes = dict.fromkeys(PushResult, 0)
         self._redis: RedisFacts | None = None
         self._awaited = {(name, source) for name in inventory for source in expected}
@@ -58,6 +73,35 @@ class Snapshot:
     def ready(self) -> bool:
         """True once each source ran for each server, well or not."""
         return not self._awaited
+
+    @property
+    def awaited(self) -> Collection[tuple[ServerName, SourceName]]:
+        """The reads without which it is not ready."""
+        return self._awaited
+
+    @property
+    def servers(self) -> Mapping[ServerName, Server]:
+        """The configured servers."""
+        return self._inventory
+
+    def follow(self, inventory: Mapping[ServerName, Server]) -> None:
+        """Know these servers from now on. Totals stay; of servers that left too, in case they return."""
+        before = self._inventory
+        for name in before.keys() - inventory.keys():
+            self._absent[name] = kept_of(self._servers[name])
+        # A reader that took the old mappings goes on with them: both are replaced, never changed.
+        self._servers = {
+            name: succession.carried(self._servers[name], before[name], server)
+            if name in before
+            else _restored(self._absent.pop(name, Kept()))
+            for name, server in inventory.items()
+        }
+        self._inventory = inventory
+        self._awaited = {(name, source) for name, source in self._awaited if name in inventory}
+
+    def note_reload(self, reload: ReloadFacts) -> None:
+        """How the last reading of the configuration went."""
+        self._reload = reload
 
     def knows(self, name: ServerName) -> bool:
         """True for the configured servers."""
@@ -69,7 +113,9 @@ class Snapshot:
 
     def facts(self, now: float) -> Facts:
         """An immutable copy for a scrape at ``now``."""
-        return Facts(now, self._inventory, dict(self._servers), dict(self._pushes), redis=self._redis)
+        return Facts(
+            now, self._inventory, dict(self._servers), dict(self._pushes), redis=self._redis, reload=self._reload
+        )
 
     def receive(self, name: ServerName, push: Push, now: float, wall_now: float) -> PushResult:
         """Take one telemetry push that came at ``now`` (monotonic), ``wall_now`` (UNIX)."""
@@ -122,8 +168,8 @@ class Snapshot:
         readings = known.readings if partial is None else {**known.readings, source: partial}
         self._put(name, source, SourceState(seconds, problem or "unknown"), readings)
 
-    def note_redis(self, facts: RedisFacts) -> None:
-        """The fleet's Redis as the last scan found it."""
+    def note_redis(self, facts: RedisFacts | None) -> None:
+        """The fleet's Redis as the last scan found it; None when there is none any more."""
         self._redis = facts
 
     def skip(self, name: ServerName, source: SourceName) -> None:

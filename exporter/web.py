@@ -1,4 +1,4 @@
-"""The exporter's HTTP door: scrapes, health, and telemetry pushes."""
+"""What machines ask for all day: scrapes and telemetry pushes. People and their tools go to ``exporter.desk``."""
 
 from __future__ import annotations
 
@@ -29,27 +29,16 @@ LARGE_BODY_BYTES: Final = 64 * 1024
 
 _VARY: Final = "Accept, Accept-Encoding"
 
-_INDEX: Final = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>mcp-exporter</title>
-<h1>mcp-exporter</h1>
-<p>Vitals of MCP servers for Prometheus.</p>
-<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
-</html>
-"""
-
 
 def make_app(
-    snapshot: Snapshot, keeper: Keeper, scrapes: Scrapes, door: Door, receive_seconds: float
+    snapshot: Snapshot, keeper: Keeper, scrapes: Scrapes, door: Callable[[], Door], receive_seconds: float
 ) -> web.Application:
-    """The application. Pushes pass ``door`` and must arrive within ``receive_seconds``."""
+    """The application with what machines ask for. Pushes pass ``door`` and must arrive within ``receive_seconds``."""
     handlers = _Handlers(snapshot, keeper, scrapes, door, receive_seconds)
     app = web.Application(client_max_size=MAX_TELEMETRY_BYTES)
     app.add_routes(
         [
-            web.get("/", handlers.index),
             web.get("/metrics", handlers.metrics),
-            web.get("/-/healthy", handlers.healthy),
-            web.get("/-/ready", handlers.ready),
             web.post("/telemetry/v1/servers/{name}", handlers.telemetry),
         ]
     )
@@ -62,7 +51,7 @@ class _Handlers:
         snapshot: Snapshot,
         keeper: Keeper,
         scrapes: Scrapes,
-        door: Door,
+        door: Callable[[], Door],
         receive_seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -75,9 +64,6 @@ class _Handlers:
         self._receive_seconds = receive_seconds
         self._clock, self._wall_clock = clock, wall_clock
         self._last_complaint: dict[str, str] = {}
-
-    async def index(self, _request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX, content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         with self._scrapes.place() as taken:
@@ -102,17 +88,8 @@ class _Handlers:
             self._scrapes.count(result if read else ScrapeResult.NOT_READ)
             return response
 
-    async def healthy(self, _request: web.Request) -> web.Response:
-        # A source task that dies stops the program, so who answers here is alive.
-        return web.Response(text="healthy\n")
-
-    async def ready(self, _request: web.Request) -> web.Response:
-        if self._snapshot.ready:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="not ready: some sources have not run yet\n")
-
     async def telemetry(self, request: web.Request) -> web.Response:
-        refusal = self._door.refuses_post(request.headers, has_body=True)
+        refusal = self._door().refuses_post(request.headers, has_body=True)
         if refusal is not None:
             return self._turned_away(PushResult.REFUSED, refusal.status, refusal.reason, "")
         name = ServerName(request.match_info["name"])
@@ -131,6 +108,10 @@ class _Handlers:
         except PermanentError as error:
             return self._turned_away(PushResult.INVALID, 400, str(error), name)
         # From here on nothing is awaited: what may be a label is decided and kept in one step.
+        if not self._snapshot.knows(name):
+            return self._turned_away(
+                PushResult.UNKNOWN_SERVER, 404, "this server was taken out of the configuration", ""
+            )
         push = telemetry.understood(pushed, self._snapshot.server(name).admitted)
         result = self._snapshot.receive(name, push, self._clock(), self._wall_clock())
         if result is PushResult.TOO_MANY_SOURCES:

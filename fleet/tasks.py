@@ -76,7 +76,11 @@ class Tasks:
         return asyncio.get_running_loop().create_task(coroutine, name=f"{self._name}:{name}")
 
     def _eternal_ended(self, task: asyncio.Task[Any]) -> None:
-        if self._stopping or task.cancelled():
+        if self._stopping:
+            return
+        if task.cancelled():
+            # Whoever started it took it back.
+            self._eternal.discard(task)
             return
         self._fail(task, task.exception() or TaskEndedError(f"task {task.get_name()} ended unasked"))
 

@@ -98,9 +98,9 @@ class RedisCensus:
         self._clock = clock
         self._problem = ""
 
-    def start(self, tasks: Tasks) -> None:
+    def start(self, tasks: Tasks) -> asyncio.Task[Any]:
         """Count now, and then again and again."""
-        tasks.start("redis", self._keep_counting())
+        return tasks.start("redis", self._keep_counting())
 
     async def close(self) -> None:
         """Close the connections."""

@@ -70,7 +70,8 @@ def _of_the_program(facts: Facts) -> Iterable[tuple[Family, Labels, float]]:
     yield metrics.STATE_SUCCESS, (), float(facts.state.success)
     yield from ((metrics.STATE_FAILURES, (r,), facts.state.failures.get(r, 0)) for r in StateFailure)
     yield from of_redis(facts.redis)
-    yield metrics.RELOAD_SUCCESSFUL, (), 1.0
+    yield metrics.RELOAD_SUCCESSFUL, (), float(facts.reload.success)
+    yield metrics.RELOAD_SUCCEEDED, (), facts.reload.succeeded_at
     yield metrics.BUILD_INFO, (version(), platform.python_version()), 1.0
 
 

@@ -77,8 +77,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--web.config.file", "web.yml"], "--web.config.file: TLS and basic authentication are not built yet"),
-        (["--probe.allow-any"], "--probe.allow-any: /probe?target= is not built yet"),
         (["--listen", "nowhere"], "'nowhere' is no address; write HOST:PORT such as 127.0.0.1:9847"),
         (["--surplus"], "unrecognized arguments: --surplus"),
     ],
