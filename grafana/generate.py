@@ -8,17 +8,20 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from grafana.overview import overview
-from grafana.panels import dashboard_json
+from grafana.boards import board_json
+from grafana.fleet_board import fleet_board
+from grafana.healing_board import healing_board
+from grafana.monitoring_board import monitoring_board
+from grafana.objectives_board import objectives_board
+from grafana.server_board import server_board
 
 DASHBOARDS: Final = Path(__file__).parent / "dashboards"
 
 
 def files() -> dict[str, str]:
     """Every dashboard's file name and text."""
-    return {
-        f"{dashboard.uid}.json": json.dumps(dashboard_json(dashboard), indent=2) + "\n" for dashboard in (overview(),)
-    }
+    boards = (fleet_board(), server_board(), healing_board(), objectives_board(), monitoring_board())
+    return {f"{board.uid}.json": json.dumps(board_json(board), indent=2) + "\n" for board in boards}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,309 +1,380 @@
-"""Panels and dashboards as small typed values, and their classic JSON (schemaVersion 39, Grafana 10 and newer). Pure.
+"""Panels by what they show: a graph, a figure, states over time, a table. Pure; made with Grafana's own builders.
 
-Why not a builder library: ``docs/decisions/0006-dashboards-as-plain-values.md``.
+Four functions give every panel of every dashboard its unit, its description and what its emptiness means, and draw a
+threshold the same way everywhere. The builders give neither ids nor places: ``grafana.boards`` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any, Final
+from typing import Final
 
-Json = dict[str, Any]
+from grafana.sdk import (
+    PromQueryFormat,
+    QueryEditorMode,
+    build,
+    build_common,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 
-SCHEMA_VERSION: Final = 39
-DATA_SOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
+DATA_SOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Whatever the variable "Data source" selects."""
 
-COLUMNS: Final = 24
-_ROW_HEIGHT: Final = 1
+WARNING_COLOUR: Final = "orange"
+CRITICAL_COLOUR: Final = "red"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """One PromQL query of a panel.
 
-    ``legend`` is Grafana's legend format. ``colour`` fixes the colour of all its series, ``dashed`` draws them as
-    thin dashed lines without a fill: the look of a threshold.
+    Attributes:
+        expression: PromQL.
+        legend: Grafana's legend format.
+        colour: of all its series, "" for the palette's.
+        dashed: drawn as a thin dashed line without a fill: the look of a level.
+        exemplars: traced operations are drawn as points.
+        unit: another one than the panel's.
     """
 
     expression: str
     legend: str = "{{server}}"
     colour: str = ""
     dashed: bool = False
+    exemplars: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """From ``value`` on this ``text`` in this ``colour``."""
+
+    value: int
+    text: str
+    colour: str
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From ``value`` on the panel shows ``colour``."""
+    """From ``value`` on a figure has this ``colour``."""
 
     value: float
     colour: str
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel. ``unit`` is Grafana's id of a unit; ``kind`` its panel type; ``width`` of 24 columns."""
+class Link:
+    """A place to go from a value. ``url`` may name the value's labels and fields and the dashboard's variables."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: the label that it shows, or the reference (``A``) of the query whose value it shows.
+        title: its head.
+        unit: Grafana's id of a unit.
+        states: what its values are called, in their colour.
+        steps: colours of its text where it has no states.
+        links: where a click leads.
+        width: in pixels, 0 for what is left.
+        decimals: how many, None for what fits.
+    """
+
+    name: str
+    title: str
+    unit: str = "short"
+    states: tuple[State, ...] = ()
+    steps: tuple[Step, ...] = ()
+    links: tuple[Link, ...] = ()
+    width: int = 0
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What every panel has, whatever it is."""
 
     title: str
     description: str
     unit: str
-    queries: tuple[Query, ...]
-    kind: str = "timeseries"
-    width: int = 8
-    height: int = 8
-    maximum: float | None = None
-    steps: tuple[Step, ...] = ()
-    values: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """What a value is shown as: value to text and colour."""
+    size: tuple[int, int]
+    empty: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A titled row of panels, laid out from left to right and wrapped at 24 columns."""
-
-    title: str
-    panels: tuple[Panel, ...]
+_Builder = timeseries.Panel | stat.Panel | statetimeline.Panel | table.Panel
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """Marks on every graph, one for each sample that ``expression`` yields."""
-
-    name: str
-    expression: str
-    title: str
-    text: str
-    colour: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """A whole dashboard. ``servers`` is the ``label_values`` query behind the variable "Server"."""
-
-    uid: str
-    title: str
-    description: str
-    servers: str
-    rows: tuple[Row, ...]
-    annotations: tuple[Annotation, ...]
-
-
-def dashboard_json(dashboard: Dashboard) -> Json:
-    """The JSON that Grafana loads."""
-    return {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "description": dashboard.description,
-        "tags": ["mcp-medic"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": False,
-        "graphTooltip": 1,
-        "refresh": "15s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timepicker": {},
-        "timezone": "browser",
-        "links": [],
-        "annotations": {"list": [_annotation_json(annotation) for annotation in dashboard.annotations]},
-        "templating": {"list": [_data_source_variable(), _server_variable(dashboard.servers)]},
-        "panels": _laid_out(dashboard.rows),
-    }
-
-
-def _laid_out(rows: Sequence[Row]) -> list[Json]:
-    placed: list[Json] = []
-    y = 0
-    for row in rows:
-        placed.append(_row_json(row, len(placed) + 1, y))
-        y += _ROW_HEIGHT
-        x = line_height = 0
-        for panel in row.panels:
-            if x + panel.width > COLUMNS:
-                x, y, line_height = 0, y + line_height, 0
-            grid = {"x": x, "y": y, "w": panel.width, "h": panel.height}
-            placed.append(_panel_json(panel, len(placed) + 1, grid))
-            x, line_height = x + panel.width, max(line_height, panel.height)
-        y += line_height
-    return placed
+def graph(
+    title: str,
+    description: str,
+    unit: str,
+    queries: Sequence[Query],
+    *,
+    width: int = 8,
+    height: int = 8,
+    maximum: float | None = None,
+    stacked: bool = False,
+    bars: bool = False,
+    negative: bool = False,
+    empty: str = "",
+    links: Sequence[Link] = (),
+) -> dashboard.Panel:
+    """Values over time. ``empty``: what it means when there is nothing to draw; ``negative``: they may be below 0."""
+    panel = (
+        timeseries.Panel()
+        .color_scheme(build.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+        .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
+        .line_width(1 if bars else 2)
+        .fill_opacity(70 if bars else 25 if stacked else 8)
+        .show_points(common.VisibilityMode.AUTO)
+        .point_size(5)
+        .span_nulls(False)
+        .axis_soft_min(0)
+        .thresholds(_steps(()))
+        .data_links([_link(link) for link in links])
+        .tooltip(
+            build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
+        )
+        .legend(
+            build_common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.TABLE if width >= 12 else common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+            .calcs(["lastNotNull", "max"] if width >= 12 else ["lastNotNull"])
+        )
+    )
+    if stacked:
+        panel.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if maximum is not None:
+        panel.max(maximum)
+    if not negative:
+        panel.min(0)
+    return _finished(panel, _Said(title, description, unit, (width, height), empty), queries)
 
 
-def _row_json(row: Row, number: int, y: int) -> Json:
-    grid = {"x": 0, "y": y, "w": COLUMNS, "h": _ROW_HEIGHT}
-    return {"id": number, "type": "row", "title": row.title, "collapsed": False, "gridPos": grid, "panels": []}
+def figure(
+    title: str,
+    description: str,
+    unit: str,
+    expression: str,
+    *,
+    steps: Sequence[Step] = (),
+    states: Sequence[State] = (),
+    legend: str = "",
+    width: int = 3,
+    height: int = 4,
+    decimals: int | None = None,
+    empty: str = "",
+    links: Sequence[Link] = (),
+) -> dashboard.Panel:
+    """The value now, large; on a ground of its colour where a value can be good or bad."""
+    coloured = bool(steps or states)
+    panel = (
+        stat.Panel()
+        .color_scheme(build.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .thresholds(_steps(steps or [Step(state.value, state.colour) for state in states]))
+        .mappings(_mappings(states))
+        .data_links([_link(link) for link in links])
+        .color_mode(common.BigValueColorMode.BACKGROUND if coloured else common.BigValueColorMode.NONE)
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .justify_mode(common.BigValueJustifyMode.CENTER)
+        .text_mode(common.BigValueTextMode.VALUE_AND_NAME if legend else common.BigValueTextMode.VALUE)
+        .orientation(common.VizOrientation.AUTO)
+        .reduce_options(build_common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
+    )
+    if decimals is not None:
+        panel.decimals(decimals)
+    said = _Said(title, description, unit, (width, height), empty)
+    return _finished(panel, said, [Query(expression, legend or title)], now=True)
 
 
-def _panel_json(panel: Panel, number: int, grid: Json) -> Json:
-    steps: list[Json] = [{"color": "green" if panel.steps else "text", "value": None}]
-    steps += [{"color": step.colour, "value": step.value} for step in panel.steps]
-    defaults: Json = {
-        "unit": panel.unit,
-        "min": 0,
-        "color": {"mode": _COLOUR_MODES.get(panel.kind, "thresholds")},
-        "thresholds": {"mode": "absolute", "steps": steps},
-        "mappings": _mappings(panel),
-        "custom": _CUSTOM.get(panel.kind, {}),
-    }
-    if panel.maximum is not None:
-        defaults["max"] = panel.maximum
-    body: Json = {
-        "id": number,
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.description,
-        "datasource": DATA_SOURCE,
-        "gridPos": grid,
-        "fieldConfig": {"defaults": defaults, "overrides": _overrides(panel)},
-        "options": _options(panel),
-        "targets": [_target(panel, query, ref) for ref, query in zip(ascii_uppercase, panel.queries, strict=False)],
-    }
-    if panel.kind == "table":
-        body["transformations"] = [{"id": "organize", "options": {"excludeByName": _HIDDEN_COLUMNS}}]
-    return body
+def timeline(
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    states: Sequence[State],
+    *,
+    width: int = 12,
+    height: int = 8,
+    empty: str = "",
+    links: Sequence[Link] = (),
+) -> dashboard.Panel:
+    """One band for each series, in the colour of its state at that time."""
+    panel = (
+        statetimeline.Panel()
+        .color_scheme(build.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .thresholds(_steps([Step(state.value, state.colour) for state in states]))
+        .mappings(_mappings(states))
+        .data_links([_link(link) for link in links])
+        .merge_values(True)
+        .show_value(common.VisibilityMode.NEVER)
+        .row_height(0.8)
+        .line_width(0)
+        .fill_opacity(85)
+        .tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE).sort(common.SortOrder.NONE))
+        .legend(
+            build_common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+        )
+    )
+    return _finished(panel, _Said(title, description, "none", (width, height), empty), queries)
 
 
-def _options(panel: Panel) -> Json:
-    options = _OPTIONS[panel.kind]
-    if panel.kind == "stat" and panel.steps:
-        return {**options, "colorMode": "background"}
-    return options
+def rows(
+    title: str,
+    description: str,
+    expressions: Sequence[str],
+    columns: Sequence[Column],
+    *,
+    width: int = 24,
+    height: int = 8,
+    sorted_by: str = "",
+    empty: str = "",
+) -> dashboard.Panel:
+    """A row for each set of labels, a column for each of ``columns``; values of several queries stand side by side."""
+    panel = (
+        table.Panel()
+        .color_scheme(build.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .thresholds(_steps(()))
+        .show_header(True)
+        .cell_height(common.TableCellHeight.SM)
+        .transformations(_beside_each_other(len(expressions), columns))
+    )
+    if sorted_by:
+        panel.sort_by([build_common.TableSortByFieldState().display_name(sorted_by).desc(True)])
+    for column in columns:
+        panel.override_by_name(column.title, _column_look(column))
+    queries = [Query(expression, "") for expression in expressions]
+    return _finished(panel, _Said(title, description, "short", (width, height), empty), queries, now=True)
 
 
-def _target(panel: Panel, query: Query, ref: str) -> Json:
-    instant = panel.kind in ("stat", "table")
-    return {
-        "refId": ref,
-        "datasource": DATA_SOURCE,
-        "editorMode": "code",
-        "expr": query.expression,
-        "legendFormat": query.legend,
-        "format": "table" if panel.kind == "table" else "time_series",
-        "instant": instant,
-        "range": not instant,
-    }
+def _finished(panel: _Builder, said: _Said, queries: Sequence[Query], *, now: bool = False) -> dashboard.Panel:
+    width, height = said.size
+    targets = list(zip(ascii_uppercase, queries, strict=False))
+    tabular = isinstance(panel, table.Panel)
+    panel.title(said.title).description(said.description).unit(said.unit).datasource(DATA_SOURCE).span(width).height(
+        height
+    )
+    panel.targets([_target(ref, query, now=now, tabular=tabular) for ref, query in targets])
+    for ref, query in targets:
+        look = _look(query)
+        if look:
+            panel.override_by_query(ref, look)
+    if said.empty:
+        panel.no_value(said.empty)
+    return panel.build()
 
 
-def _overrides(panel: Panel) -> list[Json]:
-    return [
-        {"matcher": {"id": "byFrameRefID", "options": ref}, "properties": _look(query)}
-        for ref, query in zip(ascii_uppercase, panel.queries, strict=False)
-        if query.colour or query.dashed
-    ]
+def _target(ref: str, query: Query, *, now: bool, tabular: bool) -> prometheus.Dataquery:
+    target = (
+        prometheus.Dataquery()
+        .ref_id(ref)
+        .datasource(DATA_SOURCE)
+        .editor_mode(QueryEditorMode.CODE)
+        .expr(query.expression)
+        .legend_format(query.legend)
+        .format(PromQueryFormat.TABLE if tabular else PromQueryFormat.TIME_SERIES)
+    )
+    if query.exemplars:
+        target.exemplar(True)
+    return target.instant() if now else target.range()
 
 
-def _look(query: Query) -> list[Json]:
-    look: list[Json] = []
+def _look(query: Query) -> list[dashboard.DynamicConfigValue]:
+    look: list[dashboard.DynamicConfigValue] = []
+    if query.unit:
+        look.append(dashboard.DynamicConfigValue("unit", query.unit))
     if query.colour:
-        look.append({"id": "color", "value": {"mode": "fixed", "fixedColor": query.colour}})
+        look.append(dashboard.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": query.colour}))
     if query.dashed:
         look += [
-            {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 8]}},
-            {"id": "custom.lineWidth", "value": 1},
-            {"id": "custom.fillOpacity", "value": 0},
-            # Two lines for each server: the colour says which level, the tooltip whose.
-            {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
+            dashboard.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 6]}),
+            dashboard.DynamicConfigValue("custom.lineWidth", 1),
+            dashboard.DynamicConfigValue("custom.fillOpacity", 0),
+            dashboard.DynamicConfigValue("custom.showPoints", "never"),
+            # A level is no part of a sum.
+            dashboard.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "levels"}),
         ]
     return look
 
 
-def _mappings(panel: Panel) -> list[Json]:
-    if not panel.values:
-        return []
-    options = {
-        value: {"text": text, "color": colour, "index": place}
-        for place, (value, (text, colour)) in enumerate(panel.values.items())
+def _column_look(column: Column) -> list[dashboard.DynamicConfigValue]:
+    look = [dashboard.DynamicConfigValue("unit", column.unit)]
+    steps = column.steps or tuple(Step(state.value, state.colour) for state in column.states)
+    if steps:
+        look.append(dashboard.DynamicConfigValue("thresholds", _steps(steps).build()))
+        kind = "color-background" if column.states else "color-text"
+        look.append(dashboard.DynamicConfigValue("custom.cellOptions", {"type": kind, "mode": "basic"}))
+    if column.states:
+        look.append(dashboard.DynamicConfigValue("mappings", _mappings(column.states)))
+    if column.links:
+        links = [{"title": link.title, "url": link.url} for link in column.links]
+        look.append(dashboard.DynamicConfigValue("links", links))
+    if column.width:
+        look.append(dashboard.DynamicConfigValue("custom.width", column.width))
+    if column.decimals is not None:
+        look.append(dashboard.DynamicConfigValue("decimals", column.decimals))
+    return look
+
+
+def _beside_each_other(count: int, columns: Sequence[Column]) -> list[dashboard.DataTransformerConfig]:
+    # Grafana calls the value of the only query "Value", those of several "Value #A", "Value #B".
+    several = count > 1
+    references = {ref: f"Value #{ref}" if several else "Value" for ref in ascii_uppercase[:count]}
+    sources = [references.get(column.name, column.name) for column in columns]
+    shown = {source: column.title for source, column in zip(sources, columns, strict=True)}
+    hidden = {"Time", "__name__", "job", "instance", *references.values()} - set(sources)
+    return [
+        dashboard.DataTransformerConfig(id_val="merge", options={}),
+        dashboard.DataTransformerConfig(
+            id_val="organize",
+            options={
+                "excludeByName": dict.fromkeys(sorted(hidden), True),
+                "indexByName": {source: index for index, source in enumerate(sources)},
+                "renameByName": shown,
+            },
+        ),
+    ]
+
+
+def _steps(steps: Iterable[Step]) -> build.ThresholdsConfig:
+    known = sorted(steps, key=lambda step: step.value)
+    first = dashboard.Threshold(value=None, color=_below(known))
+    return (
+        build.ThresholdsConfig()
+        .mode(dashboard.ThresholdsMode.ABSOLUTE)
+        .steps([first, *(dashboard.Threshold(value=step.value, color=step.colour) for step in known)])
+    )
+
+
+def _below(steps: Sequence[Step]) -> str:
+    if not steps:
+        return "text"
+    return steps[0].colour if steps[0].value == 0 else "green"
+
+
+def _mappings(states: Iterable[State]) -> list[dashboard.ValueMapping]:
+    texts = {
+        f"{state.value}": dashboard.ValueMappingResult(text=state.text, color=state.colour, index=index)
+        for index, state in enumerate(states)
     }
-    return [{"type": "value", "options": options}]
+    return [dashboard.ValueMap(options=texts)] if texts else []
 
 
-def _annotation_json(annotation: Annotation) -> Json:
-    return {
-        "name": annotation.name,
-        "datasource": DATA_SOURCE,
-        "enable": True,
-        "hide": False,
-        "iconColor": annotation.colour,
-        "expr": annotation.expression,
-        "step": "30s",
-        "titleFormat": annotation.title,
-        "textFormat": annotation.text,
-        "tagKeys": "server,severity,signal",
-        "useValueForTime": False,
-    }
-
-
-def _data_source_variable() -> Json:
-    return {
-        "name": "datasource",
-        "label": "Data source",
-        "type": "datasource",
-        "query": "prometheus",
-        "regex": "",
-        "hide": 0,
-        "includeAll": False,
-        "multi": False,
-        "refresh": 1,
-        "current": {},
-        "options": [],
-    }
-
-
-def _server_variable(servers: str) -> Json:
-    return {
-        "name": "server",
-        "label": "Server",
-        "type": "query",
-        "datasource": DATA_SOURCE,
-        "query": {"query": servers, "refId": "server"},
-        "definition": servers,
-        "regex": "",
-        "hide": 0,
-        "includeAll": True,
-        # Also what speaks of no server, such as an alert about the receiver.
-        "allValue": ".*",
-        "multi": True,
-        "refresh": 2,
-        "sort": 1,
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
-        "options": [],
-    }
-
-
-_COLOUR_MODES: Final = {"timeseries": "palette-classic", "state-timeline": "thresholds"}
-_HIDDEN_COLUMNS: Final = {"Time": True, "Value": True, "__name__": True, "instance": True, "job": True}
-_LEGEND: Final[Json] = {
-    "showLegend": True,
-    "displayMode": "table",
-    "placement": "bottom",
-    "calcs": ["lastNotNull", "max"],
-}
-_CUSTOM: Final[dict[str, Json]] = {
-    "timeseries": {
-        "drawStyle": "line",
-        "lineWidth": 2,
-        "fillOpacity": 0,
-        "showPoints": "auto",
-        "spanNulls": False,
-        "axisSoftMin": 0,
-    },
-    "state-timeline": {"fillOpacity": 80, "lineWidth": 0},
-}
-_OPTIONS: Final[dict[str, Json]] = {
-    "timeseries": {"legend": _LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}},
-    "stat": {
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "center",
-        "textMode": "value",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-    },
-    "table": {"showHeader": True, "cellHeight": "sm"},
-    "state-timeline": {
-        "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
-        "mergeValues": True,
-        "rowHeight": 0.8,
-        "showValue": "never",
-        "tooltip": {"mode": "single"},
-    },
-}
+def _link(link: Link) -> build.DashboardLink:
+    return build.DashboardLink(link.title).url(link.url)
