@@ -25,7 +25,6 @@ RESTARTED: Final = ("prometheus", "alertmanager", "exporter", "receiver")
 BETWEEN_SECONDS: Final = 10.0
 """From one restart to the next; at this pace an alert waits less than that for its ``for``."""
 
-_QUIET: Final = "McpWatchdog"
 Say = Callable[[str], None]
 
 
@@ -63,11 +62,6 @@ async def stay_calm(loop: Loop, seconds: float, say: Say) -> Calm:
 
 
 async def _seen(loop: Loop, watch: Watch, began: float, restarts: int) -> Calm:
-    duration = f"{time.time() - began:.0f}s"
-    fired = await loop.prometheus.query(
-        "count by (alertname, severity, signal) "
-        f'(count_over_time(ALERTS{{alertstate="firing",alertname!="{_QUIET}"}}[{duration}]))'
-    )
     calls = await loop.prometheus.value(
         f'sum(mcp_server_operation_duration_seconds_count{{server="{SERVER}",mcp_method_name="tools/call"}})'
     )
@@ -76,7 +70,7 @@ async def _seen(loop: Loop, watch: Watch, began: float, restarts: int) -> Calm:
         restarts=restarts,
         calls=calls or 0.0,
         acts=[str(act.get("told") or act["action"]) for act in acts],
-        alerts=sorted(f"{labels['alertname']} {labels.get('severity', '')}" for labels, _ in fired),
+        alerts=[*await watch.fired(began)],
     )
 
 

@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -21,10 +22,11 @@ from fleet.errors import MedicError
 from fleet.inventory import Transport
 from fleet.signals import BY_NAME, Signal
 from stack import foreground
+from stack.alerts_table import strangers
 from stack.loop import Loop, LoopOptions
 from stack.processes import poll
 from stack.scenarios import SCENARIOS, Scenario, shown_over
-from stack.table import Shown, lines_of
+from stack.table import Shown, lines_of, recorded
 from stack.timeline import Moment, Step, Timeline
 from stack.watch import LOOK_SECONDS, Watch
 
@@ -108,6 +110,18 @@ class Demonstration:
         await (self._check_still_ill() if self._loop.options.mode == "suggest" else self._check_healed())
         self._sum_up()
 
+    async def alerts(self) -> tuple[str, ...]:
+        """Every alert that fired since the fault, as NAME SEVERITY.
+
+        Raises:
+            NotShownError: one of them has nothing to do with the fault, and nobody waits for people to be called.
+        """
+        fired = await self._watch.fired(self.timeline.fault_at)
+        wrong = strangers(fired, self._scenario)
+        if wrong and self._loop.options.mode != "suggest":
+            raise NotShownError(f"alerts fired that have nothing to do with it: {', '.join(wrong)}")
+        return fired
+
     def _show(self, moments: list[Moment]) -> None:
         for moment in moments:
             self._screen.show(self.timeline.after_fault(moment), moment)
@@ -167,12 +181,13 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for. ``record`` is the file that keeps what was shown, None for none."""
 
     faults: tuple[str, ...]
     transport: Transport
     mode: str
     repeat: int
+    record: Path | None = None
 
 
 async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
@@ -196,6 +211,7 @@ async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
         demonstration = Demonstration(loop, scenario, screen)
         try:
             await demonstration.run()
+            alerts = await demonstration.alerts()
         except MedicError as error:
             loop.keep = True
             screen.say(f"\nNOT SHOWN: {error}\n")
@@ -203,13 +219,14 @@ async def demonstrate(fault: str, options: Options, screen: Screen) -> Shown:
                 state = "running" if program.running else f"ended with {program.process.returncode}"
                 screen.say(f"{program.name} ({state}), {program.log}:\n{program.last_lines()}")
             return Shown.of(fault, demonstration.timeline, str(error) or "not shown")
+        screen.say(f"alerts that fired: {', '.join(alerts)}")
         counts = await loop.stop_traffic()
         screen.say(f"the client's view:\n{counts}\n")
     noticed = options.transport is Transport.STDIO and set(_RECONNECTS.findall(counts)) != {"0"}
     problem = "a client noticed: it had to connect again" if noticed else ""
     if problem:
         screen.say(f"NOT SHOWN: {problem}\n")
-    return Shown.of(fault, demonstration.timeline, problem)
+    return Shown.of(fault, demonstration.timeline, problem, alerts)
 
 
 async def demonstrate_all(options: Options, screen: Screen) -> int:
@@ -225,6 +242,9 @@ async def demonstrate_all(options: Options, screen: Screen) -> int:
         # Interrupted or not: what was shown so far.
         if len(wanted) > 1:
             screen.say("\n".join(lines_of(results)))
+        if options.record is not None:
+            options.record.parent.mkdir(parents=True, exist_ok=True)
+            options.record.write_text(recorded(results), encoding="utf-8")
     return foreground.FAILED if any(shown.problem for shown in results) else 0
 
 
@@ -243,6 +263,7 @@ def read_options() -> Options:
     parser.add_argument("--mode", choices=["automatic", "suggest"], default="automatic")
     parser.add_argument("--transport", choices=list(Transport), default=Transport.HTTP, type=str)
     parser.add_argument("--repeat", type=int, default=1, help="how often each fault is shown (default 1)")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what was shown as JSON")
     options = parser.parse_args()
     transport = Transport(options.transport)
     possible = shown_over(transport, options.mode)
@@ -251,7 +272,7 @@ def read_options() -> Options:
     if problem:
         print(f"demo: {problem}", file=sys.stderr)
         sys.exit(2)
-    return Options(faults, transport, options.mode, options.repeat)
+    return Options(faults, transport, options.mode, options.repeat, options.record)
 
 
 def _problem(fault: str, possible: tuple[str, ...], repeat: int) -> str:

@@ -43,6 +43,12 @@ class PrometheusApi:
         data: JsonObject = _json(answer, "the rules")["data"]
         return data
 
+    async def rules(self) -> JsonObject:
+        """Every rule with what its last evaluation took, as ``/api/v1/rules`` has them."""
+        answer = await request(self.address, "GET", "/api/v1/rules", timeout=_TIMEOUT)
+        data: JsonObject = _json(answer, "the rules")["data"]
+        return data
+
     async def firing(self, alert: str, server: str) -> bool:
         """Whether an alert of this name fires for this server."""
         samples = await self.query(f'ALERTS{{alertname="{alert}",server="{server}",alertstate="firing"}}')

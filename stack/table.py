@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from stack.timeline import Moment, Step, Timeline
 
@@ -15,7 +16,8 @@ _HEADS: Final = ("run", "fault", "alert", "rungs", "verdicts", "acts after", "he
 class Shown:
     """One demonstration. ``problem`` is empty when it went as it should; seconds are since the fault.
 
-    ``verdicts`` are the last ones on each of ``rungs``.
+    ``alert`` fired first, ``alerts`` are all that fired, as NAME SEVERITY; ``verdicts`` are the last ones on each of
+    ``rungs``.
     """
 
     fault: str
@@ -25,10 +27,11 @@ class Shown:
     to_act: float | None = None
     to_heal: float | None = None
     problem: str = ""
+    alerts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, fault: str, timeline: Timeline, problem: str = "") -> Shown:
-        """What the timeline of one demonstration says."""
+    def of(cls, fault: str, timeline: Timeline, problem: str = "", alerts: tuple[str, ...] = ()) -> Shown:
+        """What the timeline of one demonstration says, and which alerts fired in it."""
         moments = timeline.moments
         began = [moment for moment in moments if moment.step is Step.BEGUN and moment.is_treatment]
         firing = timeline.first(Step.FIRING)
@@ -37,6 +40,7 @@ class Shown:
         return cls(
             fault=fault,
             alert="" if firing is None else firing.subject.partition(" ")[0],
+            alerts=alerts,
             rungs=tuple(moment.subject for moment in began),
             verdicts=tuple(last.get(moment.act, "none") for moment in began),
             to_act=_after(timeline, began[0] if began else None),
@@ -59,6 +63,28 @@ def lines_of(results: Sequence[Shown]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     told = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return told + [_summary(fault, results) for fault, count in numbers.items() if count > 1]
+
+
+def recorded(results: Sequence[Shown]) -> str:
+    """The results as JSON, for ``read_record``."""
+    return json.dumps([asdict(shown) for shown in results], indent=2) + "\n"
+
+
+def read_record(text: str) -> list[Shown]:
+    """What ``recorded`` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    entries = json.loads(text)
+    try:
+        return [Shown(**{key: _frozen(value) for key, value in entry.items()}) for entry in entries]
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"it is no record of demonstrations: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _row(number: int, shown: Shown) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +16,9 @@ from stack.processes import poll
 from stack.timeline import Moment, moments_of_events, moments_of_rules
 
 LOOK_SECONDS: Final = 0.2
+WATCHDOG: Final = "McpWatchdog"
+"""The alert that always fires."""
+
 JsonObject = Mapping[str, Any]
 
 
@@ -66,6 +71,16 @@ class Watch:
     async def alerts(self, since: float) -> list[Moment]:
         """The pending and firing alerts of the server that began after ``since``, as moments."""
         return moments_of_rules(await self._loop.prometheus.alert_rules(), SERVER, since)
+
+    async def fired(self, since: float) -> tuple[str, ...]:
+        """Every alert that fired since then, of whatever server or none, as NAME SEVERITY; the watchdog always does."""
+        # One second more: a sample that stands exactly at the beginning lies outside of a range.
+        duration = f"{math.ceil(time.time() - since) + 1}s"
+        samples = await self._loop.prometheus.query(
+            "count by (alertname, severity) "
+            f'(count_over_time(ALERTS{{alertstate="firing",alertname!="{WATCHDOG}"}}[{duration}]))'
+        )
+        return tuple(sorted(f"{labels['alertname']} {labels.get('severity', '')}".strip() for labels, _ in samples))
 
     async def events(self) -> list[JsonObject]:
         """The journal's entries of every incident of the server, oldest first, each once."""
