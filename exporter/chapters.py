@@ -93,6 +93,12 @@ CHAPTERS: Final = (
         (metrics.PROBE_SUCCESS, metrics.PROBE_DURATION),
     ),
     Chapter(
+        "Figures of the server's own",
+        "From tools of the server that `tool_metrics` names, called at the interval given there. A figure with the name"
+        " of a vital becomes that vital, where nothing else tells it.",
+        (metrics.TOOL_VALUE,),
+    ),
+    Chapter(
         "The fleet's Redis",
         "From the scan that counts sessions and cache entries, where `redis.url` is set.",
         (
@@ -151,6 +157,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
 """What a person would ask of a family, where it is not the usual query of its type."""
 
 UNITS: Final[Mapping[str, str]] = {
+    metrics.TOOL_VALUE.name: "the figure's own",
     metrics.CONFIG_VALUE.name: "the file's own",
     metrics.CONFIG_HASH.name: "none",
     "mcp_threshold_cost_usd_per_hour": "USD an hour",
@@ -180,6 +187,8 @@ LABEL_VALUES: Final[Mapping[str, str]] = {
     "severity": ", ".join(f"`{severity}`" for severity in Severity),
     "phase": ", ".join(f"`{phase}`" for phase in Phase),
     "source": ", ".join(f"`{source}`" for source in SourceName),
+    "tool": "the tool in `tool_metrics`",
+    "name": "the figure's name in `map`",
     "pattern": "the name under `patterns` of the log in fleet.yml",
     "label": ", ".join(f"`{label}`" for label in folding.LABELS),
     "node": "`HOST:PORT` or the socket's path",

@@ -165,6 +165,11 @@ PROBE_SUCCESS: Final = Family(
     ("phase",),
 )  # fmt: skip
 
+TOOL_VALUE: Final = _gauge(
+    "mcp_server_tool_value", "Figures that tools of the server told, under the names that fleet.yml gives them.",
+    "tool", "name",
+)  # fmt: skip
+
 REDIS_UP: Final = Family(
     "mcp_exporter_redis_up", Kind.GAUGE, "1 when the last scan of the fleet's Redis worked.", per_server=False
 )
@@ -257,7 +262,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     REDIS_EVICTED_KEYS, PROPORTIONAL_MEMORY, THREADS,
     CACHE_EVICTIONS, BREAKER_STATE, BREAKER_OPENED, QUEUE_LENGTH, QUEUE_LIMIT, RESIDENT_MEMORY, RESIDENT_MEMORY_MAX,
     CPU_SECONDS, OPEN_FDS, PROCESSES, START_TIME, RESTARTS, COST, SENSITIVE_DATA, CONFIG_VALUE, CONFIG_PROFILE,
-    CONFIG_HASH, CONFIG_CHANGED, SECURITY_CHECK, *THRESHOLDS.values(),
+    CONFIG_HASH, CONFIG_CHANGED, SECURITY_CHECK, TOOL_VALUE, *THRESHOLDS.values(),
     PROBE_DURATION, PROBE_SUCCESS, SOURCE_SUCCESS, SOURCE_DURATION, SOURCE_AGE, LOG_LINES, LOG_PATTERNS, LOG_LAG,
     LABELS_FOLDED, TELEMETRY_PUSHES, SCRAPES, STATE_SUCCESS, STATE_FAILURES, RELOAD_SUCCESSFUL, RELOAD_SUCCEEDED,
     BUILD_INFO,

@@ -22,6 +22,7 @@ class SourceName(enum.StrEnum):
     PROBE = "probe"
     LOG = "log"
     SECURITY = "security"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +188,26 @@ class LogReading:
     lag_bytes: int = 0
 
 
-Reading = LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading | SecurityReading | RedisReading
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """The figures of one tool by name, and when it was asked (monotonic). ``problem`` is '' when all were there."""
+
+    asked_at: float
+    values: Mapping[str, float]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReading:
+    """What the server's tools told of it, by tool; ``era`` is how it is asked, None where that is not known."""
+
+    measured_at: float
+    answers: Mapping[str, ToolAnswer] = field(default_factory=dict)
+    era: Era | None = None
+
+
+Reading = (
+    ToolReading | LogReading | ProbeReading | TelemetryReading | ProcessReading | ConfigReading | SecurityReading
+    | RedisReading
+)  # fmt: skip
 """Any of them."""

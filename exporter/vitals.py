@@ -24,8 +24,9 @@ from exporter.readings import (
     RedisReading,
     SecurityReading,
     SourceName,
+    ToolReading,
 )
-from exporter.series import config, log, process, redis, security
+from exporter.series import config, log, process, redis, security, tool
 from fleet.inventory import Server, Transport
 from fleet.telemetry import OTHER, TOOLS_CALL, BreakerState
 
@@ -56,6 +57,8 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
         **log.initial(server),
         **dict(initial.without_idle(totals.counters)),
         **_errors(totals),
+        # Whoever else says the same knows it better: what follows replaces it.
+        **tool.samples(server, _told(known), now),
         **_gauges(gauges),
         **_counted_instances(server, len(witnesses), instances),
         **process.samples(instances, measured),
@@ -193,6 +196,11 @@ def _probe(server: Server, known: ServerFacts) -> Samples:
         samples[metrics.PROBE_SUCCESS.series(phase)] = float(result.success)
         samples[metrics.PROBE_DURATION.series(phase)] = result.seconds
     return samples
+
+
+def _told(known: ServerFacts) -> ToolReading | None:
+    reading = known.readings.get(SourceName.TOOL)
+    return reading if isinstance(reading, ToolReading) else None
 
 
 def _logged(known: ServerFacts) -> LogReading | None:

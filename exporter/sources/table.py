@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.readings import SourceName
-from exporter.sources import config, log, probe, process, security, telemetry
+from exporter.sources import config, log, probe, process, security, telemetry, tool
 from exporter.sources.source import Source
 
 SOURCES: Final[tuple[Source, ...]] = (
@@ -15,6 +15,8 @@ SOURCES: Final[tuple[Source, ...]] = (
     Source(SourceName.PROCESS, 5.0, 5.0, process.wanted, process.ProcessSource().read),
     # It asks over the network, at each server's own interval.
     Source(SourceName.PROBE, 15.0, 60.0, probe.wanted, probe.read, probe.pace),
+    # The same, and dearer for the server: at the interval that each tool has.
+    Source(SourceName.TOOL, 60.0, 60.0, tool.wanted, tool.read, tool.pace),
     # A few stats; what was written since is read at tens of megabytes a second.
     Source(SourceName.LOG, 2.0, 10.0, log.wanted, log.read),
     # One stat, and a read only when the file changed.

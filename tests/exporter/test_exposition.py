@@ -29,6 +29,8 @@ from exporter.readings import (
     RedisNodeFacts,
     SecurityReading,
     SourceName,
+    ToolAnswer,
+    ToolReading,
 )
 from exporter.snapshot import Facts, Snapshot
 from exporter.sources.telemetry import checked, understood
@@ -69,7 +71,7 @@ NAME = st.text(max_size=140) | st.sampled_from(['"', "\\", "\n", 'a"b\\n{}', "é
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """Two servers of which nothing is known."""
-    entry = ", probe: {tool: echo}, logs: [{path: calls.log}]"
+    entry = ", probe: {tool: echo}, logs: [{path: calls.log}], tool_metrics: [{tool: t, map: {own: x}}]"
     fleet = load_fleet(write_fleet(tmp_path_factory.mktemp("fleet"), entry, servers=("codex", "other")), {})
     return Snapshot(fleet.servers, ()).facts(0.0)
 
@@ -118,6 +120,7 @@ def complete(servers: Facts) -> Facts:
     snapshot.keep(CODEX, SourceName.PROBE, ProbeReading(0.0, 1, "", Era.MODERN, phases), 0.1)
     lines = Totals({metrics.LOG_LINES.series("matched"): 3.0, metrics.LOG_PATTERNS.series("call"): 2.0})
     snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, totals=lines, lag_bytes=5), 0.1)
+    snapshot.keep(CODEX, SourceName.TOOL, ToolReading(0.0, {"t": ToolAnswer(0.0, {"own": 7.0})}), 0.1)
     snapshot.note_redis(RedisFacts(True, 0.0, 0.1, 5.0, {"127.0.0.1:6379": RedisNodeFacts(0.001, 9, 0, 0)}))
     return snapshot.facts(1.0)
 
