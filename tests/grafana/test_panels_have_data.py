@@ -18,6 +18,7 @@ from exporter.metrics import FAMILIES, Family, Kind
 from fleet.control_client import request
 from fleet.inventory import Address
 from grafana.generate import DASHBOARDS
+from receiver.events import Verdict
 from receiver.metrics import Metrics
 from rules.generate import RULES_FILE, rendered
 from rules.scale import scaled
@@ -39,6 +40,7 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "error_type": ("", "tool_error"),
     "severity": ("warning", "critical"),
     "state": ("closed", "half_open", "open"),
+    "phase": ("initialize",),
     "key": ("enable_response_caching",),
 }
 """Values that panels select by; any other label has the value ``some``."""
@@ -86,7 +88,8 @@ def count_everything(metrics: Metrics) -> None:
     metrics.webhooks.labels("accepted").inc()
     metrics.actions.labels("a", "restart", "succeeded").inc()
     metrics.denied.labels("cooldown").inc()
-    metrics.verdicts.labels("error_ratio", "healed").inc()
+    for verdict in Verdict:
+        metrics.verdicts.labels("error_ratio", verdict).inc()
     metrics.time_to_act.observe(3)
     metrics.time_to_heal.observe(30)
     metrics.reconciles.labels("changed").inc()
@@ -184,7 +187,7 @@ async def test_every_query_of_every_dashboard_yields_data(tmp_path: Path) -> Non
                     del missing[place]
             return not missing
 
-        assert await poll(all_have_data, within=120, every=1), missing
+        assert await poll(all_have_data, within=120, every=1), sorted(missing)
         health = json.loads((await request(address, "GET", "/api/v1/rules", timeout=5)).body)
         unwell = [r["name"] for g in health["data"]["groups"] for r in g["rules"] if r["health"] != "ok"]
         assert not unwell
