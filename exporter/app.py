@@ -16,6 +16,7 @@ from exporter.current import Current
 from exporter.desk import Desk
 from exporter.keeper import Keeper, opened
 from exporter.listening import Listener
+from exporter.probing import Probing
 from exporter.protecting import Guard
 from exporter.reload import Load, Reloading
 from exporter.scraping import Scrapes
@@ -85,6 +86,7 @@ async def running(
             dead=watch.dead,
             notices=guard.notices,
         ).serve(app)
+        Probing(current, snapshot, tasks).serve(app)
         guard.stand(app)
         if not settings.metrics_enabled:
             silence(app)

@@ -120,8 +120,13 @@ class Era(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """The steps of a probe, in their order. The label ``phase``."""
+    """The steps of a probe, in their order. The label ``phase``.
 
+    ``connect`` is the first connection with its TLS, or the start of a stdio server; it is a part of the step that
+    needed it.
+    """
+
+    CONNECT = "connect"
     DISCOVER = "discover"
     INITIALIZE = "initialize"
     PING = "ping"

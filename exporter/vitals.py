@@ -190,7 +190,7 @@ def _probe(server: Server, known: ServerFacts) -> Samples:
     if probe is None or server.probe is None:
         return {}
     greeting = {Phase.INITIALIZE, Phase.PING} if probe.era is Era.LEGACY else {Phase.DISCOVER}
-    due = greeting | {Phase.TOOLS_LIST} | ({Phase.TOOL} if server.probe.tool is not None else set())
+    due = {Phase.CONNECT} | greeting | {Phase.TOOLS_LIST} | ({Phase.TOOL} if server.probe.tool is not None else set())
     samples: Samples = {metrics.PROBE_SUCCESS.series(phase): 0.0 for phase in due}
     for phase, result in probe.phases.items():
         samples[metrics.PROBE_SUCCESS.series(phase)] = float(result.success)

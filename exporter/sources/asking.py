@@ -1,10 +1,10 @@
-"""One JSON-RPC request to an MCP server over Streamable HTTP, in either era of the protocol, and what came back."""
+"""One JSON-RPC request to an MCP server, in either era of the protocol, and what came back; over Streamable HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -51,6 +51,22 @@ class Answer:
         return f"HTTP status {self.status}" if self.status != 200 else "no JSON-RPC answer"
 
 
+class Peer(Protocol):
+    """An MCP server that answers requests, however it is reached."""
+
+    async def ask(self, era: Era, method: str, params: Mapping[str, Any]) -> Answer:
+        """Send a request and read until its answer; aiohttp.ClientError or OSError when there was none."""
+
+    async def notify(self, method: str) -> None:
+        """Send a legacy notification."""
+
+    def greeted(self, answer: Answer) -> None:
+        """Go on as the server's answer to ``initialize`` says."""
+
+    async def end_session(self) -> None:
+        """Give back what was opened."""
+
+
 @dataclass(slots=True)
 class Asker:
     """Asks one server. ``own`` are the headers of a legacy session."""
@@ -67,10 +83,9 @@ class Asker:
             aiohttp.ClientError, OSError: there was none, or it broke off.
         """
         self._last_id += 1
-        message: dict[str, Any] = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": dict(params)}
+        message = request_of(era, self._last_id, method, params)
         headers = self.own
         if era is Era.MODERN:
-            message["params"]["_meta"] = _META
             headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
             if method == "tools/call":
                 headers["Mcp-Name"] = params["name"]
@@ -82,6 +97,13 @@ class Asker:
         async with self._post({"jsonrpc": "2.0", "method": method}, self.own):
             pass
 
+    def greeted(self, answer: Answer) -> None:
+        """Keep the session and the version that the server chose for what follows."""
+        if answer.session_id:
+            self.own["Mcp-Session-Id"] = answer.session_id
+        version = None if answer.result is None else answer.result.get("protocolVersion")
+        self.own["MCP-Protocol-Version"] = version if isinstance(version, str) else LEGACY
+
     async def end_session(self) -> None:
         """Give a legacy session back; a server that refuses is left alone."""
         if "Mcp-Session-Id" in self.own:
@@ -91,6 +113,12 @@ class Asker:
     def _post(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         body = msgspec.json.encode(message)
         return self.session.post(self.url, data=body, headers={**_FIXED, **headers}, allow_redirects=False)
+
+
+def request_of(era: Era, number: int, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON-RPC request as ``era`` has it."""
+    told = {**params, "_meta": _META} if era is Era.MODERN else dict(params)
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": told}
 
 
 async def _read(response: aiohttp.ClientResponse, wanted: int) -> Answer:

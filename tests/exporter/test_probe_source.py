@@ -81,10 +81,10 @@ async def test_a_real_server_in_both_eras(tmp_path: Path, sdk_url: str) -> None:
     server = server_at(tmp_path, sdk_url, "tool: echo, arguments: {text: hello}", patient)
     modern = await probe.read(server, ServerFacts(), 7.0)
     assert (modern.up, modern.reason, modern.era, modern.measured_at) == (1, "", Era.MODERN, 7.0)
-    assert worked(modern) == {"discover": True, "tools_list": True, "tool": True}
+    assert worked(modern) == {"connect": True, "discover": True, "tools_list": True, "tool": True}
     legacy = await probe.read(server, knowing(Era.LEGACY), 8.0)
     assert (legacy.up, legacy.reason, legacy.era) == (1, "", Era.LEGACY)
-    assert worked(legacy) == {"initialize": True, "ping": True, "tools_list": True, "tool": True}
+    assert worked(legacy) == {"connect": True, "initialize": True, "ping": True, "tools_list": True, "tool": True}
     assert all(result.seconds > 0 for result in legacy.phases.values())
     for era in Era:
         for tool, said in {"fail": "a tool error", "refuse": "JSON-RPC error -32000"}.items():
@@ -152,7 +152,7 @@ async def test_a_legacy_server_is_found_its_era_remembered_and_its_session_given
         server = server_at(tmp_path, url)
         first = await probe.read(server, ServerFacts(), 0.0)
         assert (first.up, first.reason, first.era) == (1, "", Era.LEGACY)
-        assert worked(first) == {"initialize": True, "ping": True, "tools_list": True}
+        assert worked(first) == {"connect": True, "initialize": True, "ping": True, "tools_list": True}
         assert fake.seen == [
             "server/discover", "initialize", "notifications/initialized", "ping", "tools/list", "DELETE",
         ]  # fmt: skip
