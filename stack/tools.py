@@ -98,8 +98,10 @@ def present(name: str) -> Path | None:
     return None
 
 
-def peer(package: str, program: str) -> Path:
-    """A program of a Debian package that the benches compare with; kept in ``.tools/bench``, apart from our own.
+def peer(package: str, program: str, libraries: Sequence[str] = ()) -> Path:
+    """A program of a Debian package that only benches and tests use; kept in ``.tools/bench``, apart from our own.
+
+    ``libraries`` are the packages it needs beside the ones that every system has.
 
     Raises:
         ToolMissingError: it cannot be fetched.
@@ -107,13 +109,37 @@ def peer(package: str, program: str) -> Path:
     kept = TOOLS / "bench" / program
     with _alone():
         if not os.access(kept, os.X_OK):
-            with _unpacked([package], program) as root:
+            with _unpacked([package, *libraries], program) as root:
                 found = next((root / "usr").glob(f"*bin/{program}"), None)
                 if found is None:
                     raise ToolMissingError(f"the package {package} holds no program {program}")
                 kept.parent.mkdir(exist_ok=True)
-                found.replace(kept)
+                _keep_peer(found, kept, root if libraries else None)
     return kept
+
+
+_PEER_WRAPPER: Final = """\
+#!/bin/sh
+# A Debian program with the libraries that were unpacked with it.
+here=$(CDPATH= cd -- "$(dirname "$0")/lib" && pwd) || exit 1
+LD_LIBRARY_PATH="$here${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/{program}" "$@"
+"""
+
+
+def _keep_peer(found: Path, kept: Path, root: Path | None) -> None:
+    """Move the program to ``kept``; with ``root`` its libraries too, beside it, and a script that names them."""
+    if root is None:
+        found.replace(kept)
+        return
+    folder = kept.parent / "lib"
+    folder.mkdir(exist_ok=True)
+    for library in root.glob("**/lib/**/*.so.*"):
+        library.replace(folder / library.name)
+    found.replace(folder / kept.name)
+    fresh = kept.with_name(f"{kept.name}.new")
+    fresh.write_text(_PEER_WRAPPER.replace("{program}", kept.name), encoding="utf-8")
+    fresh.chmod(0o755)
+    fresh.replace(kept)
 
 
 _REMEDY: Final = (
