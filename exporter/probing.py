@@ -74,9 +74,11 @@ class Probing:
                 await probe.ask(peer)
         except TimeoutError:
             probe.broken(f"not done within {within:g} s, which is what the scraper waits")
-        finally:
-            # Nobody waits for the goodbye.
-            self._tasks.start_passing("probe-end", _end(peer))
+        except asyncio.CancelledError:
+            await _end(peer)
+            raise
+        # Nobody waits for the goodbye.
+        self._tasks.start_passing("probe-end", _end(peer))
         return probe, loop.time() - started
 
     def _era_of(self, target: Target) -> Era | None:

@@ -17,6 +17,9 @@ from fleet.inventory import ProbeSettings
 DETECT_SECONDS: Final = 5.0
 """How long a server of unknown era may think about ``server/discover``: legacy ones may never answer it."""
 
+_MODERN_ERRORS: Final = frozenset({-32020, -32021, -32022})
+"""Only servers that know the modern protocol answer so."""
+
 _FAILURES: Final = (aiohttp.ClientError, OSError)
 _MAX_NOTE: Final = 300
 
@@ -85,18 +88,25 @@ class Dialogue:
         second = Era.LEGACY if first is Era.MODERN else Era.MODERN
         answers: list[Answer | None] = []
         for era in (first, second):
-            answer = await self._greeted(era)
-            if answer is not None and answer.result is not None:
-                self.era = era
-                self.phases.pop(_GREETING[second if era is first else first], None)
-                return era
-            answers.append(answer)
+            answers.append(await self._greeted(era))
+            if _welcomes(answers[-1]):
+                return self._settled(era)
+        if answers[-1] is not None and answers[-1].error in _MODERN_ERRORS and second is Era.LEGACY:
+            # It only woke up too late for server/discover, as a process does that has just been started.
+            self.era = Era.MODERN
+            if _welcomes(await self._greeted(Era.MODERN)):
+                return self._settled(Era.MODERN)
         said = [answer for answer in answers if answer is not None]
         if not said:
             raise BrokenError(f"no answer to server/discover nor initialize within {self._limit:g} s")
         if all(answer.refused for answer in said):
             raise RefusedError(f"{_METHOD[second]}: {said[-1]}")
         raise BrokenError(f"{_METHOD[second]}: {said[-1]}")
+
+    def _settled(self, era: Era) -> Era:
+        self.era = era
+        self.phases.pop(_GREETING[Era.LEGACY if era is Era.MODERN else Era.MODERN], None)
+        return era
 
     async def _greeted(self, era: Era) -> Answer | None:
         """The answer to an era's first request; None when it took too long."""
@@ -170,6 +180,10 @@ class Dialogue:
 
 _GREETING: Final = {Era.MODERN: Phase.DISCOVER, Era.LEGACY: Phase.INITIALIZE}
 _METHOD: Final = {Era.MODERN: "server/discover", Era.LEGACY: "initialize"}
+
+
+def _welcomes(answer: Answer | None) -> bool:
+    return answer is not None and answer.result is not None
 
 
 def in_words(error: BaseException) -> str:

@@ -236,6 +236,23 @@ async def test_what_answers_too_late(tmp_path: Path, late: tuple[str, ...], up: 
         assert (found.up, found.reason) == (up, reason)
 
 
+async def test_a_modern_server_that_wakes_up_late_is_modern(tmp_path: Path) -> None:
+    async with faked() as (fake, url):
+        fake.delay["server/discover"] = TOO_SLOW
+
+        async def awake(_request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+            del fake.delay["server/discover"]
+            error = {"code": -32022, "message": "speak 2026-07-28"}
+            return web.json_response({"jsonrpc": "2.0", "id": message["id"], "error": error}, status=400)
+
+        fake.answers["initialize"] = awake
+        fake.answers["server/discover"] = {"result": {"supportedVersions": ["2026-07-28"]}}
+        fake.sessions = False
+        found = await probe.read(server_at(tmp_path, url), ServerFacts(), 0.0)
+        assert (found.up, found.reason, found.era) == (1, "", Era.MODERN)
+        assert worked(found) == {"connect": True, "discover": True, "tools_list": True}
+
+
 async def test_nobody_listens(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     found = await probe.read(server_at(tmp_path, f"http://{LOOPBACK}:{port}/mcp"), ServerFacts(), 0.0)
