@@ -115,14 +115,13 @@ def _now() -> tuple[dashboard.Panel, ...]:
             empty="nothing fires",
         ),
         timeline(
-            "Up, and what was done",
-            "Whether it was up, and the state of its incident.",
-            (
-                Query(f"3 * (1 - min by (server) ({of_server('mcp_server_up')}))", "health"),
-            ),
+            "Health over time",
+            "Its worst alert over time, by its own levels.",
+            (Query(f"max by (server) ({health()})", "health"),),
             HEALTH,
             width=8,
             height=5,
+            empty="not reported",
         ),
         timeline(
             "Treatment",
