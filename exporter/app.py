@@ -70,6 +70,7 @@ async def running(
         stack.callback(scrapes.close)
         current = Current(fleet, settings)
         guard = Guard(protection, current.door)
+        stack.callback(guard.close)
         app = make_app(snapshot, keeper, scrapes, current.door, settings.receive_seconds)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds / 4)
         listener = Listener(runner, settings.listen)

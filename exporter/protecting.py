@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from aiohttp import web
@@ -30,12 +31,18 @@ class Guard:
         self.protection = protection
         self._door = door
         self._waiting = 0
+        # A thread of their own: who guesses must not take those that everything else here uses.
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix="password-checker")
         self._turn = asyncio.Lock()
 
     def stand(self, app: web.Application) -> None:
         """Stand before everything else of ``app``."""
         app.middlewares.insert(0, self._guarded)
         app.on_response_prepare.append(self._finish_headers)
+
+    def close(self) -> None:
+        """Check no more passwords."""
+        self._checker.shutdown(wait=False, cancel_futures=True)
 
     def notices(self) -> list[str]:
         """What a person should know of it."""
@@ -90,7 +97,8 @@ class Guard:
     async def _checked(self, protection: Protection, login: Login) -> bool:
         self._waiting += 1
         try:
-            return await asyncio.to_thread(protection.passwords.check, login)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._checker, protection.passwords.check, login)
         finally:
             self._waiting -= 1
 
