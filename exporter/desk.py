@@ -87,7 +87,8 @@ class Desk:
         return web.json_response({"servers": reloaded.servers, "notes": list(reloaded.notes)})
 
     async def _config(self, _request: web.Request) -> web.Response:
-        text = effective.effective(self._current.fleet, self._current.settings.environ)
+        fleet, environ = self._current.fleet, self._current.settings.environ
+        text = await asyncio.to_thread(effective.effective, fleet, environ)
         return web.Response(text=text, content_type="application/yaml", headers=_PRIVATE)
 
     async def _discovery(self, request: web.Request) -> web.Response:

@@ -24,6 +24,9 @@ _SOUNDS_SECRET: Final = re.compile(
 _SHORTEST_SECRET: Final = 4
 """A shorter value would be found everywhere, and hides nothing."""
 
+_DUMPER: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Where PyYAML was built with libyaml: a tenth of the time for a thousand servers."""
+
 _HIDDEN: Final = frozenset({"arguments"})
 _COMMANDS: Final = frozenset({"command", "argv"})
 
@@ -43,7 +46,8 @@ def effective(fleet: Fleet, environ: Mapping[str, str]) -> str:
     secrets = [value for name, value in environ.items() if _is_secret(name, value)]
     # The longest first: one may stand within another.
     hidden = _without(shown, sorted(secrets, key=len, reverse=True))
-    return yaml.safe_dump(hidden, sort_keys=False, allow_unicode=True, width=1000)
+    text = yaml.dump(hidden, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=1000)
+    return str(text)
 
 
 def _is_secret(name: str, value: str) -> bool:
