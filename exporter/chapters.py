@@ -185,7 +185,10 @@ LABEL_VALUES: Final[Mapping[str, str]] = {
     "profile": ", ".join(f"`{name}`" for name in PROFILES),
     "check": "; ".join(f"`{check}`: {CHECKED[check]}" for check in Check),
     "severity": ", ".join(f"`{severity}`" for severity in Severity),
-    "phase": ", ".join(f"`{phase}`" for phase in Phase),
+    "phase": (
+        f"{', '.join(f'`{phase}`' for phase in Phase)}; `connect` is a part of the phase that needed it."
+        " On `/probe` also `all`, the whole probe"
+    ),
     "source": ", ".join(f"`{source}`" for source in SourceName),
     "tool": "the tool in `tool_metrics`",
     "name": "the figure's name in `map`",

@@ -115,8 +115,14 @@ def _row_text(row: Row) -> str:
     return (
         f'<tr><td data-is="server"><strong>{name}</strong> <small>{row.transport}</small>{link}'
         f'<td data-is="state">{state}{reason}<td data-is="newest facts">{age}'
-        f'<td data-is="sources"><ul>{"".join(_source_text(*source) for source in row.sources)}</ul></tr>\n'
+        f'<td data-is="sources">{_sources_text(row)}</tr>\n'
     )
+
+
+def _sources_text(row: Row) -> str:
+    if not row.sources:
+        return "<small>nothing watches it: no gateway reports, and its entry names no process, log or probe</small>"
+    return f"<ul>{''.join(_source_text(*source) for source in row.sources)}</ul>"
 
 
 def _source_text(name: str, age: float | None, problem: str) -> str:

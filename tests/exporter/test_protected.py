@@ -28,7 +28,8 @@ from fleet.telemetry import encode
 from stack.ports import LOOPBACK, free_ports
 from stack.processes import Processes, poll, wait_ready
 from stack.tools import ToolMissingError, find
-from tests.exporter.fleets import body, make_fleet
+from tests.exporter.fleets import body, make_fleet, write_fleet
+from tests.exporter.test_exporter_program import started
 
 HASH = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
 USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
@@ -254,6 +255,31 @@ async def test_who_guesses_keeps_nobody_out(tmp_path: Path, settings: Settings) 
         assert await status(exporter, headers=ALICE) == 200
         assert not waiting.done(), "who is known does not wait for the guesses"
         assert set(await waiting) == {401, 503}
+
+
+async def test_the_real_program_on_its_own_event_loop(tmp_path: Path, authority: trustme.CA) -> None:
+    (tmp_path / "web.yml").write_text(MUTUAL + "}")
+    file = write_fleet(tmp_path, exporter=", web_config_file: web.yml")
+    async with started(file) as (_, url), ClientSession() as kept:
+        address = f"https{url.removeprefix('http')}/metrics"
+        old = trusting(authority, "prometheus.example")
+        async with kept.get(address, ssl=old) as answer:
+            assert answer.status == 200
+        other = trustme.CA()
+        issue(other, tmp_path)
+
+        async def renewed() -> bool:
+            try:
+                async with ClientSession() as client, client.get(address, ssl=trusting(other, "x.example")) as answer:
+                    return answer.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await becomes(renewed)
+        async with kept.get(address, ssl=old) as answer:
+            assert (answer.status, answer.headers["Connection"]) == (200, "close"), "no scrape is missed"
+        with pytest.raises(aiohttp.ClientError):
+            await kept.get(address, ssl=old)
 
 
 @pytest.mark.prometheus
