@@ -89,7 +89,8 @@ class Desk:
     async def _config(self, _request: web.Request) -> web.Response:
         fleet, environ = self._current.fleet, self._current.settings.environ
         text = await asyncio.to_thread(effective.effective, fleet, environ)
-        return web.Response(text=text, content_type="application/yaml", headers=_PRIVATE)
+        # As text, because a browser would store YAML instead of showing it.
+        return web.Response(text=text, headers=_PRIVATE)
 
     async def _discovery(self, request: web.Request) -> web.Response:
         fleet = self._current.fleet

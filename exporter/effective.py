@@ -78,7 +78,7 @@ def _set(value: Any) -> Any:
 
 def _plain(value: Any, name: str = "") -> Any:
     """The value as YAML's own types; ``name`` is the field in which it stands."""
-    if name in _HIDDEN:
+    if name in _HIDDEN and isinstance(value, Mapping):
         return _all_hidden(value)
     if name in _COMMANDS:
         return _command(value)

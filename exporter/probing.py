@@ -77,6 +77,8 @@ class Probing:
         except asyncio.CancelledError:
             await _end(peer)
             raise
+        except Exception as error:  # noqa: BLE001 - whatever is asked for: a probe that fails is a 0, not an error
+            probe.broken(f"unexpected: {error!r:.300}")
         # Nobody waits for the goodbye.
         self._tasks.start_passing("probe-end", _end(peer))
         return probe, loop.time() - started

@@ -54,6 +54,7 @@ servers:
     probe: {tool: echo, arguments: {key: arg-10, deep: {inner: [arg-11]}}}
     tool_metrics: [{tool: m, arguments: {a: arg-12}, map: {mcp_server_sessions: s}}]
     sessions: {redis_pattern: "mcp:session:*"}
+    audit_log: {path: audit.log, arguments: true}
     logs: [{path: app.log, format: json, fields: {tool: "${MY_PASSWORD}"}}]
   - {name: piped, transport: stdio, command: [cat]}
 """
@@ -81,6 +82,7 @@ def test_config_shows_everything_but_secrets(tmp_path: Path) -> None:
     assert server["name"] == "codex"
     assert server["env"] == {"NODE_ENV": "<secret>", "API_KEY": "<secret>"}
     assert server["command"][:5] == ["node", "server.js", "--token", "<secret>", "--api-key=<secret>"]
+    assert server["audit_log"] == {"path": str(tmp_path / "audit.log"), "arguments": True}
     assert server["sessions"] == {"redis_pattern": "mcp:session:*"}
     assert server["thresholds"]["response_time_seconds"] == {"warning": 3.0, "critical": 5.0}, "defaults are shown too"
     assert shown["servers"][1] == {**shown["servers"][1], "name": "piped", "transport": "stdio", "command": ["cat"]}
@@ -116,7 +118,8 @@ async def test_nothing_that_is_served_shows_a_secret(running_secrets: Running) -
                 text = await answer.text()
             assert not [secret for secret in HIDDEN if secret in text], path
         async with client.get("/config") as answer:
-            assert answer.content_type == "application/yaml"
+            assert answer.content_type == "text/plain"
+            assert answer.headers["Cache-Control"] == "no-store"
             assert yaml.safe_load(await answer.text())["servers"][0]["name"] == "codex"
 
 

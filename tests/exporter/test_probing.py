@@ -147,6 +147,9 @@ async def test_any_url_where_that_is_allowed(tmp_path: Path, fake: tuple[Fake, s
         assert success(await figures(client, fake[1])) == 1
         unreachable = await figures(client, f"http://{LOOPBACK}:{port}/mcp")
         assert (success(unreachable), success(unreachable, "connect")) == (0, 0)
+        for strange in (f"http://{'a' * 70}.example/mcp", "http://a..b/", "http://[::1]:99999/", "http://xn--/"):
+            status, text = await probed(client, target=strange)
+            assert (status == 200 and success(parsed(text)) == 0) or status == 400, strange
         assert (await probed(client, target="file:///etc/passwd"))[0] == 400
         assert (await probed(client, target="/bin/sh"))[0] == 400
 

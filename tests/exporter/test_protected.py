@@ -113,6 +113,18 @@ async def test_users_are_asked_for_everything_but_pushes(tmp_path: Path, setting
                 assert pushed.status == 204
 
 
+async def test_no_spelling_of_a_path_leads_past_the_guard(tmp_path: Path, settings: Settings) -> None:
+    async with protected(tmp_path, settings, USERS, token="a-token") as exporter:
+        for path in ("/telemetry/../config", "/telemetry/%2e%2e/config", "//config", "/%63onfig", "/metrics/../config"):
+            reader, writer = await asyncio.open_connection(exporter.address.host, exporter.address.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.split()[1] in {b"401", b"404", b"400"}, path
+            assert b"servers:" not in answer
+
+
 async def test_with_a_token_only_what_tells_or_does_more_asks_for_it(tmp_path: Path, settings: Settings) -> None:
     async with protected(tmp_path, settings, "", token="a-token") as exporter:
         for path in ("/metrics", "/-/healthy", "/-/ready"):
