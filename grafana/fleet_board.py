@@ -22,7 +22,7 @@ from grafana.judged import (
 )
 from grafana.panels import Column, Query, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import firing, increase, level, of_server, recorded, treatments
+from grafana.series import firing, happened, increase, level, of_server, recorded, treatments
 
 MOST: Final = 10
 """How many servers a graph of the fleet draws: those that are worst off."""
@@ -198,7 +198,7 @@ def _ranked(name: SignalName) -> dashboard.Panel:
         "servers; each server's own levels are on its dashboard.",
         UNITS[signal.unit],
         (Query(f"topk({MOST}, {recorded(f'signal_{signal.name}')})"), *levels(signal)),
-        width=6,
+        width=12,
         empty="no traffic" if signal.rests_on_traffic else "not measured",
         links=(_LABEL_LINK,),
     )
@@ -225,9 +225,8 @@ def _traffic() -> tuple[dashboard.Panel, ...]:
             "Treatments",
             "Acts on servers by what was done; collecting evidence is left out.",
             "short",
-            (Query(f"sum by (action) (increase({treatments()}[$__rate_interval])) > 0", "{{action}}"),),
+            (Query(f"{happened(treatments(), 'action')}", "{{action}}"),),
             bars=True,
-            stacked=True,
             empty="nothing was treated",
         ),
         graph(

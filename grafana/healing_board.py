@@ -8,7 +8,7 @@ from grafana.boards import Board, Row
 from grafana.judged import HEALING_BOARD, TREATMENT, to_incidents, to_server, treatment
 from grafana.panels import Column, Query, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import firing, increase, of_program, of_server, treatments
+from grafana.series import firing, happened, increase, of_program, of_server, treatments
 
 WEEK: Final = "7d"
 _NOTHING: Final = "nothing was treated"
@@ -105,18 +105,18 @@ def _incidents() -> tuple[dashboard.Panel, ...]:
 
 def _treatments() -> tuple[dashboard.Panel, ...]:
     verdicts = [
-        Query(f"sum(increase({_verdicts(name)}[$__rate_interval])) > 0", name.replace("_", " "), colour)
+        Query(happened(_verdicts(name), "verdict"), name.replace("_", " "), colour)
         for name, colour in VERDICTS.items()
     ]  # fmt: skip
     return (
         graph("Rungs of the ladders", "Acts by what was done; collecting evidence is left out.", "short",
-              (Query(f"{increase(treatments(), 'action')} > 0", "{{action}}"),),
-              bars=True, stacked=True, empty=_NOTHING),
+              (Query(happened(treatments(), "action"), "{{action}}"),),
+              bars=True, empty=_NOTHING),
         graph("How acts ended", "Failed and unknown ones are never repeated blindly.", "short",
-              (Query(f"{increase(treatments(), 'outcome')} > 0", "{{outcome}}"),),
-              bars=True, stacked=True, empty=_NOTHING),
+              (Query(happened(treatments(), "outcome"), "{{outcome}}"),),
+              bars=True, empty=_NOTHING),
         graph("Verdicts", "What measurement said after an act. Inconclusive never counts as healed.", "short",
-              verdicts, bars=True, stacked=True, empty="nothing was judged"),
+              verdicts, bars=True, empty="nothing was judged"),
         rows("What helped in a week", "Verdicts by signal: what heals, and what does not.",
              tuple(f"round(sum by (signal) (increase({_verdicts(name)}[{WEEK}]))) > 0" for name in VERDICTS),
              (Column("signal", "Signal"),
@@ -132,18 +132,18 @@ def _treatments() -> tuple[dashboard.Panel, ...]:
 
 def _limits() -> tuple[dashboard.Panel, ...]:
     return (
-        graph("Acts within an hour", "Acts on each server in the hour before: what counts against its budget. Dashed: "
-              "the budget where none is configured.", "short",
-              (Query(f"{increase(treatments(), 'server', '1h')} > 0"),
+        graph("Acts within an hour", "Treatments of each server in the hour before: what counts against its budget; "
+              "giving back has its own. Dashed: the budget where none is configured.", "short",
+              (Query(f"{increase(treatments(action='!~recover|take_back'), 'server', '1h')} > 0"),
                Query("vector(5)", "budget, by default", "red", dashed=True)),
               width=6, empty=_NOTHING),
         graph("Kept back by budgets", "Rungs refused for a budget, a cooldown or treatments under way elsewhere.",
-              "short", (Query(f"{increase(of_program('mcp_remediation_denied_total', reason=_BUDGETS), 'reason')} > 0",
+              "short", (Query(happened(of_program("mcp_remediation_denied_total", reason=_BUDGETS), "reason"),
                               "{{reason}}"),),
-              width=6, bars=True, stacked=True, empty="no budget was reached"),
+              width=6, bars=True, empty="no budget was reached"),
         graph("Refusals by reason", "Rungs that any guard refused, once for each incident.", "short",
-              (Query(f"{increase(of_program('mcp_remediation_denied_total'), 'reason')} > 0", "{{reason}}"),),
-              width=6, bars=True, stacked=True, empty="nothing was refused"),
+              (Query(happened(of_program("mcp_remediation_denied_total"), "reason"), "{{reason}}"),),
+              width=6, bars=True, empty="nothing was refused"),
         graph("People", "Acts that a person asked for and incidents for which people were called, over a week.",
               "short",
               (Query(_of_week("mcp_remediation_manual_actions_total"), "acts by hand"),

@@ -8,7 +8,7 @@ from grafana.boards import Board, Row
 from grafana.judged import UP, WORKS, to_runbook
 from grafana.panels import Column, Query, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import increase, of_program, of_server, rate
+from grafana.series import happened, increase, of_program, of_server, rate
 
 _BAD_FROM_ONE: Final = (Step(0, "green"), Step(1, "red"))
 _NO_EXPORTER: Final = "no exporter is scraped"
@@ -133,14 +133,14 @@ def _alerts() -> tuple[dashboard.Panel, ...]:
     failed = rate(of_program("alertmanager_notifications_failed_total", integration="webhook"), "integration")
     return (
         graph("Deliveries to the receiver", "Webhook bodies by what became of them.", "short",
-              (Query(f"{increase(of_program('mcp_remediation_webhooks_total'), 'result')} > 0", "{{result}}"),),
-              bars=True, stacked=True, width=6, empty="nothing was delivered"),
+              (Query(happened(of_program("mcp_remediation_webhooks_total"), "result"), "{{result}}"),),
+              bars=True, width=6, empty="nothing was delivered"),
         graph("Not delivered", "Notifications that Alertmanager could not deliver to the receiver.", "reqps",
               (Query(failed, "failed", "red"),),
               width=6, empty="no Alertmanager is scraped", links=(to_runbook("McpNotificationsFailing"),)),
         graph("Reconciling", "Readings of Alertmanager's active alerts by what came of them.", "short",
-              (Query(f"{increase(of_program('mcp_remediation_reconciles_total'), 'result')} > 0", "{{result}}"),),
-              bars=True, stacked=True, width=6, empty="no receiver"),
+              (Query(happened(of_program("mcp_remediation_reconciles_total"), "result"), "{{result}}"),),
+              bars=True, width=6, empty="no receiver"),
         graph("Failing steps", "Steps of the receiver's workers that failed and are tried again.", "short",
               (Query(f"sum(increase({of_program('mcp_remediation_worker_errors_total')}[$__rate_interval]))",
                      "failed", "red"),),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Final
 
 from fleet.signals import AVAILABILITY_OBJECTIVE, BY_NAME, SignalName
 from grafana.boards import Board, Row
 from grafana.judged import judged, to_runbook, to_server
-from grafana.panels import Query, State, Step, figure, graph, timeline
+from grafana.panels import Column, Query, State, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
 from grafana.series import of_server, recorded
 
@@ -26,8 +27,8 @@ class Criterion:
         unit: Grafana's.
         target: the criterion's number.
         low: True where a figure below the target is good.
-        empty: why there may be no figure.
         decimals: how many are shown.
+        empty: why there may be no figure of the fleet.
     """
 
     name: str
@@ -36,57 +37,58 @@ class Criterion:
     unit: str
     target: float
     low: bool
-    empty: str
     decimals: int = 1
+    empty: str = ""
 
-    def panel(self) -> dashboard.Panel:
-        """The figure of each server, green where it is met and red where it is missed."""
+    @property
+    def steps(self) -> tuple[Step, Step]:
+        """Green where it is met, red where it is missed."""
         below, beyond = ("green", "red") if self.low else ("red", "green")
+        return Step(0, below), Step(self.target, beyond)
+
+    def figure(self) -> dashboard.Panel:
+        """The fleet's figure."""
         return figure(
             self.title,
             self.description,
             self.unit,
-            recorded(f"objective_{self.name}") if self.name not in _OF_THE_FLEET else f"mcp:objective_{self.name}",
-            steps=(Step(0, below), Step(self.target, beyond)),
-            legend="the fleet" if self.name in _OF_THE_FLEET else "{{server}}",
-            width=5 if self.name in _NARROW else 4,
-            height=6,
+            f"mcp:objective_{self.name}",
+            steps=self.steps,
+            width=6,
             decimals=self.decimals,
             empty=self.empty,
-            links=() if self.name in _OF_THE_FLEET else (to_server("${__field.labels.server}"),),
         )
 
+    def column(self, ref: str) -> Column:
+        """The figures of the servers, which the query ``ref`` yields."""
+        return Column(ref, self.title, self.unit, steps=self.steps, filled=True, decimals=self.decimals, width=148)
 
-_OF_THE_FLEET: Final = frozenset({"alert_response_seconds", "manual_interventions"})
-_NARROW: Final = frozenset({"deploy_seconds", "first_response_seconds", "cache_hit_ratio", "error_ratio",
-                            "response_time_saving_ratio", "breaker_recovery_ratio", "cost_saving_ratio",
-                            "alert_response_seconds"})  # fmt: skip
 
-DEPLOYMENT: Final = (
+OF_SERVERS: Final = (
     Criterion("deploy_seconds", "Deployed: < 10 min", "How long the last deployment took, all phases together.",
-              "s", 600, True, "not deployed by mcp-medic", 0),
+              "s", 600, True, 0),
     Criterion("first_response_seconds", "First response: < 5 s", "p95 of what a client hears first: the answer to its "
-              "greeting; where nobody came, the exporter's own probe.", "s", 5, True, "nobody came, nothing probes"),
+              "greeting; where nobody came, the exporter's own probe.", "s", 5, True),
     Criterion("cache_hit_ratio", "Cache hits: > 50 %", "Hits of lookups during the last hour, counted from an hour "
-              "after the start on.", "percentunit", 0.5, False, "an hour of lookups is needed"),
+              "after the start on.", "percentunit", 0.5, False),
     Criterion("error_ratio", "Errors: < 1 %", "Failed calls of all calls of the last day, counted from a day after "
-              "the start on.", "percentunit", 0.01, True, "a day of calls is needed", 2),
+              "the start on.", "percentunit", 0.01, True, 2),
     Criterion("availability", "Up: > 99.5 %", "Of the last week, or of the time since it is known.",
-              "percentunit", AVAILABILITY_OBJECTIVE, False, "not known", 3),
-)  # fmt: skip
-
-OPERATION: Final = (
+              "percentunit", AVAILABILITY_OBJECTIVE, False, 3),
     Criterion("response_time_saving_ratio", "Faster: >= 40 %", "By how much the day's p95 is below the baseline, which "
-              "was measured before.", "percentunit", 0.4, False, "no baseline was measured", 0),
+              "was measured before.", "percentunit", 0.4, False, 0),
     Criterion("breaker_recovery_ratio", "Breaker by itself: 100 %", "Of the time in which the breaker was open in a "
               "week, the part in which it closed before its alert fired.", "percentunit", 1, False,
-              "it never opened", 0),
+              0),
     Criterion("cost_saving_ratio", "Cheaper: >= 30 %", "By how much the week's cost is below the baseline, which was "
-              "measured before.", "percentunit", 0.3, False, "no baseline was measured", 0),
+              "measured before.", "percentunit", 0.3, False, 0),
+)  # fmt: skip
+
+OF_THE_FLEET: Final = (
     Criterion("alert_response_seconds", "Alert answered: < 5 min", "p95 of a week from an incident's opening to its "
-              "first treatment.", "s", 300, True, "nothing was treated"),
+              "first treatment.", "s", 300, True, 1, "nothing was treated"),
     Criterion("manual_interventions", "By hand: < 1 a week", "Acts in a week that a person asked for.",
-              "short", 1, True, "no receiver", 0),
+              "short", 1, True, 0, "no receiver"),
 )  # fmt: skip
 
 
@@ -98,12 +100,51 @@ def objectives_board() -> Board:
         description="Whether the criteria of a good deployment and of good operation are met, and at what cost.",
         since="now-24h",
         rows=(
-            Row("Deployment", tuple(criterion.panel() for criterion in DEPLOYMENT)),
-            Row("Operation", tuple(criterion.panel() for criterion in OPERATION)),
+            Row("Criteria", (*_fleet(), _servers())),
             Row("Over time", _over_time()),
             Row("Error budget of a week", _budget()),
             Row("Cost", _cost()),
         ),
+    )
+
+
+def _fleet() -> tuple[dashboard.Panel, ...]:
+    missed = f"count(group by (server) ({recorded('objective_met')} == 0)) or vector(0)"
+    return (
+        figure(
+            "Servers that miss one",
+            "Servers that miss at least one criterion.",
+            "short",
+            missed,
+            steps=(Step(0, "green"), Step(1, "red")),
+            width=6,
+        ),
+        figure(
+            "Criteria met",
+            "Of all criteria of all chosen servers that have a figure.",
+            "percentunit",
+            f"avg({recorded('objective_met')})",
+            steps=(Step(0, "red"), Step(0.9, "orange"), Step(1, "green")),
+            width=6,
+            decimals=0,
+            empty="no criterion has a figure yet",
+        ),
+        *(criterion.figure() for criterion in OF_THE_FLEET),
+    )
+
+
+def _servers() -> dashboard.Panel:
+    told = " ".join(f"{criterion.title}: {criterion.description}" for criterion in OF_SERVERS)
+    return rows(
+        "Servers",
+        f"Green is met, red is missed. {told} A cell is empty while a figure cannot be known: without traffic, before "
+        "the time after which it counts, without a deployment or a baseline.",
+        tuple(recorded(f"objective_{criterion.name}") for criterion in OF_SERVERS),
+        (
+            Column("server", "Server", links=(to_server("${__data.fields.Server}"),)),
+            *(criterion.column(ref) for ref, criterion in zip(ascii_uppercase, OF_SERVERS, strict=False)),
+        ),
+        empty="no server reports",
     )
 
 

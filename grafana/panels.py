@@ -88,6 +88,7 @@ class Column:
         unit: Grafana's id of a unit.
         states: what its values are called, in their colour.
         steps: colours of its text where it has no states.
+        filled: the colour of ``steps`` is its ground.
         links: where a click leads.
         width: in pixels, 0 for what is left.
         decimals: how many, None for what fits.
@@ -98,6 +99,7 @@ class Column:
     unit: str = "short"
     states: tuple[State, ...] = ()
     steps: tuple[Step, ...] = ()
+    filled: bool = False
     links: tuple[Link, ...] = ()
     width: int = 0
     decimals: int | None = None
@@ -152,7 +154,7 @@ def graph(
             build_common.VizLegendOptions()
             .show_legend(True)
             .display_mode(common.LegendDisplayMode.TABLE if width >= 12 else common.LegendDisplayMode.LIST)
-            .placement(common.LegendPlacement.BOTTOM)
+            .placement(common.LegendPlacement.RIGHT if width >= 12 else common.LegendPlacement.BOTTOM)
             .calcs(["lastNotNull", "max"] if width >= 12 else ["lastNotNull"])
         )
     )
@@ -318,7 +320,7 @@ def _column_look(column: Column) -> list[dashboard.DynamicConfigValue]:
     steps = column.steps or tuple(Step(state.value, state.colour) for state in column.states)
     if steps:
         look.append(dashboard.DynamicConfigValue("thresholds", _steps(steps).build()))
-        kind = "color-background" if column.states else "color-text"
+        kind = "color-background" if column.states or column.filled else "color-text"
         look.append(dashboard.DynamicConfigValue("custom.cellOptions", {"type": kind, "mode": "basic"}))
     if column.states:
         look.append(dashboard.DynamicConfigValue("mappings", _mappings(column.states)))

@@ -54,7 +54,7 @@ def level(threshold: str, severity: str) -> str:
 
 def treatments(**matchers: str) -> str:
     """Acts on servers; collecting evidence treats nothing."""
-    return of_server("mcp_remediation_actions_total", action="!=evidence", **matchers)
+    return _selector("mcp_remediation_actions_total", _TARGET, _SERVER, {"action": "!=evidence"}, matchers)
 
 
 def rate(selector: str, by: str) -> str:
@@ -65,6 +65,11 @@ def rate(selector: str, by: str) -> str:
 def increase(selector: str, by: str, window: str = "$__rate_interval") -> str:
     """By how much a counter grew."""
     return f"sum by ({by}) (increase({selector}[{window}]))"
+
+
+def happened(selector: str, by: str) -> str:
+    """How often something happened, as whole numbers, where it did: rare events of a counter."""
+    return f"round({increase(selector, by)}) > 0"
 
 
 def quantile(of: float, buckets: str) -> str:

@@ -158,7 +158,6 @@ def _red() -> tuple[dashboard.Panel, ...]:
             "reqps",
             (Query(f"{rate(of_server('mcp_server_errors_total', mcp_method_name='tools/call'), 'error_type')} > 0",
                    "{{error_type}}"),),
-            stacked=True,
             empty="no errors",
         ),
         graph(
@@ -284,14 +283,17 @@ def _protection() -> tuple[dashboard.Panel, ...]:
             "How often it was restarted and how often its breaker opened.",
             "short",
             (
-                Query(increase(of_server("mcp_server_restarts_total"), "server"), "restarts", "blue"),
-                Query(increase(of_server("mcp_server_circuit_breaker_opened_total"), "server"), "breaker opened",
-                      "red"),
+                Query(_times("mcp_server_restarts_total"), "restarts", "blue"),
+                Query(_times("mcp_server_circuit_breaker_opened_total"), "breaker opened", "red"),
             ),
             bars=True,
             empty="no gateway reports",
         ),
-    )  # fmt: skip
+    )
+
+
+def _times(counter: str) -> str:
+    return f"round({increase(of_server(counter), 'server')})"
 
 
 def _tools() -> tuple[dashboard.Panel, ...]:

@@ -16,7 +16,7 @@ from aiohttp import web
 from fleet.telemetry import BOUNDS
 
 _CALLS_PER_SECOND: Final = {"billing": 6.0, "codex": 14.0, "search": 9.0}
-_TYPICAL_SECONDS: Final = {"billing": 0.9, "codex": 0.35, "search": 1.6}
+_TYPICAL_SECONDS: Final = {"billing": 0.8, "codex": 0.35, "search": 0.6}
 _MEMORY: Final = {"billing": 431e6, "codex": 212e6, "search": 158e6}
 _SESSIONS: Final = {"billing": 11, "codex": 6, "search": 3}
 
@@ -42,7 +42,7 @@ class Neighbours:
             yield from _server(server, seconds)
         yield from _redis(seconds)
         own = f'server="{self._own}"'
-        yield f"mcp_baseline_response_time_seconds{{{own}}} 0.31"
+        yield f"mcp_baseline_response_time_seconds{{{own}}} 8"
         yield f"mcp_baseline_cost_usd_per_hour{{{own}}} 2.4"
         for phase, took in (("checks", 21.0), ("start", 6.5), ("monitoring", 34.0), ("integration", 48.0)):
             yield f'mcp_remediation_deploy_seconds{{{own},phase="{phase}"}} {took}'

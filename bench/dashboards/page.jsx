@@ -9,8 +9,7 @@ import {
   getFieldDisplayValues, getValueFormats, standardFieldConfigEditorRegistry, standardTransformers,
   standardTransformersRegistry, toDataFrame, transformDataFrame,
 } from '@grafana/data';
-import { BigValue, GlobalStyles, PanelContextProvider, ThemeContext, TimeSeries } from '@grafana/ui';
-import { TableNG } from '@grafana/ui/unstable';
+import { BigValue, GlobalStyles, PanelContextProvider, Table, ThemeContext, TimeSeries } from '@grafana/ui';
 import { initPluginTranslations } from '@grafana/i18n';
 import { firstValueFrom } from 'rxjs';
 
@@ -130,6 +129,8 @@ function marks(config, annotations) {
       if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) { continue; }
       u.ctx.save();
       u.ctx.strokeStyle = theme.visualization.getColorByName(colour);
+      u.ctx.globalAlpha = 0.6;
+      u.ctx.lineWidth = 1;
       u.ctx.setLineDash([4, 4]);
       u.ctx.beginPath();
       u.ctx.moveTo(x, u.bbox.top);
@@ -187,7 +188,7 @@ const Bands = ({ panel, frames, width, height }) => {
         left: names + x(piece.from), width: Math.max(1, x(piece.to) - x(piece.from) + x((from + step) * 1000)),
         background: piece.color, opacity: 0.85 }} />)}
     </div>)}
-    <div style={{ position: 'relative', height: axis, color: theme.colors.text.secondary }}>{[0.05, 0.5, 0.95].map(part =>
+    <div style={{ position: 'relative', height: axis, color: theme.colors.text.secondary }}>{[0.05, 0.5, 0.92].map(part =>
       <span key={part} style={{ position: 'absolute', left: names + part * (width - names) - 24 }}>
         {new Date((from + part * (to - from)) * 1000).toISOString().slice(11, 19)}</span>)}</div>
     <div style={{ display: 'flex', gap: 12 }}>{[...seen].map(([text, color]) => <span key={text}>
@@ -195,8 +196,8 @@ const Bands = ({ panel, frames, width, height }) => {
     </div></div>;
 };
 
-const Rows = ({ panel, frames, width, height }) => <TableNG data={frames[0]} width={width} height={height}
-  cellHeight="sm" enableVirtualization={false} timeRange={range} initialSortBy={panel.options.sortBy} />;
+const Rows = ({ panel, frames, width, height }) => <Table data={frames[0]} width={width} height={height}
+  cellHeight="sm" timeRange={range} initialSortBy={panel.options.sortBy} replaceVariables={filled} />;
 
 const KINDS = { timeseries: Graph, stat: Figure, 'state-timeline': Bands, table: Rows };
 

@@ -31,7 +31,16 @@ FAULTS: Final = ("errors", "slow")
 USD_PER_SECOND: Final = 1.6 / 3600
 """What the server says that it spends: below the default budget."""
 
-EMPTY_HERE: Final[Mapping[tuple[str, str], str]] = MappingProxyType({})
+EMPTY_HERE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("mcp-medic-server", "Firing alerts"): "the server of the loop is healed when it is drawn",
+        ("mcp-medic-server", "Refused by the gateway"): "a restart may be too quick for a call to be refused meanwhile",
+        ("mcp-medic-healing", "Kept back by budgets"): "two treatments reach no budget",
+        ("mcp-medic-healing", "Refusals by reason"): "one fault that its first rung heals meets no guard",
+        ("mcp-medic-healing", "Open now"): "all incidents are closed when it is drawn",
+    }
+)
+"""Panels that may be empty after one closed loop, and why."""
 
 _SETTINGS: Final = MappingProxyType({"mcp.enable_response_caching": True, "performance.enable_circuit_breaker": True})
 _PUSH_SECONDS: Final = 1.0

@@ -16,7 +16,7 @@ from fleet.signals import SIGNALS
 from grafana.generate import DASHBOARDS, files, main
 from grafana.healing_board import VERDICTS
 from grafana.judged import RUNBOOKS, TREATMENT
-from grafana.objectives_board import DEPLOYMENT, OPERATION
+from grafana.objectives_board import OF_SERVERS, OF_THE_FLEET
 from grafana.sdk import JSONEncoder, register_default_plugins
 from grafana.sdk import dashboard as sdk
 from receiver.events import Denied, Verdict
@@ -245,7 +245,7 @@ def test_what_is_called_by_name_is_what_the_others_call_it() -> None:
 
 
 def test_every_objective_of_the_rules_is_shown_with_its_target() -> None:
-    shown = {criterion.name: criterion for criterion in (*DEPLOYMENT, *OPERATION)}
+    shown = {criterion.name: criterion for criterion in (*OF_SERVERS, *OF_THE_FLEET)}
     assert list(shown) == [objective.name for objective in OBJECTIVES]
     for objective in OBJECTIVES:
         criterion = shown[objective.name]
