@@ -7,6 +7,7 @@ say the same: else it would be counted twice.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,13 @@ from exporter.metrics import Series
 from exporter.quantities import Counts, Totals
 from exporter.readings import LineResult, LogPosition, LogPositions, LogReading, SourceName
 from exporter.sources.following import Followed, follow
-from exporter.sources.log_lines import Block, reader
+from exporter.sources.log_lines import Block, counts_of, reader
 from exporter.sources.source import SourceError
 from fleet.inventory import LogSource, Server, Transport
 from fleet.telemetry import TOOLS_CALL
+
+TOGETHER: Final = 50_000
+"""Calls that are sorted into histograms at once: a bound for memory."""
 
 _NETWORK: Final = {Transport.HTTP: "tcp", Transport.STDIO: "pipe"}
 
@@ -68,6 +72,8 @@ class Growth:
         self._histograms: dict[Series, Counts] = dict(last.totals.histograms)
         self._network, self._counts_calls = network, counts_calls
         self._labels = Labels(last.admitted)
+        self._waiting: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._calls = 0
 
     def add(self, block: Block) -> None:
         """Count a block of lines."""
@@ -77,11 +83,11 @@ class Growth:
             return
         for pattern, calls in block.patterns.items():
             self._count(metrics.LOG_PATTERNS.series(pattern), calls)
-        for tool, error_type, counts in block.calls():
-            labels = self._labels.operation(TOOLS_CALL, tool, error_type, self._network)
-            series = metrics.OPERATION_DURATION.series(*labels)
-            known = self._histograms.get(series)
-            self._histograms[series] = counts if known is None else merging.counts_added(known, counts)
+        for call, durations in block.milliseconds.items():
+            self._waiting[call] += durations
+            self._calls += len(durations)
+        if self._calls >= TOGETHER:
+            self._settle()
 
     def give_up(self, lines: int) -> None:
         """Count lines that were too long."""
@@ -90,9 +96,20 @@ class Growth:
 
     def reading(self, now: float, files: LogPositions, lag: int) -> LogReading:
         """The totals as they are now, with how far each file was read."""
+        self._settle()
         folded = {metrics.LABELS_FOLDED.series(label): float(times) for label, times in self._labels.folded.items()}
         totals = merging.added(Totals(self._counters, self._histograms), Totals(folded))
         return LogReading(now, files, totals, self._labels.admitted, lag)
+
+    def _settle(self) -> None:
+        """Sort the calls that wait into their histograms."""
+        for (tool, error_type), durations in self._waiting.items():
+            labels = self._labels.operation(TOOLS_CALL, tool, error_type, self._network)
+            series = metrics.OPERATION_DURATION.series(*labels)
+            known, counts = self._histograms.get(series), counts_of(durations)
+            self._histograms[series] = counts if known is None else merging.counts_added(known, counts)
+        self._waiting.clear()
+        self._calls = 0
 
     def _count(self, series: Series, times: int) -> None:
         self._counters[series] = self._counters.get(series, 0.0) + times

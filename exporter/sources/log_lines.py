@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +18,7 @@ import msgspec
 
 from exporter.quantities import Counts
 from exporter.readings import LineResult
-from exporter.sources.quick_patterns import quick
+from exporter.sources.quick_patterns import QuickPattern, quick
 from fleet.inventory import LOG_FIELDS, LogFormat, LogSource
 from fleet.telemetry import BOUNDS, ERROR_TYPES
 
@@ -47,12 +47,12 @@ class Block:
         self.patterns: Counter[str] = Counter()
         self.milliseconds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
-    def calls(self) -> Iterator[tuple[str, str, Counts]]:
-        """Tool, kind of error, and the durations of these calls as a histogram over ``fleet.telemetry.BOUNDS``."""
-        for (tool, kind), durations in self.milliseconds.items():
-            durations.sort()
-            buckets = tuple(bisect_right(durations, bound) for bound in _BOUNDS)
-            yield tool, kind, Counts(len(durations), math.fsum(durations) / 1000, buckets)
+
+def counts_of(milliseconds: Iterable[float]) -> Counts:
+    """Durations as a histogram over ``fleet.telemetry.BOUNDS``."""
+    durations = sorted(milliseconds)
+    buckets = tuple(bisect_right(durations, bound) for bound in _BOUNDS)
+    return Counts(len(durations), math.fsum(durations) / 1000, buckets)
 
 
 LineReader = Callable[[bytes], Block]
@@ -187,11 +187,10 @@ def kind_of(error: Any) -> str:
 
 
 class _Pattern(NamedTuple):
-    """One pattern: its name, a text that stands in each of its lines, its search, its groups' numbers (0: none)."""
+    """One pattern: its name, how to search for it, its groups' numbers (0, the whole match, where it has none)."""
 
     name: str
-    literal: str
-    search: Callable[[str], re.Match[str] | None]
+    quick: QuickPattern
     duration: int
     tool: int
     error: int
@@ -200,17 +199,13 @@ class _Pattern(NamedTuple):
 @lru_cache(maxsize=256)
 def _text_reader(patterns: tuple[tuple[str, str], ...]) -> LineReader:
     known = [_pattern(name, text) for name, text in patterns]
-
-    def read(block: bytes) -> Block:
-        return _text_lines(block, known)
-
-    return read
+    return lambda block: _text_lines(block, known)
 
 
 def _pattern(name: str, text: str) -> _Pattern:
-    pattern, literal = quick(text)
-    duration, tool, error = (pattern.groupindex.get(group, 0) for group in LOG_FIELDS)
-    return _Pattern(name, literal, pattern.search, duration, tool, error)
+    found = quick(text)
+    duration, tool, error = (found.pattern.groupindex.get(group, 0) for group in LOG_FIELDS)
+    return _Pattern(name, found, duration, tool, error)
 
 
 def _text_lines(block: bytes, patterns: list[_Pattern]) -> Block:
@@ -237,31 +232,56 @@ def _texts(block: bytes) -> list[str]:
 
 
 def _searched(texts: list[str], pattern: _Pattern, found: Block) -> list[str]:
-    """Take the lines in which the pattern is found; the others. One that tells no duration and no error is no call."""
-    _, literal, search, duration, tool, error = pattern
-    calls, left, matched, failed = found.milliseconds, [], 0, 0
+    """Take the lines in which the pattern is found; the others."""
+    left = []
+    durations: defaultdict[tuple[str, str], list[str | None]] = defaultdict(list)
+    groups = pattern.duration, pattern.tool, pattern.error
+    compiled, literal, after_run = pattern.quick
+    search, begin = compiled.search, compiled.match
     for text in texts:
-        match = search(text if len(text) <= MAX_SEARCHED else text[:MAX_SEARCHED]) if literal in text else None
-        if match is None:
+        place = text.find(literal)
+        if place < 0:
             left.append(text)
             continue
-        kind = kind_of(match[error]) if error else ""
-        written = match[duration] if duration else None
-        if written is None:
-            if kind:
-                # It failed after an unknown time, which must not look like a fast answer.
-                calls[(match[tool] or "") if tool else "", kind if kind != "timeout" else TOOL_ERROR].append(0.0)
-                matched += 1
+        match = begin(text, text.rfind(" ", 0, place) + 1, MAX_SEARCHED) if after_run else None
+        if match is None and (match := search(text, 0, MAX_SEARCHED)) is None:
+            left.append(text)
             continue
-        milliseconds = _number(written)
-        if 0 <= milliseconds <= MAX_MILLISECONDS:
-            calls[(match[tool] or "") if tool else "", kind].append(milliseconds)
-            matched += 1
-        else:
-            failed += 1
-    found.patterns[pattern.name] += matched
-    found.lines.update({LineResult.MATCHED: matched, LineResult.FAILED: failed})
+        duration, tool, error = match.group(*groups)
+        durations[tool, error and kind_of(error)].append(duration)
+    for (tool, kind), numbers in durations.items():
+        _count(found, pattern, tool, kind, numbers)
     return left
+
+
+def _count(found: Block, pattern: _Pattern, tool: str | None, kind: str | None, durations: list[str | None]) -> None:
+    """Count the calls of one tool with one kind of error."""
+    tool = (tool or "") if pattern.tool else ""
+    kind = (kind or "") if pattern.error else ""
+    told = [duration for duration in durations if duration is not None] if pattern.duration else []
+    milliseconds = _numbers(told)
+    # One that failed after an unknown time must not look like a fast answer. Without an error it is no call.
+    untimed = len(durations) - len(told) if kind else 0
+    if milliseconds:
+        found.milliseconds[tool, kind] += milliseconds
+    if untimed:
+        found.milliseconds[tool, TOOL_ERROR if kind == "timeout" else kind] += [0.0] * untimed
+    if counted := len(milliseconds) + untimed:
+        found.patterns[pattern.name] += counted
+        found.lines[LineResult.MATCHED] += counted
+    found.lines[LineResult.FAILED] += len(told) - len(milliseconds)
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    """Those that are durations."""
+    try:
+        numbers = list(map(float, texts))
+    except ValueError:
+        numbers = list(map(_number, texts))
+    # A sum with a NaN in it is none of these.
+    if numbers and min(numbers) >= 0 and sum(numbers) <= MAX_MILLISECONDS:
+        return numbers
+    return [number for number in numbers if 0 <= number <= MAX_MILLISECONDS]
 
 
 def _number(text: str) -> float:

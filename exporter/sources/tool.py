@@ -114,10 +114,7 @@ class _Asking:
         params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT}
         answer = await self._within(Era.LEGACY, "initialize", params)
         if answer.result is not None:
-            if answer.session_id:
-                self._asker.own["Mcp-Session-Id"] = answer.session_id
-            version = answer.result.get("protocolVersion")
-            self._asker.own["MCP-Protocol-Version"] = version if isinstance(version, str) else LEGACY
+            self._asker.greeted(answer)
             async with asyncio.timeout(self._limit):
                 await self._asker.notify("notifications/initialized")
             self._greeted = True

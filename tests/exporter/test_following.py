@@ -429,7 +429,7 @@ ACTS: dict[str, Callable[[Log, Writer], None]] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(acts=st.lists(st.sampled_from(sorted(ACTS)), max_size=30))
 def test_every_line_is_seen_exactly_once_whatever_rotation_does(
     acts: Sequence[str], tmp_path_factory: pytest.TempPathFactory
