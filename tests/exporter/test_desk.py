@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -27,10 +29,12 @@ from exporter.snapshot import Facts
 from fleet.control_client import request
 from fleet.inventory import Address, ServerName, Transport
 from fleet.loading import load_fleet
+from fleet.telemetry import encode
 from stack.ports import LOOPBACK, free_ports
 from stack.processes import Processes, poll, wait_ready
 from stack.tools import PROJECT, ToolMissingError, find
-from tests.exporter.fleets import CODEX, make_fleet
+from tests.exporter.fleets import CODEX, make_fleet, operations
+from tests.exporter.fleets import body as push_body
 from tests.exporter.test_probe_source import faked
 
 SECRETS = {
@@ -191,6 +195,38 @@ async def test_healthy_fails_when_a_task_died(exporter: Running) -> None:
             assert await answer.text() == "unhealthy: the task exporter:process:codex ended\n"
         async with client.get("/") as answer:
             assert "the task exporter:process:codex ended" in await answer.text()
+
+
+async def test_healthy_fails_while_the_store_is_stuck(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def hang(*_: object) -> None:
+        goes_on.wait(60)
+
+    monkeypatch.setattr("exporter.keeper.WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.state.StateFile.save", hang)
+    async with (
+        running(make_fleet(tmp_path), settings, sources=()) as exporter,
+        ClientSession(exporter.address.url) as client,
+    ):
+        headers = {"Content-Type": "application/json"}
+        pushed = encode(push_body(operations=[operations(1)]))
+        async with client.post("/telemetry/v1/servers/codex", data=pushed, headers=headers) as answer:
+            assert answer.status == 204
+        async with client.get("/metrics") as answer:
+            assert answer.status == 200, "figures are shown all the same"
+        async with client.get("/-/healthy") as answer:
+            assert answer.status == 503
+            assert "the state file takes no write" in await answer.text()
+        goes_on.set()
+        async with asyncio.timeout(20):
+            while True:
+                async with client.get("/-/healthy") as answer:
+                    if answer.status == 200:
+                        break
+                await asyncio.sleep(0.02)
 
 
 def test_what_ails_the_program() -> None:
