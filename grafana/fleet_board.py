@@ -22,7 +22,7 @@ from grafana.judged import (
 )
 from grafana.panels import Column, Query, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import firing, happened, increase, level, of_server, recorded, treatments
+from grafana.series import cell, firing, happened, increase, level, of_server, recorded, treatments
 
 MOST: Final = 10
 """How many servers a graph of the fleet draws: those that are worst off."""
@@ -124,19 +124,19 @@ def _servers() -> dashboard.Panel:
         (
             health(),
             f"min by (server) ({of_server('mcp_server_up')})",
-            recorded("signal_response_time"),
-            recorded("signal_error_ratio"),
-            recorded("calls_per_second"),
-            recorded("signal_cache_hit_ratio"),
+            cell("signal_response_time"),
+            cell("signal_error_ratio"),
+            cell("calls_per_second"),
+            cell("signal_cache_hit_ratio"),
             f"sum by (server) ({of_server('mcp_server_sessions')})",
-            recorded("session_use_ratio"),
-            recorded("signal_memory"),
+            cell("session_use_ratio"),
+            cell("signal_memory"),
             f"max by (server) ({breaker()})",
             treatment(),
             f"time() - {last}",
         ),
         (
-            Column("server", "Server", links=(_SERVER_LINK, to_incidents()), width=150),
+            Column("server", "Server", links=(_SERVER_LINK, to_incidents())),
             Column("A", "Health", states=HEALTH, width=85),
             Column("B", "Up", states=UP, width=65),
             Column("C", "p95", "s", width=90),
@@ -148,7 +148,7 @@ def _servers() -> dashboard.Panel:
             Column("I", "Memory", "decbytes", decimals=0, width=90),
             Column("J", "Breaker", states=BREAKER, width=85),
             Column("K", "Incident", states=TREATMENT, width=100, links=(to_incidents(),)),
-            Column("L", "Treated before", "s", decimals=0, width=115),
+            Column("L", "Treated before", "s", decimals=0, width=130),
         ),
         height=9,
         sorted_by="Health",
@@ -213,9 +213,9 @@ def _traffic() -> tuple[dashboard.Panel, ...]:
             "answered by the cache without asking the server.",
             "reqps",
             (
-                Query(succeeded, "answered", "green"),
-                Query(f"sum({recorded('errors_per_second')})", "failed", "red"),
                 Query(f"sum({recorded('refused_per_second')})", "refused", "orange"),
+                Query(f"sum({recorded('errors_per_second')})", "failed", "red"),
+                Query(succeeded, "answered", "green"),
                 Query(f"sum({recorded('cache_hits_per_second')})", "from the cache", "blue"),
             ),
             stacked=True,

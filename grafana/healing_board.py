@@ -88,8 +88,8 @@ def _incidents() -> tuple[dashboard.Panel, ...]:
             empty="no receiver",
         ),
         rows(
-            "Open now",
-            "Servers with an open incident, and what fires for them.",
+            "Ill now",
+            "Servers with an open incident or with alerts, and how many fire.",
             (f"count by (server, state) ({of_server('mcp_remediation_incidents', state='!=closed')} == 1)",
              f"count by (server) ({firing(server='!=')})"),
             (
@@ -98,7 +98,7 @@ def _incidents() -> tuple[dashboard.Panel, ...]:
                 Column("B", "Alerts", width=90, decimals=0),
             ),
             width=10,
-            empty="no open incident",
+            empty="no server is ill",
         ),
     )  # fmt: skip
 

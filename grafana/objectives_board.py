@@ -11,7 +11,7 @@ from grafana.boards import Board, Row
 from grafana.judged import judged, to_runbook, to_server
 from grafana.panels import Column, Query, State, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import of_server, recorded
+from grafana.series import cell, of_server, recorded
 
 MET: Final = (State(0, "missed", "red"), State(1, "met", "green"))
 
@@ -139,7 +139,7 @@ def _servers() -> dashboard.Panel:
         "Servers",
         f"Green is met, red is missed. {told} A cell is empty while a figure cannot be known: without traffic, before "
         "the time after which it counts, without a deployment or a baseline.",
-        tuple(recorded(f"objective_{criterion.name}") for criterion in OF_SERVERS),
+        tuple(cell(f"objective_{criterion.name}") for criterion in OF_SERVERS),
         (
             Column("server", "Server", links=(to_server("${__data.fields.Server}"),)),
             *(criterion.column(ref) for ref, criterion in zip(ascii_uppercase, OF_SERVERS, strict=False)),

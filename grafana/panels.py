@@ -28,6 +28,7 @@ from grafana.sdk import (
 DATA_SOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Whatever the variable "Data source" selects."""
 
+_NO_FIGURE: Final = "-"
 WARNING_COLOUR: Final = "orange"
 CRITICAL_COLOUR: Final = "red"
 
@@ -160,6 +161,9 @@ def graph(
     )
     if stacked:
         panel.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if bars:
+        # Rare events: a bar would otherwise reach to the next one.
+        panel.bar_max_width(8)
     if maximum is not None:
         panel.max(maximum)
     if not negative:
@@ -248,7 +252,10 @@ def rows(
     sorted_by: str = "",
     empty: str = "",
 ) -> dashboard.Panel:
-    """A row for each set of labels, a column for each of ``columns``; values of several queries stand side by side."""
+    """A row for each set of labels, a column for each of ``columns``; values of several queries stand side by side.
+
+    The labels of all queries must be the same, or their rows do not join: a metric's name is one of them.
+    """
     panel = (
         table.Panel()
         .color_scheme(build.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -262,6 +269,9 @@ def rows(
     for column in columns:
         panel.override_by_name(column.title, _column_look(column))
     queries = [Query(expression, "") for expression in expressions]
+    if len(queries) > 1:
+        # What stands for an empty table also stands in each empty cell.
+        description, empty = f"{description} Empty: {empty}.", _NO_FIGURE
     return _finished(panel, _Said(title, description, "short", (width, height), empty), queries, now=True)
 
 
@@ -322,8 +332,8 @@ def _column_look(column: Column) -> list[dashboard.DynamicConfigValue]:
         look.append(dashboard.DynamicConfigValue("thresholds", _steps(steps).build()))
         kind = "color-background" if column.states or column.filled else "color-text"
         look.append(dashboard.DynamicConfigValue("custom.cellOptions", {"type": kind, "mode": "basic"}))
-    if column.states:
-        look.append(dashboard.DynamicConfigValue("mappings", _mappings(column.states)))
+    if steps:
+        look.append(dashboard.DynamicConfigValue("mappings", [*_mappings(column.states), _no_figure()]))
     if column.links:
         links = [{"title": link.title, "url": link.url} for link in column.links]
         look.append(dashboard.DynamicConfigValue("links", links))
@@ -376,6 +386,13 @@ def _mappings(states: Iterable[State]) -> list[dashboard.ValueMapping]:
         for index, state in enumerate(states)
     }
     return [dashboard.ValueMap(options=texts)] if texts else []
+
+
+def _no_figure() -> dashboard.ValueMapping:
+    # An empty cell would have the colour of the lowest step.
+    shown = dashboard.ValueMappingResult(text=_NO_FIGURE, color="transparent", index=99)
+    options = dashboard.DashboardSpecialValueMapOptions(match=dashboard.SpecialValueMatch.NULL_AND_NAN, result=shown)
+    return dashboard.SpecialValueMap(options=options)
 
 
 def _link(link: Link) -> build.DashboardLink:

@@ -41,6 +41,11 @@ def recorded(name: str, **matchers: str) -> str:
     return _selector(f"mcp:{name}", _SERVER, matchers)
 
 
+def cell(name: str, by: str = "server", **matchers: str) -> str:
+    """What a rule records, for a table: without the metric's name, by which rows of several queries would differ."""
+    return f"max by ({by}) ({recorded(name, **matchers)})"
+
+
 def firing(**matchers: str) -> str:
     """Alerts of mcp-medic that fire for the chosen servers or for none; the watchdog always fires and says nothing."""
     ours = {"alertstate": "firing", "alertname": "=~Mcp.+"}

@@ -22,8 +22,9 @@ from grafana.judged import (
 )
 from grafana.panels import Column, Query, State, Step, figure, graph, rows, timeline
 from grafana.sdk import dashboard
-from grafana.series import ANSWERED, TOOL, calls, firing, increase, of_server, quantile, rate, recorded
+from grafana.series import ANSWERED, TOOL, calls, cell, firing, increase, of_server, quantile, rate, recorded
 
+_BY_TOOL: Final = "gen_ai_tool_name"
 _NO_CALLS: Final = "no calls"
 _NOT_CACHED: Final = "nothing cacheable was asked"
 _HELD: Final = (State(0, "no", "text"), State(1, "in force", "blue"))
@@ -144,9 +145,9 @@ def _red() -> tuple[dashboard.Panel, ...]:
             "Calls of the chosen tools, each second, by how they ended. Refused ones never reach the server.",
             "reqps",
             (
-                Query(f"sum(rate({calls('count', **TOOL, error_type='')}[$__rate_interval]))", "answered", "green"),
-                Query(f"sum(rate({calls('count', **TOOL, error_type='!=')}[$__rate_interval]))", "failed", "red"),
                 Query(f"sum({recorded('refused_per_second')})", "refused", "orange"),
+                Query(f"sum(rate({calls('count', **TOOL, error_type='!=')}[$__rate_interval]))", "failed", "red"),
+                Query(f"sum(rate({calls('count', **TOOL, error_type='')}[$__rate_interval]))", "answered", "green"),
             ),
             stacked=True,
             empty=_NO_CALLS,
@@ -302,9 +303,9 @@ def _tools() -> tuple[dashboard.Panel, ...]:
             "Tools",
             "Every tool that was called within the last minutes, the busiest first.",
             (
-                recorded("tool_calls_per_second", **TOOL),
-                recorded("tool_error_ratio", **TOOL),
-                *(recorded(f"tool_response_time_p{percent}_seconds", **TOOL) for percent in (50, 95, 99)),
+                cell("tool_calls_per_second", _BY_TOOL, **TOOL),
+                cell("tool_error_ratio", _BY_TOOL, **TOOL),
+                *(cell(f"tool_response_time_p{percent}_seconds", _BY_TOOL, **TOOL) for percent in (50, 95, 99)),
             ),
             (
                 Column("gen_ai_tool_name", "Tool"),
@@ -336,8 +337,8 @@ def _settings() -> tuple[dashboard.Panel, ...]:
             "Settings",
             "Numbers and switches (1 is on) of its TOML file; purple marks on the graphs are changes of the file.",
             (f"max by (section, key) ({of_server('mcp_server_config_value')})",),
-            (Column("section", "Section", width=130), Column("key", "Setting"), Column("A", "Value", width=110)),
-            width=6,
+            (Column("section", "Section", width=175), Column("key", "Setting"), Column("A", "Value", width=95)),
+            width=9,
             height=9,
             empty="no config_file is known",
         ),
@@ -356,7 +357,7 @@ def _settings() -> tuple[dashboard.Panel, ...]:
             "Which profile its file holds wholly.",
             (Query(f"max by (profile) ({of_server('mcp_server_config_profile')})", "{{profile}}"),),
             _HELD,
-            width=6,
+            width=4,
             height=9,
             empty="no config_file is known",
         ),
@@ -365,7 +366,7 @@ def _settings() -> tuple[dashboard.Panel, ...]:
             "What its security posture was checked for.",
             (Query(f"min by (check) ({of_server('mcp_server_security_check')})", "{{check}}"),),
             _PASSES,
-            width=6,
+            width=5,
             height=9,
             links=(to_runbook("McpSecurityPostureDegraded"),),
             empty="no check could be made",

@@ -22,7 +22,9 @@ const item = (id, path, isCustom) => ({
   id, path, name: id, isCustom, process: value => value, shouldApply: () => true, getItemsCount: () => 0,
 });
 const STANDARD = ['unit', 'decimals', 'min', 'max', 'color', 'thresholds', 'mappings', 'links', 'noValue', 'displayName'];
-const CUSTOM = ['lineStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'stacking', 'cellOptions', 'width'];
+// What is not named here is not taken over from the JSON.
+const CUSTOM = ['axisSoftMin', 'barMaxWidth', 'cellOptions', 'drawStyle', 'fillOpacity', 'lineStyle', 'lineWidth',
+  'pointSize', 'showPoints', 'spanNulls', 'stacking', 'width'];
 standardFieldConfigEditorRegistry.setInit(() => STANDARD.map(id => item(id, id, false)));
 const registry = new FieldConfigOptionsRegistry(() => [
   ...STANDARD.map(id => item(id, id, false)), ...CUSTOM.map(id => item(`custom.${id}`, id, true)),

@@ -37,7 +37,6 @@ EMPTY_HERE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("mcp-medic-server", "Refused by the gateway"): "a restart may be too quick for a call to be refused meanwhile",
         ("mcp-medic-healing", "Kept back by budgets"): "two treatments reach no budget",
         ("mcp-medic-healing", "Refusals by reason"): "one fault that its first rung heals meets no guard",
-        ("mcp-medic-healing", "Open now"): "all incidents are closed when it is drawn",
     }
 )
 """Panels that may be empty after one closed loop, and why."""
