@@ -1,8 +1,8 @@
 """Does it leave a healthy server alone? ``python -m bench.calm --minutes 10``
 
 The whole closed loop at the demonstration's pace, under the demonstration's load, while Prometheus, Alertmanager, the
-exporter and the receiver are restarted one after the other, again and again. Nothing may be done to the server and
-nobody may be called. Exit status 0 when that held, 1 when not.
+exporter, the receiver, the gateway and the server (by a person's wish) are restarted one after the other, again and
+again. Nothing may be done to the server and nobody may be called. Exit status 0 when that held, 1 when not.
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
+import secrets
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fleet.inventory import Transport
+from fleet.inventory import ServerName, Transport
+from fleet.lifecycle import gateway
+from fleet.lifecycle.outcome import Outcome
+from fleet.loading import load_fleet
 from stack import foreground
 from stack.loop import SERVER, Loop, LoopOptions
+from stack.processes import NotReadyError
 from stack.watch import Watch, matching
 
-RESTARTED: Final = ("prometheus", "alertmanager", "exporter", "receiver")
+RESTARTED: Final = ("prometheus", "alertmanager", "exporter", "receiver", "gateway", SERVER)
+"""In this order. Over stdio each client owns a gateway, which stays."""
+
 BETWEEN_SECONDS: Final = 10.0
 """From one restart to the next; at this pace an alert waits less than that for its ``for``."""
 
@@ -44,21 +52,32 @@ class Calm:
 
 
 async def stay_calm(loop: Loop, seconds: float, say: Say) -> Calm:
-    """Restart the parts of a running loop with traffic in turn for so long; what happened meanwhile."""
+    """Restart the parts of a running loop with traffic in turn for so long, each once at least; what happened."""
     watch = Watch(loop)
     say(f"calm: {await watch.calm()}")
     began = time.time()
     restarts = 0
-    for part in itertools.cycle(RESTARTED):
-        if time.time() - began >= seconds:
+    parts = [part for part in RESTARTED if part == SERVER or part in loop.options.parts]
+    for part in itertools.cycle(parts):
+        if time.time() - began >= seconds and restarts >= len(parts):
             break
         say(f"{time.time() - began:>6.1f} s  {part} is restarted")
-        await loop.stop(part)
-        await loop.start(part)
+        await _restart(loop, part)
         restarts += 1
         await asyncio.sleep(BETWEEN_SECONDS)
     await watch.calm()
     return await _seen(loop, watch, began, restarts)
+
+
+async def _restart(loop: Loop, part: str) -> None:
+    if part == SERVER:
+        fleet = load_fleet(loop.fleet_file, os.environ)
+        done = await gateway.restart(fleet.servers[ServerName(SERVER)], fleet.gateway.control_dir, secrets.token_hex(8))
+        if done.outcome is not Outcome.SUCCEEDED:
+            raise NotReadyError(f"the server was not restarted: {done.detail}")
+        return
+    await loop.stop(part)
+    await loop.start(part)
 
 
 async def _seen(loop: Loop, watch: Watch, began: float, restarts: int) -> Calm:

@@ -36,7 +36,7 @@ def rule_file() -> dict[str, object]:
         "groups": [
             _group("mcp-signals", [*signal_rules(QUICK), *signal_alerts(QUICK)]),
             _group("mcp-people", people_rules()),
-            _group("mcp-figures", server_rules()),
+            _group("mcp-figures", server_rules(), "1m"),
             _group("mcp-tools", tool_rules(), "1m"),
             _group(
                 "mcp-hours",

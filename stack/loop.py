@@ -139,9 +139,11 @@ class Loop:
         return self.processes[part]
 
     async def start(self, part: str) -> None:
-        """Start a part that was left out, stopped or killed, and wait until it answers."""
+        """Start a part that was left out, stopped or killed, and wait until it answers; a gateway with its server."""
         await self._starters[part]()
         await self.ready(part)
+        if part == "gateway":
+            await self._server_listens()
 
     async def stop(self, part: str) -> None:
         """Stop a part as an operator would."""
