@@ -40,7 +40,7 @@ def hold(
     audit_log = _scrutiny(brief, vitals)
     to_client = Outlet(1)
     instance = Instance(brief.server, start, guardian, vitals, to_client)
-    instance.starts_again = brief.starts_again
+    instance.comeback.wanted = brief.starts_again
     relay = Relay(instance)
     relay.handle_signals()
     if begun is not None:
