@@ -355,6 +355,8 @@ class AnswerReader(_Bounded):
     def on_headers_complete(self) -> None:
         """Its head is complete."""
         raw, status = self._section_ended(), self._parser.get_status_code()
+        if self.fault is not None:
+            return  # the parser goes on to a second answer, whose head must not become that of the first
         found = Sorted(raw)
         framing = of_answer(self._method, status, found)
         self._passing = status < 200
@@ -376,13 +378,13 @@ class AnswerReader(_Bounded):
     def on_body(self, piece: bytes) -> None:
         """A piece of its body."""
         self._shown = True
-        if not self.ended:
+        if self.head is not None and not self.ended:
             self.body.append(piece)
 
     def on_message_complete(self) -> None:
         """It is complete."""
         self._shown = True
         trailing = self._section_ended() if self._raw else []
-        if not self._passing and not self.ended:
+        if self.head is not None and not self.ended:
             self.trailers = passing_trailers(trailing)
             self.ended = True
