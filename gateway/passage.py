@@ -297,7 +297,7 @@ class Passage(Errand):
         """Never a clean end for an answer that is not complete."""
         down, self._down = self._down, None
         if down is not None:
-            down.abort()
+            down.abort(reset=self._framing is Framing.CLOSE)
 
     def _end(self) -> None:
         """Leave nothing behind. Idempotent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket as sockets
+import struct
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -23,6 +24,9 @@ LINGER_SECONDS: Final = 2.0
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """In seconds, and how often: a client that vanished without a word (a lid closed, a cable pulled) is noticed after two
 minutes, not after the system's two hours. Until then its open stream counts as a session."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: what is unsent is dropped, and the other side is told by a reset."""
 
 _FULL, _LINE = 1, 2
 """Why nothing is read: the server takes no more; a request stands in line."""
@@ -148,8 +152,14 @@ class Down(asyncio.Protocol):
             if self._reader.requests or self._reader.fault is not None or self._unread is not None:
                 self._read_on()
 
-    def abort(self) -> None:
-        """Close at once: never a clean end for an answer that is not complete."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once: never a clean end for an answer that is not complete.
+
+        ``reset`` where a close would be the answer's end.
+        """
+        socket = self._transport.get_extra_info("socket") if reset else None
+        if socket is not None and not self._transport.is_closing():
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _AT_ONCE)
         self._call = None
         self._ended = True
         self._transport.abort()
