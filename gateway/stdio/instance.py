@@ -197,9 +197,7 @@ class Instance:
             self._vitals.ledger.restarts += order.act is Act.RESTART
             self._start()
         elif task is Task.STAY_DOWN:
-            self.state, self.reason = State.STOPPED, "stopped on request"
-            self.comeback.called_off()
-            self._outgoing.restarting = False
+            self._stay_down(State.STOPPED, "stopped on request")
             self._orders.done("not running")
         elif task is Task.END_IDLE:
             self._end_if_idle()

@@ -74,7 +74,7 @@ async def test_the_client_sees_what_it_would_have_seen(folder: Path, reports: Re
     if beyond:  # the server ended before the client left, who then has an answer after all
         assert not direct.endswith(b"\n")
         assert beyond.startswith(b"\n")
-        assert json.loads(beyond)["error"]["code"] == -33006
+        assert json.loads(beyond)["error"]["code"] == -33007
     (told,) = latest.values()
     ends: dict[str, int] = {}
     for each in told.operations:
@@ -142,7 +142,7 @@ async def test_a_line_that_never_ends_does_not_fill_the_memory(folder: Path) -> 
         assert await drained(client.process, head + LARGE) == 0
         # Its server is gone in the middle of the line: the line is ended, and the call has an answer after all.
         assert await client.line() == b"\n"
-        assert json.loads(await client.line())["error"]["code"] == -33006
+        assert json.loads(await client.line())["error"]["code"] == -33007
         assert peak_of(client.process.pid) - before < 16e6
 
 
