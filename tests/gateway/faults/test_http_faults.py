@@ -104,7 +104,7 @@ async def _quiet(gateway: Gateway, script: Script) -> None:
     """Nothing of the calls is left while the gateway goes on; its idle connections are all that the server has."""
     await _settled(lambda: (gateway.relay.clients, gateway.relay.under_way), (0, 0))
     (pool,) = gateway.relay._pools.values()
-    await _settled(lambda: (pool.idle, script.stage.open), (pool.live, pool.live))
+    await _settled(lambda: (pool.live - pool.idle, script.stage.open - pool.idle), (0, 0))
     assert not gateway.services["demo"].vitals._exchanges
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("gateway:connect")]
 
