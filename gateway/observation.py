@@ -15,10 +15,11 @@ from typing import Any, Final
 from fleet.telemetry import OTHER, Refused
 from gateway.audit import HIT, Audit, Caller, digest
 from gateway.breaker import FAILURES, Ticket
+from gateway.clipped import peek_clipped
 from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
-from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
+from gateway.jsonrpc import Era, Kind, Message, Peek, peek
 from gateway.keeping import Keeping
 from gateway.pairs import ENDPOINT, Pair
 from gateway.presence import SESSION_HEADER, Presence
@@ -63,6 +64,10 @@ class Observation:
         self._done = False
 
     # ---- told by the relay
+
+    def began(self, started: float, treatments: int) -> None:
+        """It began before it was looked at: then, and after so many treatments of the server."""
+        self._exchange.started, self._treatments = started, treatments
 
     def request_chunk(self, chunk: bytes) -> None:
         """Body bytes from the client."""

@@ -86,6 +86,7 @@ class Presence:
         if self.key is None or self.answers_on is not None:
             return
         if exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
+            self._vitals.look_closer()
             self._vitals.sessions.end(self.key, self._vitals.clock())
             self._vitals.cache.session_ended(self.key[1])
             self._entered = None
@@ -134,5 +135,10 @@ class Presence:
         """How to end this session at its server; None for a modern client."""
         if exchange.era is Era.MODERN or not self._named:
             return None
-        also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
-        return Handle(((SESSION_HEADER, self._named), *((name, value) for name, value in also if value)))
+        return session_handle(self._named, self._headers)
+
+
+def session_handle(named: str, headers: Mapping[str, str]) -> Handle:
+    """How to end the legacy session of that name at its server, as a call with these headers could."""
+    also = ((name, headers.get(name)) for name in _NAMING_HEADERS)
+    return Handle(((SESSION_HEADER, named), *((name, value) for name, value in also if value)))

@@ -12,9 +12,11 @@ from fleet.inventory import Address
 from fleet.tasks import Tasks
 from gateway import replies, routes
 from gateway.errand import FAULT, Errand
+from gateway.express import Express, Regular
 from gateway.http.down import Call, Down
 from gateway.http.pool import Pool
-from gateway.http.reader import Request
+from gateway.http.reader import Request, RequestHead
+from gateway.observation import Observation
 from gateway.passage import Passage
 from gateway.service import Service
 
@@ -25,6 +27,14 @@ IDLE_SECONDS: Final = 300.0
 
 _SWEEP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the path of a request came to."""
+
+    service: Service
+    target: str
 
 
 class Relay:
@@ -47,7 +57,7 @@ class Relay:
     @property
     def under_way(self) -> int:
         """Passages that have not ended."""
-        return len(self._passages)
+        return len(self._passages) + sum(len(service.vitals.hasty) for service in self._services.values())
 
     async def listen_shared(self, listen: Address) -> Address:
         """Open the listener of all servers: ``/servers/NAME/P`` and ``/-/healthy``; where it really listens.
@@ -75,9 +85,11 @@ class Relay:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         self._close_idle(loop.time())
-        while self._passages and loop.time() < deadline:
+        while self.under_way and loop.time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
             self._close_idle(loop.time())
+        for service in self._services.values():
+            service.vitals.look_closer()
         for passage in list(self._passages):
             passage.give_up()
         for down in list(self._downs):
@@ -88,7 +100,8 @@ class Relay:
 
     def begin(self, service: Service, down: Down, request: Request, target: str) -> Passage | None:
         """A request for a server; its passage, None when it is over already."""
-        passage = Passage(self, service, self._pools[service.server.name], down, request, target=target)
+        seen = Observation(service.vitals, request.method, request.fields, down.peer, target)
+        passage = Passage(self, service, self._pools[service.server.name], down, request, seen=seen, target=target)
         self._passages.add(passage)
         try:
             passage.begin()
@@ -97,6 +110,22 @@ class Relay:
             log.exception(FAULT, extra={"server": service.server.name})
             passage.give_up()
         return passage if passage in self._passages else None
+
+    def hasten(self, place: Place, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
+        """A whole request that looks like others before it; None when it has to be read like any other."""
+        regular = head.regular
+        if regular is None:
+            regular = head.regular = Regular(
+                place.service, self._pools[place.service.server.name], place.target, head, down
+            )
+        if not isinstance(regular, Regular) or not regular.may_hurry(down):
+            return None
+        up = regular.pool.take()
+        return None if up is None else Express(self, regular, down, up, data=data, at=at)
+
+    def joins(self, passage: Passage) -> None:
+        """A hasty call became a passage."""
+        self._passages.add(passage)
 
     def over(self, errand: Errand) -> None:
         """This passage ended."""
@@ -139,19 +168,17 @@ class _Own:
     def __init__(self, relay: Relay, service: Service) -> None:
         self._service = service
         self._begin = relay.begin
+        self._hasten = relay.hasten
         self.came = relay.came
         self.went = relay.went
 
     def begin(self, down: Down, request: Request) -> Call | None:
-        return self._begin(self._service, down, request, routes.origin_form(request.target))
+        place = Place(self._service, routes.origin_form(request.target))
+        request.head.place = place
+        return self._begin(place.service, down, request, place.target)
 
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What the path of a request came to."""
-
-    service: Service
-    target: str
+    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
+        return self._hasten(head.place, down, head, data, at) if isinstance(head.place, Place) else None
 
 
 class _Shared:
@@ -162,15 +189,18 @@ class _Shared:
         self.came = relay.came
         self.went = relay.went
 
+    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
+        return self._relay.hasten(head.place, down, head, data, at) if isinstance(head.place, Place) else None
+
     def begin(self, down: Down, request: Request) -> Call | None:
         place = request.head.place
-        if isinstance(place, _Place):
+        if isinstance(place, Place):
             return self._relay.begin(place.service, down, request, place.target)
         path = routes.origin_form(request.target)
         route = routes.shared(path)
         service = None if route is None else self._relay.named(route.server)
         if route is not None and service is not None:
-            request.head.place = _Place(service, route.target)
+            request.head.place = Place(service, route.target)
             return self._relay.begin(service, down, request, route.target)
         if path == routes.HEALTHY:
             answer = replies.text(request, 200, "ok\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
@@ -47,8 +47,18 @@ class _Adrift:
     ends_as: str
 
 
+class Hasty(Protocol):
+    """A call that is under way and not looked at yet."""
+
+    def unfold(self) -> None:
+        """Be looked at now, as any other."""
+
+
 class Vitals:
-    """The mutable figures of one server. Observations write them, the observer reads them."""
+    """The mutable figures of one server. Observations write them, the observer reads them.
+
+    ``hasty`` are the calls under way that are looked at when they have ended, or by ``look_closer``.
+    """
 
     def __init__(
         self,
@@ -73,6 +83,7 @@ class Vitals:
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
         self.pairs = Pairs(self.count, self.finish)
+        self.hasty: set[Hasty] = set()
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
         self._timed_out = False
@@ -81,6 +92,7 @@ class Vitals:
         self, tuning: Tuning, enforce: frozenset[Enforced], cache_tools: frozenset[str] = frozenset()
     ) -> None:  # fmt: skip
         """Follow the server's TOML; calls under way keep the limits that they began with."""
+        self.look_closer()
         self.limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.sessions.session_seconds = tuning.session_seconds
         self.admission = Admission(tuning, enforce)
@@ -93,6 +105,17 @@ class Vitals:
         self.flights.apply(
             CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
         )
+
+    def look_closer(self) -> None:
+        """Whatever is under way counts from now on: call it before asking for what is, and before changing sessions."""
+        for hasty in list(self.hasty):
+            hasty.unfold()
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether nothing is switched on that could answer, hold or end a call, or wants to look at it."""
+        idle = not (self.cache.settings.enabled or self.flights.settings.enabled or self.breaker.enabled)
+        return idle and self.audit is None and self.admission.only_measures and not self.inspection.looks
 
     def kept(self, most: int) -> int:
         """How much of one message is kept for measuring: ``most``, or less where max_buffer_size says so."""
@@ -158,6 +181,7 @@ class Vitals:
 
     def cancel(self, key: Key | None, request: bytes) -> None:
         """A client of this session took a request back."""
+        self.look_closer()
         adrift = ((each.key, each.exchange) for each in self._adrift.values())
         for owner, exchange in (*self._exchanges.values(), *adrift):
             if owner == key and exchange.cancel(request):
@@ -181,8 +205,15 @@ class Vitals:
         self.cache.changed_elsewhere(change)
 
     @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        self.look_closer()
+        return self.ledger.in_flight
+
+    @property
     def doubtful(self) -> bool:
         """Whether a call is overdue, or ended so and nothing was answered since: the server may hang."""
+        self.look_closer()
         now = self.clock()
         return self._timed_out or any(exchange.overdue(now) for _, exchange in self._exchanges.values())
 
@@ -196,6 +227,7 @@ class Vitals:
 
         Not those of an open HTTP+SSE stream: it is a session already.
         """
+        self.look_closer()
         return sum(
             exchange.asks("initialize")
             for key, exchange in self._exchanges.values()
@@ -209,6 +241,7 @@ class Vitals:
 
     def tick(self) -> None:
         """What time alone changes; call about once a second."""
+        self.look_closer()
         now = self.clock()
         self.sessions.expire(now)
         late = sum(exchange.newly_overdue(now) for _, exchange in self._exchanges.values())
@@ -223,6 +256,7 @@ class Vitals:
 
     def server_replaced(self) -> None:
         """The process that held the legacy sessions is gone, and they with it; another one deserves a fresh start."""
+        self.look_closer()
         self.sessions.end_all("legacy", self.clock())
         self.forget_answers()
         self.breaker.reset()
@@ -230,6 +264,7 @@ class Vitals:
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate or in the line."""
+        self.look_closer()
         ledger = self.ledger
         if final:
             self.inspection.work()

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from gateway.http.framing import Malformed
+from gateway.http.haste import Hasty
 from gateway.http.heads import whole_answer
-from gateway.http.reader import Request, RequestReader
+from gateway.http.reader import Request, RequestHead, RequestReader
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class Call(Protocol):
 class Line(Protocol):
     """Where client connections lead to."""
 
+    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Hasty | None:
+        """Take a whole request, its body from ``at``, whose head is this one but for its length; None: parse it."""
+
     def begin(self, down: Down, request: Request) -> Call | None:
         """Take a request; None when it is answered already."""
 
@@ -67,6 +71,7 @@ class Down(asyncio.Protocol):
         self._reader = RequestReader()
         self._request: Request | None = None
         self._call: Call | None = None
+        self._hasty: Hasty | None = None
         self._unread: memoryview | None = None
         self._held = 0
         self._going = False
@@ -91,6 +96,10 @@ class Down(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
+        if self._hasty is not None:
+            self._hasty.unfold()  # more than a whole request: what follows it has to wait
+        elif self._call is None and self._unread is None and not self._ended and self._is_taken_in_haste(data):
+            return
         if self._lingering:
             return
         if self._unread is not None:
@@ -102,14 +111,27 @@ class Down(asyncio.Protocol):
             self._unread = memoryview(data)
             self._read_on()
 
+    def _is_taken_in_haste(self, data: bytes) -> bool:
+        reader = self._reader
+        at = reader.usual_body_at(data)
+        hasty = self._line.hasten(self, reader.usual, data, at) if at and reader.usual is not None else None
+        if hasty is None:
+            return False
+        self._hasty = hasty
+        self.idle_since = None
+        hasty.go()
+        return True
+
     def eof_received(self) -> bool:
         """The client sends no more; nobody can tell that from its leaving."""
-        if self._call is not None:
+        if self._call is not None or self._hasty is not None:
             self._transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it went
         """The client is gone."""
+        if self._hasty is not None:
+            self._hasty.unfold()
         self._ended = True
         self._unread = None
         self._line.went(self)
@@ -120,6 +142,8 @@ class Down(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes no more for now."""
         self.full = True
+        if self._hasty is not None:
+            self._hasty.unfold()
         if self._call is not None:
             self._call.client_full(full=True)
 
@@ -130,6 +154,16 @@ class Down(asyncio.Protocol):
             self._call.client_full(full=False)
 
     # ---- told by the call
+
+    def take_over(self, call: Call, request: Request) -> None:
+        """This is the call in the place of the hasty one."""
+        self._hasty, self._call, self._request = None, call, request
+
+    def answer(self, data: bytes) -> None:
+        """The whole answer to a hasty call: the next request may come."""
+        self._hasty = None
+        self._transport.write(data)
+        self.idle_since = self._clock()
 
     def send(self, data: bytes) -> None:
         """Bytes of an answer."""
@@ -160,7 +194,7 @@ class Down(asyncio.Protocol):
         socket = self._transport.get_extra_info("socket") if reset else None
         if socket is not None and not self._transport.is_closing():
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _AT_ONCE)
-        self._call = None
+        self._call = self._hasty = None
         self._ended = True
         self._transport.abort()
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway.breaker import Ticket
+from gateway.clipped import peek_clipped
 from gateway.copies import Clip
 from gateway.exchange import CANCELLED, CONNECTION, TIMEOUT, Exchange, Operation
-from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
+from gateway.jsonrpc import Kind, Message, Peek, peek
 from gateway.stdio.handshake import Handshake, Purpose, own_id
 from gateway.stdio.wishes import Wishes
 from gateway.vitals import Vitals

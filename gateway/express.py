@@ -1,0 +1,130 @@
+"""A call that is relayed and measured in one go each way: whole when it came, and whole when it is answered.
+
+Nearly every call is one, where nothing is switched on that could answer or hold it: its head and its answer's have the
+form of the ones before, so neither is parsed, and it is measured once, when it is over. As soon as anything else happens
+(a byte too many, a pause, a second gone by) it becomes the ``Passage`` that it would have been.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from gateway.errand import FAULT, Journal
+from gateway.glance import Answering, Caller, Glance
+from gateway.http.down import Down
+from gateway.http.framing import Framing
+from gateway.http.mould import NO_MOULD
+from gateway.http.pool import Pool
+from gateway.http.reader import Head, RequestHead, RequestReader
+from gateway.http.reuse import IDLE_SECONDS, idle_seconds
+from gateway.http.up import Up
+from gateway.passage import Passage
+from gateway.service import Service
+
+log = logging.getLogger(__name__)
+
+
+class Desk(Journal, Protocol):
+    """Who knows every passage."""
+
+    def joins(self, passage: Passage) -> None:
+        """There is one more."""
+
+
+class Regular:
+    """What all requests of a client connection with the same head have in common."""
+
+    __slots__ = ("_plain", "caller", "mould", "pool", "service", "target", "vitals")
+
+    def __init__(self, service: Service, pool: Pool, target: str, head: RequestHead, down: Down) -> None:
+        self.service = service
+        self.vitals = service.vitals
+        self.pool = pool
+        self.target = target
+        self.caller = Caller(head.fields, down.peer)
+        self.mould = head.mould or NO_MOULD
+        if head.sent is not None:
+            self.mould.goes_on_as(head.sent)
+        usual = head.method == "POST" and head.framing is Framing.LENGTH and head.keeps_alive and not head.old
+        self._plain = usual and self.caller.plain and self.mould.ready
+
+    def may_hurry(self, down: Down) -> bool:
+        """Whether nothing is switched on or in the way that could keep a call."""
+        return self._plain and not down.full and self.service.gate.is_open and self.vitals.only_counts
+
+
+class Usual:
+    """What all answers of a server connection with the same head have in common."""
+
+    __slots__ = ("answering", "seconds")
+
+    def __init__(self, head: Head) -> None:
+        self.answering = Answering(head.status, head.fields)
+        kept = head.sorted.kept
+        self.seconds = idle_seconds(kept) if kept else IDLE_SECONDS
+        if head.mould is not None and head.sent is not None:
+            head.mould.goes_on_as(head.sent)
+
+
+class Express:
+    """One such call; a ``Hasty`` to both connections. ``data`` is the request, its body from ``at``."""
+
+    __slots__ = ("_at", "_data", "_desk", "_down", "_glance", "_over", "_regular", "_up")
+
+    def __init__(self, desk: Desk, regular: Regular, down: Down, up: Up, *, data: bytes, at: int) -> None:
+        self._desk = desk
+        self._regular = regular
+        self._down = down
+        self._up = up
+        self._data = data
+        self._at = at
+        self._over = False
+        self._glance = Glance(regular.vitals, regular.caller, regular.target, data[at:])
+
+    def go(self) -> None:
+        """Send it to the server."""
+        regular = self._regular
+        regular.vitals.hasty.add(self)
+        self._up.carry(self, regular.mould.passed_on(self._data, self._at))
+        if not self._glance.look():
+            self.unfold()
+
+    def whole(self, head: Head, data: bytes, at: int) -> bool:
+        """The answer is here as a whole: on with it, then to the figures; False when it has to be read."""
+        usual = head.usual
+        if usual is None:
+            usual = head.usual = Usual(head)
+        mould = head.mould
+        if mould is None or not mould.ready or not isinstance(usual, Usual) or usual.seconds <= 0:
+            return False
+        self._over = True
+        regular = self._regular
+        regular.vitals.hasty.discard(self)
+        self._down.answer(mould.passed_on(data, at))
+        regular.pool.release(self._up, usual.seconds)
+        self._glance.answered(usual.answering, data[at:])
+        return True
+
+    def unfold(self) -> None:
+        """Become a passage on both sides. Idempotent."""
+        if self._over:
+            return
+        self._over = True
+        regular, down = self._regular, self._down
+        regular.vitals.hasty.discard(self)
+        reader = RequestReader()
+        reader.feed(self._data)
+        request = reader.requests.popleft()
+        passage = Passage(
+            self._desk, regular.service, regular.pool, down, request,
+            seen=self._glance.observe(), target=regular.target,
+        )  # fmt: skip
+        self._desk.joins(passage)
+        down.take_over(passage, request)
+        try:
+            passage.go_on(self._up)
+        except Exception:
+            # The boundary of one exchange: a fault in relaying it must not stop the others.
+            log.exception(FAULT, extra={"server": regular.service.server.name})
+            passage.give_up()
