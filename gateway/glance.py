@@ -16,6 +16,7 @@ from gateway.labels import STREAMS, method_label
 from gateway.observation import MODERN_VERSIONS_FROM, Observation
 from gateway.presence import SESSION_HEADER, session_handle
 from gateway.sessions import Handle, Key, legacy_key, modern_key
+from gateway.tracing import MARK
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class Caller:
         named = headers.get(SESSION_HEADER) or ""
         self.headers = headers
         self.peer = peer
-        self.plain = headers.get("Content-Encoding", "").strip().lower() in _PLAIN_CODINGS
+        whole = headers.get("Content-Encoding", "").strip().lower() in _PLAIN_CODINGS
+        self.plain = whole and "traceparent" not in headers
         self._modern = headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM
         self._authorization = headers.get("Authorization")
         self._legacy: Key | None = legacy_key(named) if named else None
@@ -104,7 +106,7 @@ class Glance:
 
     def _counted(self, answering: Answering, answer: bytes) -> bool:
         vitals, call = self._vitals, self._call
-        if call is None or not answering.plain or len(answer) > HEAD_BYTES:
+        if call is None or not answering.plain or len(answer) > HEAD_BYTES or MARK in self.body:
             return False
         is_error = glance_at_result(answer, call.id)
         key, handle = self._caller.session(call)

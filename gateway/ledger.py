@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
-from fleet.telemetry import BOUNDS, Operations, Refused
+from fleet.telemetry import BOUNDS, Exemplar, Operations, Refused
 
 TCP: Final = "tcp"
 """OpenTelemetry's ``network.transport`` of an HTTP server; a stdio server's is ``pipe``."""
@@ -19,11 +19,15 @@ class _Tally:
     count: int = 0
     sum: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    traced: dict[int, Exemplar] = field(default_factory=dict)
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, seconds: float, exemplar: Exemplar | None) -> None:
         self.count += 1
         self.sum += seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        bucket = bisect_left(BOUNDS, seconds)
+        self.buckets[bucket] += 1
+        if exemplar is not None:
+            self.traced[bucket] = exemplar
 
 
 class Ledger:
@@ -40,13 +44,15 @@ class Ledger:
         self.unreadable = 0
         self.restarts = 0
 
-    def operation(self, method: str, tool: str, error_type: str, seconds: float) -> None:
-        """One finished operation."""
+    def operation(
+        self, method: str, tool: str, error_type: str, seconds: float, exemplar: Exemplar | None = None
+    ) -> None:  # fmt: skip
+        """One finished operation; ``exemplar`` where it belongs to a trace."""
         key = (method, tool, error_type)
         tally = self._operations.get(key)
         if tally is None:
             tally = self._operations[key] = _Tally()
-        tally.observe(seconds)
+        tally.observe(seconds, exemplar)
 
     def refuse(self, reason: Refused, count: int) -> None:
         """The gateway itself answered these calls."""
@@ -68,6 +74,7 @@ class Ledger:
                 count=tally.count,
                 sum=tally.sum,
                 buckets=list(accumulate(tally.buckets[:-1])),
+                exemplars=list(tally.traced.values()),
             )
             for (method, tool, error_type), tally in self._operations.items()
         ]

@@ -24,6 +24,7 @@ from gateway.keeping import Keeping
 from gateway.pairs import ENDPOINT, Pair
 from gateway.presence import SESSION_HEADER, Presence
 from gateway.sse import Splitter
+from gateway.tracing import trace_of
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -220,6 +221,7 @@ class Observation:
             return ()
         if self._vitals.audit is not None and body.whole:
             self._said = body.head
+        self._exchange.trace_id = trace_of(body.head if body.whole else b"", self._headers.get("traceparent"))
         if not self._request_decoder.legible:
             self._vitals.ledger.unreadable += 1
             return ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
-from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
+from fleet.telemetry import Breaker, Bytes, Exemplar, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
 from gateway.breaker import BreakerSettings, CircuitBreaker
@@ -71,6 +71,7 @@ class Vitals:
     ) -> None:
         self.limits = limits
         self.clock = clock
+        self._wall_clock = wall_clock
         self.ledger = Ledger(transport)
         self.admission = Admission()
         self.breaker = CircuitBreaker()
@@ -145,8 +146,12 @@ class Vitals:
                 self.tools.label(operation.tool),
                 operation.error_type,
                 operation.seconds,
+                self._exemplar(operation) if operation.trace_id else None,
             )
             self.report(operation, operation.error_type)
+
+    def _exemplar(self, operation: Operation) -> Exemplar:
+        return Exemplar(value=operation.seconds, trace_id=operation.trace_id, at=max(0.0, self._wall_clock()))
 
     def report(self, operation: Operation, outcome: str) -> None:
         """Into the audit log, where there is one."""
