@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
-from gateway.audit import HIT, Audit, Caller, digest
+from gateway.audit import HIT, Audit, Caller
 from gateway.breaker import FAILURES, Ticket
 from gateway.clipped import peek_clipped
 from gateway.coalescing import Seat
@@ -408,7 +408,7 @@ class Observation:
 
     def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
         said, self._said = self._said, b""
-        session = digest(self._headers.get(SESSION_HEADER) or "")
+        session = audit.digest(self._headers.get(SESSION_HEADER) or "")
         return audit.caller(self._headers.get("Authorization"), session, self._peer, messages, said)
 
     def _look(self, body: Clip) -> Peek:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from gateway.audit import digest
 from gateway.exchange import Exchange
 from gateway.jsonrpc import Era, Message
 from gateway.pairs import Pair
@@ -81,8 +80,9 @@ class Presence:
         named = headers.get(SESSION_HEADER)
         if self.key is None and named and ok:
             self.key, self._named = legacy_key(named), named
-            if exchange.caller is not None:
-                exchange.caller.session = digest(named)
+            audit = self._vitals.audit
+            if exchange.caller is not None and audit is not None:
+                exchange.caller.session = audit.digest(named)
         if self.key is None or self.answers_on is not None:
             return
         if exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):

@@ -192,6 +192,16 @@ def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
 # ---- beside the traffic
 
 
+def test_every_priced_model_is_told_from_the_start_and_no_other() -> None:
+    inspection = Inspection({"m": PRICES["m"], "other": PRICES["m"]})
+    inspection.offer(response({"structuredContent": {"model": "unpriced", "usage": {"input_tokens": 500_000}}}))
+    inspection.offer(response({"structuredContent": {"model": "m", "usage": {"input_tokens": 500_000}}}))
+    assert [(each.model, each.usd) for each in inspection.cost] == [("m", 0.0), ("other", 0.0)]
+    inspection.work()
+    assert [(each.model, each.usd) for each in inspection.cost] == [("m", 1.0), ("other", 0.0)]
+    assert Inspection().cost == []
+
+
 def test_cost_and_kinds_add_up_and_what_is_too_much_is_counted() -> None:
     inspection = Inspection({"m": PRICES["m"]})
     body = response({"structuredContent": {"model": "m", "usage": {"input_tokens": 500_000}}, "to": "a@example.com"})
