@@ -1,8 +1,8 @@
 """A call that is relayed and measured in one go each way: whole when it came, and whole when it is answered.
 
 Nearly every call is one, where nothing is switched on that could answer or hold it: its head and its answer's have the
-form of the ones before, so neither is parsed, and it is measured once, when it is over. As soon as anything else happens
-(a byte too many, a pause, a second gone by) it becomes the ``Passage`` that it would have been.
+form of the ones before, so neither is parsed, and it is measured once, when it is over. As soon as anything else
+happens (a byte too many, a pause, a second gone by) it becomes the ``Passage`` that it would have been.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from gateway.copies import HEAD_BYTES
 from gateway.errand import FAULT, Journal
 from gateway.glance import Answering, Caller, Glance
 from gateway.http.down import Down
-from gateway.http.framing import Framing
 from gateway.http.mould import NO_MOULD
 from gateway.http.pool import Pool
 from gateway.http.reader import Head, RequestHead, RequestReader
@@ -35,23 +35,36 @@ class Desk(Journal, Protocol):
 class Regular:
     """What all requests of a client connection with the same head have in common."""
 
-    __slots__ = ("_plain", "caller", "mould", "pool", "service", "target", "vitals")
+    __slots__ = ("_head", "_plain", "caller", "desk", "mould", "pool", "service", "target", "vitals")
 
-    def __init__(self, service: Service, pool: Pool, target: str, head: RequestHead, down: Down) -> None:
+    def __init__(self, desk: Desk, service: Service, pool: Pool, head: RequestHead, *, target: str) -> None:
+        self.desk = desk
         self.service = service
         self.vitals = service.vitals
         self.pool = pool
         self.target = target
-        self.caller = Caller(head.fields, down.peer)
         self.mould = head.mould or NO_MOULD
+        self.caller: Caller | None = None  # known with the second call: most heads have none
+        self._head = head
+        self._plain = False
+
+    def hasten(self, down: Down, data: bytes, at: int) -> Express | None:
+        """Take another one that is here as a whole; None where something is switched on or in the way."""
+        caller = self.caller or self._introduced(down)
+        if not self._plain or down.full or not self.service.gate.is_open or not self.vitals.only_counts:
+            return None
+        if len(data) - at > HEAD_BYTES:
+            return None
+        up = self.pool.take()
+        return None if up is None else Express(self, caller, down, up, data=data, at=at)
+
+    def _introduced(self, down: Down) -> Caller:
+        head = self._head
+        caller = self.caller = Caller(head.fields, down.peer, self.target)
         if head.sent is not None:
             self.mould.goes_on_as(head.sent)
-        usual = head.method == "POST" and head.framing is Framing.LENGTH and head.keeps_alive and not head.old
-        self._plain = usual and self.caller.plain and self.mould.ready
-
-    def may_hurry(self, down: Down) -> bool:
-        """Whether nothing is switched on or in the way that could keep a call."""
-        return self._plain and not down.full and self.service.gate.is_open and self.vitals.only_counts
+        self._plain = head.method == "POST" and not head.old and caller.plain and self.mould.ready
+        return caller
 
 
 class Usual:
@@ -70,23 +83,23 @@ class Usual:
 class Express:
     """One such call; a ``Hasty`` to both connections. ``data`` is the request, its body from ``at``."""
 
-    __slots__ = ("_at", "_data", "_desk", "_down", "_glance", "_over", "_regular", "_up")
+    __slots__ = ("_at", "_body", "_data", "_down", "_glance", "_over", "_regular", "_up")
 
-    def __init__(self, desk: Desk, regular: Regular, down: Down, up: Up, *, data: bytes, at: int) -> None:
-        self._desk = desk
+    def __init__(self, regular: Regular, caller: Caller, down: Down, up: Up, *, data: bytes, at: int) -> None:
         self._regular = regular
         self._down = down
         self._up = up
         self._data = data
         self._at = at
         self._over = False
-        self._glance = Glance(regular.vitals, regular.caller, regular.target, data[at:])
+        body = self._body = data[at:]
+        self._glance = Glance(regular.vitals, caller, body)
 
     def go(self) -> None:
         """Send it to the server."""
         regular = self._regular
         regular.vitals.hasty.add(self)
-        self._up.carry(self, regular.mould.passed_on(self._data, self._at))
+        self._up.carry(self, regular.mould.passed_on(self._data, self._at, self._body))
         if not self._glance.look():
             self.unfold()
 
@@ -101,9 +114,10 @@ class Express:
         self._over = True
         regular = self._regular
         regular.vitals.hasty.discard(self)
-        self._down.answer(mould.passed_on(data, at))
-        regular.pool.release(self._up, usual.seconds)
-        self._glance.answered(usual.answering, data[at:])
+        answer = data[at:]
+        now = regular.pool.release(self._up, usual.seconds)
+        self._down.answer(mould.passed_on(data, at, answer), now)
+        self._glance.answered(usual.answering, answer)
         return True
 
     def unfold(self) -> None:
@@ -117,10 +131,10 @@ class Express:
         reader.feed(self._data)
         request = reader.requests.popleft()
         passage = Passage(
-            self._desk, regular.service, regular.pool, down, request,
+            regular.desk, regular.service, regular.pool, down, request,
             seen=self._glance.observe(), target=regular.target,
         )  # fmt: skip
-        self._desk.joins(passage)
+        regular.desk.joins(passage)
         down.take_over(passage, request)
         try:
             passage.go_on(self._up)

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Raw
+
 from gateway.copies import HEAD_BYTES
 from gateway.exchange import SUCCESS, TOOL_ERROR
 from gateway.jsonrpc import Call, canonical, glance_at_call, glance_at_result
@@ -29,21 +31,36 @@ _PLAIN_CODINGS: Final = frozenset({"", "identity"})
 
 
 class Caller:
-    """What all calls of one client connection with the same head have in common. ``headers`` are such a call's."""
+    """What all calls of one client connection with the same head have in common.
 
-    __slots__ = ("_authorization", "_client", "_handle", "_key", "_legacy", "_modern", "headers", "peer", "plain")
+    ``headers`` are those of one of them, ``target`` their path and query, ``plain``: their bodies are as they are read.
+    """
 
-    def __init__(self, headers: Mapping[str, str], peer: str) -> None:
+    __slots__ = (
+        "_authorization",
+        "_client",
+        "_handle",
+        "_key",
+        "_legacy",
+        "_modern",
+        "headers",
+        "peer",
+        "plain",
+        "target",
+    )
+
+    def __init__(self, headers: Mapping[str, str], peer: str, target: str) -> None:
         named = headers.get(SESSION_HEADER) or ""
         self.headers = headers
         self.peer = peer
+        self.target = target
         whole = headers.get("Content-Encoding", "").strip().lower() in _PLAIN_CODINGS
         self.plain = whole and "traceparent" not in headers
         self._modern = headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM
         self._authorization = headers.get("Authorization")
         self._legacy: Key | None = legacy_key(named) if named else None
         self._handle: Handle | None = session_handle(named, headers) if named else None
-        self._client = b""
+        self._client: Raw | None = None
         self._key: Key | None = None
 
     def session(self, call: Call) -> tuple[Key | None, Handle | None]:
@@ -51,8 +68,10 @@ class Caller:
         if not (self._modern or call.modern):
             return self._legacy, self._handle
         if self._key is None or call.client != self._client:
-            self._client = call.client
-            self._key = modern_key(self._authorization, self.peer, canonical(call.client) if call.client else b"")
+            # A copy: what was read of a body keeps all of it.
+            client = b"" if call.client is None else bytes(call.client)
+            self._client = None if call.client is None else Raw(client)
+            self._key = modern_key(self._authorization, self.peer, canonical(client) if client else b"")
         return self._key, None
 
 
@@ -73,20 +92,19 @@ class Answering:
 class Glance:
     """One call from its sending on. ``look`` once it is on its way, ``answered`` once its answer is."""
 
-    __slots__ = ("_call", "_caller", "_treatments", "_vitals", "body", "started", "target")
+    __slots__ = ("_body", "_call", "_caller", "_started", "_treatments", "_vitals")
 
-    def __init__(self, vitals: Vitals, caller: Caller, target: str, body: bytes) -> None:
+    def __init__(self, vitals: Vitals, caller: Caller, body: bytes) -> None:
         self._vitals = vitals
         self._caller = caller
         self._call: Call | None = None
         self._treatments = vitals.standing.treatments
-        self.started = vitals.clock()
-        self.body = body
-        self.target = target
+        self._started = vitals.clock()
+        self._body = body
 
     def look(self) -> bool:
         """Whether it is a call that need not be watched while it is under way."""
-        call = self._call = glance_at_call(self.body)
+        call = self._call = glance_at_call(self._body)
         return call is not None and call.method not in _WATCHED and not self._vitals.pairs
 
     def answered(self, answering: Answering, answer: bytes) -> None:
@@ -98,34 +116,35 @@ class Glance:
             self._vitals.ledger.unreadable += 1
             log.exception("a call could not be measured; the traffic goes on")
 
-    def observe(self, method: str = "POST") -> Observation:
-        """The same call as an ``Observation`` that was there from its beginning, told of the request."""
-        seen = Observation(self._vitals, method, self._caller.headers, self._caller.peer, self.target)
-        seen.began(self.started, self._treatments)
+    def observe(self) -> Observation:
+        """An ``Observation`` of the same call that was there from its beginning; it is told nothing yet."""
+        caller = self._caller
+        seen = Observation(self._vitals, "POST", caller.headers, caller.peer, caller.target)
+        seen.began(self._started, self._treatments)
         return seen
 
     def _counted(self, answering: Answering, answer: bytes) -> bool:
         vitals, call = self._vitals, self._call
-        if call is None or not answering.plain or len(answer) > HEAD_BYTES or MARK in self.body:
+        if call is None or not answering.plain or len(answer) > HEAD_BYTES or MARK in self._body:
             return False
         is_error = glance_at_result(answer, call.id)
         key, handle = self._caller.session(call)
         if is_error is None or (key is None and answering.names_session):
             return False
         now, ledger = vitals.clock(), vitals.ledger
-        ledger.bytes_in += len(self.body)
+        ledger.bytes_in += len(self._body)
         ledger.bytes_out += len(answer)
         vitals.answered()
         if key is not None:
             vitals.sessions.visited(key, now, handle)
         error_type = TOOL_ERROR if is_error else SUCCESS
-        seconds = now - self.started
+        seconds = now - self._started
         ledger.operation(method_label(call.method), vitals.tools.label(call.tool), error_type, max(0.0, seconds))
         return True
 
     def _retell(self, answering: Answering, answer: bytes) -> None:
         seen = self.observe()
-        seen.request_chunk(self.body)
+        seen.request_chunk(self._body)
         seen.request_end()
         seen.response_head(answering.status, answering.headers)
         seen.response_chunk(answer)

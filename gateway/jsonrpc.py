@@ -177,13 +177,13 @@ def peek(body: bytes) -> Peek:
 
 
 class Call(msgspec.Struct, gc=False):
-    """A request as ``glance_at_call`` sees it; as in ``Message``, but ``client`` is as it was sent."""
+    """A request as ``glance_at_call`` sees it; as in ``Message``, but ``id`` and ``client`` are as they were sent."""
 
-    id: bytes
+    id: Raw
     method: str
     tool: str
     modern: bool
-    client: bytes
+    client: Raw | None
 
 
 def glance_at_call(body: bytes) -> Call | None:
@@ -195,28 +195,23 @@ def glance_at_call(body: bytes) -> Call | None:
     method, identity, params = usual.method, usual.id, usual.params
     if method is UNSET or identity is UNSET or params is UNSET:
         return None
-    id_ = bytes(identity)
-    if not _PLAIN_ID.fullmatch(id_):
-        return None
     tool = params.name if method == "tools/call" and params.name is not UNSET else ""
     meta = params.meta
     if meta is UNSET:
-        return Call(id_, method, tool, False, b"")
-    return Call(id_, method, tool, meta.version is not UNSET, b"" if meta.client is UNSET else bytes(meta.client))
+        return Call(identity, method, tool, False, None)
+    return Call(identity, method, tool, meta.version is not UNSET, None if meta.client is UNSET else meta.client)
 
 
-def glance_at_result(body: bytes, identity: bytes) -> bool | None:
+def glance_at_result(body: bytes, identity: Raw) -> bool | None:
     """Whether the one result that a body holds says ``isError``; None for what is not that plain, or of another id."""
     try:
         usual = _usual.decode(body)
     except _MALFORMED:
         return None
-    result, id_ = usual.result, usual.id
-    if result is UNSET or id_ is UNSET or bytes(id_) != identity:
+    result = usual.result
+    if result is UNSET or result.tools is not UNSET or usual.method is not UNSET or usual.error is not UNSET:
         return None
-    if usual.method is not UNSET or usual.error is not UNSET or result.tools is not UNSET:
-        return None
-    return result.is_error is True
+    return result.is_error is True if usual.id == identity else None
 
 
 def canonical(raw: bytes) -> bytes:

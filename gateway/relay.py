@@ -12,10 +12,10 @@ from fleet.inventory import Address
 from fleet.tasks import Tasks
 from gateway import replies, routes
 from gateway.errand import FAULT, Errand
-from gateway.express import Express, Regular
+from gateway.express import Regular
 from gateway.http.down import Call, Down
 from gateway.http.pool import Pool
-from gateway.http.reader import Request, RequestHead
+from gateway.http.reader import Request
 from gateway.observation import Observation
 from gateway.passage import Passage
 from gateway.service import Service
@@ -27,14 +27,6 @@ IDLE_SECONDS: Final = 300.0
 
 _SWEEP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What the path of a request came to."""
-
-    service: Service
-    target: str
 
 
 class Relay:
@@ -100,8 +92,11 @@ class Relay:
 
     def begin(self, service: Service, down: Down, request: Request, target: str) -> Passage | None:
         """A request for a server; its passage, None when it is over already."""
+        head, pool = request.head, self._pools[service.server.name]
+        if head.mould is not None and head.regular is None:
+            head.regular = Regular(self, service, pool, head, target=target)
         seen = Observation(service.vitals, request.method, request.fields, down.peer, target)
-        passage = Passage(self, service, self._pools[service.server.name], down, request, seen=seen, target=target)
+        passage = Passage(self, service, pool, down, request, seen=seen, target=target)
         self._passages.add(passage)
         try:
             passage.begin()
@@ -110,18 +105,6 @@ class Relay:
             log.exception(FAULT, extra={"server": service.server.name})
             passage.give_up()
         return passage if passage in self._passages else None
-
-    def hasten(self, place: Place, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
-        """A whole request that looks like others before it; None when it has to be read like any other."""
-        regular = head.regular
-        if regular is None:
-            regular = head.regular = Regular(
-                place.service, self._pools[place.service.server.name], place.target, head, down
-            )
-        if not isinstance(regular, Regular) or not regular.may_hurry(down):
-            return None
-        up = regular.pool.take()
-        return None if up is None else Express(self, regular, down, up, data=data, at=at)
 
     def joins(self, passage: Passage) -> None:
         """A hasty call became a passage."""
@@ -168,17 +151,19 @@ class _Own:
     def __init__(self, relay: Relay, service: Service) -> None:
         self._service = service
         self._begin = relay.begin
-        self._hasten = relay.hasten
         self.came = relay.came
         self.went = relay.went
 
     def begin(self, down: Down, request: Request) -> Call | None:
-        place = Place(self._service, routes.origin_form(request.target))
-        request.head.place = place
-        return self._begin(place.service, down, request, place.target)
+        return self._begin(self._service, down, request, routes.origin_form(request.target))
 
-    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
-        return self._hasten(head.place, down, head, data, at) if isinstance(head.place, Place) else None
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What the path of a request came to."""
+
+    service: Service
+    target: str
 
 
 class _Shared:
@@ -189,18 +174,15 @@ class _Shared:
         self.came = relay.came
         self.went = relay.went
 
-    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Express | None:
-        return self._relay.hasten(head.place, down, head, data, at) if isinstance(head.place, Place) else None
-
     def begin(self, down: Down, request: Request) -> Call | None:
         place = request.head.place
-        if isinstance(place, Place):
+        if isinstance(place, _Place):
             return self._relay.begin(place.service, down, request, place.target)
         path = routes.origin_form(request.target)
         route = routes.shared(path)
         service = None if route is None else self._relay.named(route.server)
         if route is not None and service is not None:
-            request.head.place = Place(service, route.target)
+            request.head.place = _Place(service, route.target)
             return self._relay.begin(service, down, request, route.target)
         if path == routes.HEALTHY:
             answer = replies.text(request, 200, "ok\n")

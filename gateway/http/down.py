@@ -12,7 +12,7 @@ from typing import Final, Protocol, cast
 from gateway.http.framing import Malformed
 from gateway.http.haste import Hasty
 from gateway.http.heads import whole_answer
-from gateway.http.reader import Request, RequestHead, RequestReader
+from gateway.http.reader import Request, RequestReader
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,15 @@ class Call(Protocol):
         """The client takes no more for now, or again."""
 
 
+class Regular(Protocol):
+    """What all requests of a client connection with the same head have in common (``RequestHead.regular``)."""
+
+    def hasten(self, down: Down, data: bytes, at: int) -> Hasty | None:
+        """Take another one that is here as a whole, its body from ``at``; None: it has to be read."""
+
+
 class Line(Protocol):
     """Where client connections lead to."""
-
-    def hasten(self, down: Down, head: RequestHead, data: bytes, at: int) -> Hasty | None:
-        """Take a whole request, its body from ``at``, whose head is this one but for its length; None: parse it."""
 
     def begin(self, down: Down, request: Request) -> Call | None:
         """Take a request; None when it is answered already."""
@@ -113,8 +117,9 @@ class Down(asyncio.Protocol):
 
     def _is_taken_in_haste(self, data: bytes) -> bool:
         reader = self._reader
-        at = reader.usual_body_at(data)
-        hasty = self._line.hasten(self, reader.usual, data, at) if at and reader.usual is not None else None
+        regular: Regular | None = None if reader.usual is None else reader.usual.regular
+        at = 0 if regular is None else reader.usual_body_at(data)
+        hasty = regular.hasten(self, data, at) if at and regular is not None else None
         if hasty is None:
             return False
         self._hasty = hasty
@@ -159,11 +164,11 @@ class Down(asyncio.Protocol):
         """This is the call in the place of the hasty one."""
         self._hasty, self._call, self._request = None, call, request
 
-    def answer(self, data: bytes) -> None:
-        """The whole answer to a hasty call: the next request may come."""
+    def answer(self, data: bytes, now: float) -> None:
+        """The whole answer to a hasty call: the next request may come. ``now`` is the loop's time."""
         self._hasty = None
         self._transport.write(data)
-        self.idle_since = self._clock()
+        self.idle_since = now
 
     def send(self, data: bytes) -> None:
         """Bytes of an answer."""

@@ -39,11 +39,10 @@ class Mould:
         at = end + self._unread
         return at if digits.isdigit() and 0 < int(digits) == len(data) - at else 0
 
-    def passed_on(self, data: bytes, at: int) -> bytes:
+    def passed_on(self, data: bytes, at: int, body: bytes) -> bytes:
         """The message as it goes on; ``at`` is where its body begins."""
-        return b"".join(
-            (self._sent_before, data[self._first : at - self._unread], self._sent_after, data[at:]),
-        )  # fmt: skip
+        digits = data[self._first : at - self._unread]
+        return b"".join((self._sent_before, digits, self._sent_after, body))
 
 
 def mould(head: bytes) -> Mould | None:

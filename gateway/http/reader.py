@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -40,7 +40,7 @@ class RequestHead:
         self.old = False
         self.sent: bytes | None = None
         self.place: object = None
-        self.regular: object = None
+        self.regular: Any = None  # a ``Regular`` of who reads requests with it
         self.mould: Mould | None = None
 
 
