@@ -98,8 +98,10 @@ def present(name: str) -> Path | None:
     return None
 
 
-def peer(package: str, program: str) -> Path:
+def peer(package: str, program: str, *libraries: str) -> Path:
     """A program of a Debian package that the benches compare with; kept in ``.tools/bench``, apart from our own.
+
+    ``libraries`` are packages whose shared libraries it needs; they are kept in ``lib`` beside it.
 
     Raises:
         ToolMissingError: it cannot be fetched.
@@ -107,11 +109,13 @@ def peer(package: str, program: str) -> Path:
     kept = TOOLS / "bench" / program
     with _alone():
         if not os.access(kept, os.X_OK):
-            with _unpacked([package], program) as root:
+            with _unpacked([package, *libraries], program) as root:
                 found = next((root / "usr").glob(f"*bin/{program}"), None)
                 if found is None:
                     raise ToolMissingError(f"the package {package} holds no program {program}")
-                kept.parent.mkdir(exist_ok=True)
+                (kept.parent / "lib").mkdir(parents=True, exist_ok=True)
+                for library in (root / "usr" / "lib").glob("**/*.so.*"):
+                    library.replace(kept.parent / "lib" / library.name)
                 found.replace(kept)
     return kept
 
