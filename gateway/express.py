@@ -70,14 +70,16 @@ class Regular:
 class Usual:
     """What all answers of a server connection with the same head have in common."""
 
-    __slots__ = ("answering", "seconds")
+    __slots__ = ("answering", "mould", "plain", "seconds")
 
     def __init__(self, head: Head) -> None:
         self.answering = Answering(head.status, head.fields)
         kept = head.sorted.kept
         self.seconds = idle_seconds(kept) if kept else IDLE_SECONDS
-        if head.mould is not None and head.sent is not None:
-            head.mould.goes_on_as(head.sent)
+        self.mould = head.mould or NO_MOULD
+        if head.sent is not None:
+            self.mould.goes_on_as(head.sent)
+        self.plain = self.mould.ready
 
 
 class Express:
@@ -99,26 +101,44 @@ class Express:
         """Send it to the server."""
         regular = self._regular
         regular.vitals.hasty.add(self)
-        self._up.carry(self, regular.mould.passed_on(self._data, self._at, self._body))
-        if not self._glance.look():
-            self.unfold()
+        try:
+            self._up.carry(self, regular.mould.passed_on(self._data, self._at, self._body))
+            if not self._glance.look():
+                self.unfold()
+        except Exception:
+            # The boundary of one exchange: a fault in relaying it must not stop the others.
+            log.exception(FAULT, extra={"server": regular.service.server.name})
+            self._fail()
 
     def whole(self, head: Head, data: bytes, at: int) -> bool:
         """The answer is here as a whole: on with it, then to the figures; False when it has to be read."""
         usual = head.usual
         if usual is None:
             usual = head.usual = Usual(head)
-        mould = head.mould
-        if mould is None or not mould.ready or not isinstance(usual, Usual) or usual.seconds <= 0:
+        if not usual.plain or usual.seconds <= 0:
             return False
+        try:
+            self._pass_on(usual, data, at)
+        except Exception:
+            # The boundary of one exchange, as in ``go``.
+            log.exception(FAULT, extra={"server": self._regular.service.server.name})
+            self._fail()
+        return True
+
+    def _pass_on(self, usual: Usual, data: bytes, at: int) -> None:
         self._over = True
         regular = self._regular
         regular.vitals.hasty.discard(self)
         answer = data[at:]
         now = regular.pool.release(self._up, usual.seconds)
-        self._down.answer(mould.passed_on(data, at, answer), now)
+        self._down.answer(usual.mould.passed_on(data, at, answer), now)
         self._glance.answered(usual.answering, answer)
-        return True
+
+    def _fail(self) -> None:
+        self._over = True
+        self._regular.vitals.hasty.discard(self)
+        self._down.abort()
+        self._up.abort()
 
     def unfold(self) -> None:
         """Become a passage on both sides. Idempotent."""

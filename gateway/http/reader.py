@@ -274,7 +274,7 @@ class Head:
         self.status = status
         self.reason = reason
         self.sent: bytes | None = None
-        self.usual: object = None
+        self.usual: Any = None
         self.mould: Mould | None = None
         self.fields = Fields(raw)
         self.sorted = sorted_fields
