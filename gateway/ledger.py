@@ -14,6 +14,10 @@ TCP: Final = "tcp"
 """OpenTelemetry's ``network.transport`` of an HTTP server; a stdio server's is ``pipe``."""
 
 
+MAX_EXEMPLARS: Final = 5_000
+"""Of all histograms together; about half a megabyte of each report."""
+
+
 @dataclass(slots=True)
 class _Tally:
     count: int = 0
@@ -21,13 +25,12 @@ class _Tally:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     traced: dict[int, Exemplar] = field(default_factory=dict)
 
-    def observe(self, seconds: float, exemplar: Exemplar | None) -> None:
+    def observe(self, seconds: float) -> int:
         self.count += 1
         self.sum += seconds
         bucket = bisect_left(BOUNDS, seconds)
         self.buckets[bucket] += 1
-        if exemplar is not None:
-            self.traced[bucket] = exemplar
+        return bucket
 
 
 class Ledger:
@@ -38,6 +41,7 @@ class Ledger:
         self._operations: dict[tuple[str, str, str], _Tally] = {}
         self._refused = dict.fromkeys(Refused, 0)
         self._would_refuse = dict.fromkeys(Refused, 0)
+        self._exemplars = 0
         self.in_flight = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -52,7 +56,16 @@ class Ledger:
         tally = self._operations.get(key)
         if tally is None:
             tally = self._operations[key] = _Tally()
-        tally.observe(seconds, exemplar)
+        bucket = tally.observe(seconds)
+        if exemplar is not None:
+            self._trace(tally, bucket, exemplar)
+
+    def _trace(self, tally: _Tally, bucket: int, exemplar: Exemplar) -> None:
+        if bucket not in tally.traced:
+            if self._exemplars >= MAX_EXEMPLARS:
+                return
+            self._exemplars += 1
+        tally.traced[bucket] = exemplar
 
     def refuse(self, reason: Refused, count: int) -> None:
         """The gateway itself answered these calls."""

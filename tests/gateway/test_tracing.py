@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.telemetry import BOUNDS, Exemplar, decode, encode
-from gateway.ledger import Ledger
+from gateway.ledger import MAX_EXEMPLARS, Ledger
 from gateway.tracing import trace_id, trace_of
 from gateway.vitals import Source, Vitals
 from tests.gateway.peers import Exporter, fleet, listening, running, server, until
@@ -90,6 +90,16 @@ def test_the_latest_traced_call_of_each_bucket_is_told_and_an_exporter_takes_it(
     vitals.ledger = ledger
     pushed = encode(vitals.telemetry(Source("h-1-1", 0.0), [], 0, final=False))
     assert decode(pushed).operations == ledger.operations
+
+
+def test_the_exemplars_of_one_report_are_bounded() -> None:
+    ledger = Ledger()
+    for number in range(MAX_EXEMPLARS + 10):
+        ledger.operation("tools/call", str(number), "", 0.5, Exemplar(value=0.5, trace_id=A, at=1.0))
+    ledger.operation("tools/call", "0", "", 0.5, Exemplar(value=0.5, trace_id=B, at=2.0))
+    told = [each for one in ledger.operations for each in one.exemplars]
+    assert len(told) == MAX_EXEMPLARS
+    assert told[0].trace_id == B
 
 
 # ---- with real peers
