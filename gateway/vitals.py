@@ -88,6 +88,7 @@ class Vitals:
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
         self._timed_out = False
+        self._leaves_alone = True  # as it begins, so does every part above; only ``apply`` changes one
 
     def apply(
         self, tuning: Tuning, enforce: frozenset[Enforced], cache_tools: frozenset[str] = frozenset()
@@ -106,6 +107,8 @@ class Vitals:
         self.flights.apply(
             CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
         )
+        switched_on = self.cache.settings.enabled or self.flights.settings.enabled or self.breaker.enabled
+        self._leaves_alone = self.admission.only_measures and not switched_on
 
     def look_closer(self) -> None:
         """Whatever is under way counts from now on: call it before asking for what is, and before changing sessions."""
@@ -115,8 +118,7 @@ class Vitals:
     @property
     def only_counts(self) -> bool:
         """Whether nothing is switched on that could answer, hold or end a call, or wants to look at it."""
-        idle = not (self.cache.settings.enabled or self.flights.settings.enabled or self.breaker.enabled)
-        return idle and self.audit is None and self.admission.only_measures and not self.inspection.looks
+        return self._leaves_alone and self.audit is None and not self.inspection.looks
 
     def kept(self, most: int) -> int:
         """How much of one message is kept for measuring: ``most``, or less where max_buffer_size says so."""
