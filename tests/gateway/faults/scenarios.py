@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.gateway.faults.script import CLOSE, HOLD, RESET, SEEN, Part
-from tests.gateway.faults.sight import End, Seen
+from tests.gateway.faults.sight import CALL, End, Seen
 
-CALL: Final = b'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"echo"}}'
 MODERN: Final = CALL.replace(
     b'"name"', b'"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"name"'
 )  # fmt: skip

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import h11
 
-from tests.gateway.faults.script import Stage
 from tests.gateway.peers import WITHIN
 
 _LARGEST_HEAD = 1_000_000
 _OF_ONE_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade", b"x-hop"}
+
+CALL = b'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"echo"}}'
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -56,20 +57,30 @@ def request(body: bytes, *, closes: bool = True) -> bytes:
 
 
 async def look(
-    port: int, body: bytes, awaited: Seen, stage: Stage, number: int, tls: ssl.SSLContext | None = None
+    port: int, body: bytes, awaited: Seen, told: asyncio.Event, *, before: int = 0, tls: ssl.SSLContext | None = None
 ) -> Sight:  # fmt: skip
     """Send a call over a connection of its own, read its answer until it ends, or is all that is ``awaited``.
 
-    When all of an answer is there that is to come, the server's script is told so.
+    ``before`` it so many calls go over the same connection and are answered. ``told`` is set when all of the answer is
+    there that is to come.
     """
     name = "localhost" if tls else None
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name)
     try:
-        writer.write(request(body))
         async with asyncio.timeout(WITHIN):
-            return await _read(reader, awaited, stage.seen[number])
+            for _ in range(before):
+                writer.write(request(CALL, closes=False))
+                await _answered(reader)
+            writer.write(request(body, closes=not before))
+            return await _read(reader, awaited, told)
     finally:
         writer.transport.abort()
+
+
+async def _answered(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
 
 
 async def _read(reader: asyncio.StreamReader, awaited: Seen, told: asyncio.Event) -> Sight:
