@@ -99,7 +99,8 @@ def main() -> int:
         came = asyncio.run(one_large(large.port))
         assert came > LARGE_BYTES
         grown = large.peak_mb - before
-        many = stack.enter_context(gateway(upstream, folder, exporter))
+        # Clients that leave without a word leave a session behind, until its time is up.
+        many = stack.enter_context(gateway(upstream, folder, exporter, toml="[mcp]\nsession_timeout_ms = 2000\n"))
         opened, found = asyncio.run(churn(many, options.sessions, options.seconds))
     third = max(1, len(found) // 3)
     drift = statistics.median(found[-third:]) - statistics.median(found[third : 2 * third] or found)

@@ -94,7 +94,18 @@ def candidates(stack: contextlib.ExitStack, folder: Path, *, peers: bool) -> tup
     return upstream, found
 
 
-def report(rounds: dict[str, list[Round]]) -> list[Goal]:
+def reports_cost(ways: list[Candidate], folder: Path, pairs: int) -> float:
+    """The share of calls that is lost to reports: many short pairs, because what is asked for is less than the noise."""
+    reporting, silent = (next(way for way in ways if way.name == name) for name in ("gateway", "unreported"))
+    shares = []
+    for number in range(pairs):
+        order = (reporting, silent) if number % 2 else (silent, reporting)
+        rates = {way.name: wrk(way.port, PATH, way.ask, folder, 1.0, IN_FLIGHT) for way in order}
+        shares.append(1 - rates["gateway"] / rates["unreported"])
+    return statistics.median(shares)
+
+
+def report(rounds: dict[str, list[Round]], lost: float | None) -> list[Goal]:
     """Medians, and what became of the goals."""
     print(
         f"{'':15}{'p50 ms':>8}{'p99 ms':>8}{'added':>8}{'calls/s':>9}{'wrk/s':>8}{'cpu ms':>8}{'RSS MB':>8}{'conn':>6}"
@@ -109,14 +120,14 @@ def report(rounds: dict[str, list[Round]]) -> list[Goal]:
     goals = [Goal("RSS MB", statistics.median(each.rss_mb for each in rounds["gateway"]), "<=", 35.0)]
     most = max(each.opened for each in rounds["gateway"])
     goals.append(Goal("connections to the upstream, in any round", most, "<=", IN_FLIGHT + 1))
-    lost = _paired(rounds, "gateway", "unreported", lambda a, b: 1 - a.wrk_per_second / b.wrk_per_second)
-    goals.append(Goal("share of wrk's calls that reports cost", lost, "<=", 0.05))
+    if lost is not None:
+        goals.append(Goal("share of wrk's calls that reports cost", lost, "<=", 0.05))
     if "nginx" in rounds:
-        goals += _beside_nginx(rounds)
+        goals += beside_nginx(rounds)
     return goals
 
 
-def _beside_nginx(rounds: dict[str, list[Round]]) -> list[Goal]:
+def beside_nginx(rounds: dict[str, list[Round]]) -> list[Goal]:
     def ours(compare: Callable[[Round, Round], float]) -> float:
         return _paired(rounds, "gateway", "nginx", compare)
 
@@ -152,11 +163,12 @@ def main() -> int:
         rounds: dict[str, list[Round]] = {way.name: [] for way in ways}
         for number in range(options.rounds + 1):  # the first one warms up
             print(f"round {number} of {options.rounds}", file=sys.stderr)
-            for way in ways:
+            for way in ways if number % 2 else reversed(ways):  # nobody always follows the same one
                 found = play(way, upstream, folder)
                 if number:
                     rounds[way.name].append(found)
-    goals = verdict(report(rounds))
+        lost = reports_cost(ways, folder, 2 * options.rounds) if "nginx" in rounds else None
+    goals = verdict(report(rounds, lost))
     kept = {name: [asdict(each) for each in found] for name, found in rounds.items()}
     print(f"kept in {keep('relay', {'rounds': kept, 'goals': goals}).relative_to(PROJECT)}")
     return 0
