@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -35,11 +34,11 @@ def key_in(folder: Path) -> bytes:
 
 def _make(path: Path) -> None:
     # Another gateway may do the same at this moment: a link is there whole or not at all, and the first one stays.
-    draft = path.with_name(f"{FILE}.{os.getpid()}-{secrets.token_hex(4)}")
+    draft = path.with_name(f"{FILE}.{os.getpid()}-{os.urandom(4).hex()}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(file, "wb") as opened:
-            opened.write(secrets.token_bytes(KEY_BYTES))
+            opened.write(os.urandom(KEY_BYTES))
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:
