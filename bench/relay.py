@@ -95,7 +95,7 @@ def candidates(stack: contextlib.ExitStack, folder: Path, *, peers: bool) -> tup
 
 
 def reports_cost(ways: list[Candidate], folder: Path, pairs: int) -> float:
-    """The share of calls that is lost to reports: many short pairs, because what is asked for is less than the noise."""
+    """The share of calls lost to reports: many short pairs, because what is asked for is less than the noise."""
     reporting, silent = (next(way for way in ways if way.name == name) for name in ("gateway", "unreported"))
     shares = []
     for number in range(pairs):
