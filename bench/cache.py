@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench.gateways import PATH, PROJECT, Goal, figures_of, gateway, started, telemetry_sink, verdict
+from bench.gateways import PATH, PROJECT, Goal, end_tidily, figures_of, gateway, started, telemetry_sink, verdict
 from bench.load import asking, sequential, whole
 from bench.results import keep
 
@@ -54,6 +54,7 @@ def reached(upstream: int, port: int) -> int:
 
 def main() -> int:
     """Print medians and verdicts."""
+    end_tidily()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,11 @@ from bench.stdio_peers import TelemetrySink
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATH = "/mcp"
+
+
+def end_tidily() -> None:
+    """SIGTERM ends the bench as Ctrl-C does, so that what it started ends with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @dataclass(frozen=True, slots=True)

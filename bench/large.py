@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
-from bench.gateways import PATH, PROJECT, Goal, Placed, gateway, started, telemetry_sink, verdict
+from bench.gateways import PATH, PROJECT, Goal, Placed, end_tidily, gateway, started, telemetry_sink, verdict
 from bench.load import asking
 from bench.results import keep
 from bench.upstream import LARGE_BYTES
@@ -86,6 +86,7 @@ async def one_large(port: int) -> int:
 
 def main() -> int:
     """Print what was found."""
+    end_tidily()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long sessions come and go")
     parser.add_argument("--sessions", type=int, default=1000)

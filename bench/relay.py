@@ -19,7 +19,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.gateways import PATH, PROJECT, Goal, Placed, figures_of, gateway, started, telemetry_sink, verdict
+from bench.gateways import (
+    PATH,
+    PROJECT,
+    Goal,
+    Placed,
+    end_tidily,
+    figures_of,
+    gateway,
+    started,
+    telemetry_sink,
+    verdict,
+)
 from bench.load import Asking, asking, measure
 from bench.nginx import nginx, wrk
 from bench.results import keep
@@ -149,6 +160,7 @@ def _paired(
 
 def main() -> int:
     """Run the rounds and print what they found; 1 when a peer cannot be had."""
+    end_tidily()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-peers", action="store_true", help="measure only the direct way and the gateway")
