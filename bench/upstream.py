@@ -34,7 +34,7 @@ _JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n: a\n\r\n"
 LARGE_BYTES = 100_000_000
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 2.0
 _BLOCK = b"x" * 262_144
 
 
