@@ -51,6 +51,7 @@ soak: $(READY)
 	@$(BIN)/python -m bench.restarts --count 500
 	@$(BIN)/python -m bench.sessions --count 200
 	@$(BIN)/python -m bench.abandoned
+	@$(BIN)/python -m bench.large --seconds 600
 	@$(BIN)/python -m bench.calm --minutes 10
 
 lint: $(READY)
@@ -67,8 +68,11 @@ format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# Each prints its goals and keeps its figures in run/bench/; about forty minutes on two quiet cores. One alone: BENCH="relay cache".
+BENCH ?= relay cache large stdio rendering fleet logs redis_sessions processes scale
 bench: $(READY)
-	@$(BIN)/python -m bench.relay
+	@for each in $(BENCH); do echo "== $$each"; $(BIN)/python -m bench.$$each || failed="$$failed $$each"; done; \
+	  [ -z "$$failed" ] || { echo "goals missed or not measured:$$failed"; exit 1; }
 
 # Needs uv (https://docs.astral.sh/uv/): one resolution that holds for every supported Python.
 lock:

@@ -73,7 +73,7 @@ class Acts:
             "hung": vitals.standing.hung,
             "resident_memory_bytes": await self._resident_memory(),
             "sessions": vitals.sessions.active,
-            "in_flight": vitals.ledger.in_flight,
+            "in_flight": vitals.in_flight,
             "waiting": self._service.waiting,
             "restarts": vitals.ledger.restarts,
             "last_restart": None if last is None else last.as_json(),

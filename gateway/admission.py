@@ -8,6 +8,7 @@ from typing import Final
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
+from gateway.copies import HEAD_BYTES
 from gateway.jsonrpc import Era, Kind, Message
 
 IDEMPOTENT_READS: Final = frozenset(
@@ -45,6 +46,12 @@ class Admission:
     def refuses_sessions(self) -> bool:
         """Whether a session beyond the cap is refused, or only counted."""
         return Enforced.SESSIONS in self.enforce
+
+    @property
+    def only_measures(self) -> bool:
+        """Whether every limit is only measured, and neither buffers nor connections are other than usual."""
+        usual = self.tuning.max_buffer_bytes >= HEAD_BYTES and self.tuning.enable_keep_alive
+        return usual and not self.enforce
 
     def exceeds_sessions(self, messages: Iterable[Message], active: int, opening: int) -> bool:
         """Whether these messages open a session beyond the cap.

@@ -16,6 +16,7 @@ from fleet.inventory import Address, Fleet, RestartVia
 from fleet.tasks import Tasks
 from fleet.tokens import read_token
 from gateway.acts import Acts
+from gateway.audit_key import key_in
 from gateway.child import Child, ChildError
 from gateway.control import ControlSocket, prepare_folder
 from gateway.guard import Guard
@@ -95,8 +96,10 @@ class Gateway:
         for pool in pools.values():
             self._stack.callback(pool.close)
         share = self._shared_cache()
+        audited = any(server.audit_log is not None for server in fleet.servers.values())
+        audit_key = key_in(fleet.gateway.control_dir) if audited else b""
         self.services = {
-            name: Service(server, Liveness(pools[name], server), fleet.prices, share)
+            name: Service(server, Liveness(pools[name], server), fleet.prices, share, audit_key)
             for name, server in fleet.servers.items()
         }
         for service in self.services.values():

@@ -1,6 +1,7 @@
 """What the audit log says of one call: who, what, how it ended. Pure. Never arguments unless allowed, never results.
 
-Credentials and session ids are named by a short digest: enough to tell two callers apart, useless to call with.
+Credentials and session ids are named by a short keyed digest: enough to tell two callers apart, useless to call with
+and, without the key, to try out guesses at.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ OK: Final = "ok"
 HIT: Final = "hit"
 """Answered without the server: from the cache, or with the answer to an identical call under way."""
 
+DIGEST_BYTES: Final = 8
 MAX_TEXT: Final = 200
 MAX_ARGUMENTS_BYTES: Final = 16 * 1024
 MAX_CLIENTS: Final = 5_000
@@ -91,14 +93,21 @@ _encoder = msgspec.json.Encoder()
 
 
 class Audit:
-    """The lines of one server. ``write`` takes each of them; ``wall_clock`` gives UNIX seconds."""
+    """The lines of one server. ``write`` takes each of them; ``wall_clock`` gives UNIX seconds; ``key`` is secret."""
 
     def __init__(
-        self, server: str, write: Callable[[bytes], None], wall_clock: Callable[[], float], *, arguments: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        server: str,
+        write: Callable[[bytes], None],
+        wall_clock: Callable[[], float],
+        *,
+        key: bytes,
+        arguments: bool = False,
+    ) -> None:
         self._server = server
         self._write = write
         self._wall_clock = wall_clock
+        self._key = key
         self._arguments = arguments
         self._clients: OrderedDict[str, str] = OrderedDict()
 
@@ -116,7 +125,16 @@ class Audit:
         arguments: dict[bytes, bytes] = {}
         if self._arguments and params is not None and params.arguments is not msgspec.UNSET and not greets:
             arguments[asked[0].id] = bytes(params.arguments)
-        return Caller(digest(authorization or ""), client, session, peer, arguments)
+        return Caller(self.digest(authorization or ""), client, session, peer, arguments)
+
+    def digest(self, secret: str) -> str:
+        """A short name for a credential or a session id; empty for none."""
+        if not secret:
+            return ""
+        import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
+
+        said = secret.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(said, digest_size=DIGEST_BYTES, key=self._key).hexdigest()
 
     def ended(self, caller: Caller, call: Call, outcome: str) -> None:
         """Write a line. ``outcome`` is an error type, '' for success, HIT, or ``refused:`` and the reason."""
@@ -143,13 +161,6 @@ class Audit:
         self._clients[session] = client
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
-
-
-def digest(secret: str) -> str:
-    """A short name for a credential or a session id; empty for none."""
-    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, which not every gateway needs
-
-    return hashlib.blake2b(secret.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest() if secret else ""
 
 
 def _kept(arguments: bytes) -> msgspec.Raw:

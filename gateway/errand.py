@@ -58,7 +58,8 @@ class Errand(ABC):
     )  # fmt: skip
 
     def __init__(
-        self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *, target: str
+        self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *,
+        seen: Observation, target: str,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._service = service
@@ -66,7 +67,7 @@ class Errand(ABC):
         self._request = request
         self._target = target
         self._down: Down | None = down
-        self._seen = Observation(service.vitals, request.method, request.fields, down.peer, target)
+        self._seen = seen
         self._stage = Stage.GATHERING
         self._body: bytes | None = None  # the request's, when it is here as a whole and may be sent again
         self._asked = False

@@ -39,7 +39,7 @@ class Operation:
 
     ``tool`` is the name as sent, not yet a label; ``error_type`` is '' on success. ``ticket`` is the breaker's, None
     for what the breaker does not judge by. ``id`` is canonical JSON; ``caller`` is None where nothing is audited.
-    ``in_5xx``: the answer came with such an HTTP status.
+    ``in_5xx``: the answer came with such an HTTP status. ``trace_id`` is empty for a call of no trace.
     """
 
     method: str
@@ -50,6 +50,7 @@ class Operation:
     id: bytes = b""
     caller: Caller | None = None
     in_5xx: bool = False
+    trace_id: str = ""
 
     @property
     def judged_as(self) -> str:
@@ -82,6 +83,7 @@ class Exchange:
     resumable: bool = False
     ticket: Ticket | None = None
     caller: Caller | None = None
+    trace_id: str = ""
     _pending: dict[bytes, _Pending] = field(default_factory=dict)
     _last_message: float | None = None
     _overdue: bool = False
@@ -177,7 +179,8 @@ class Exchange:
         ticket = None if pending.method in EXEMPT else self.ticket
         seconds = max(0.0, now - self.started)
         return Operation(
-            pending.method, pending.tool, error_type, seconds, ticket, pending.id, self.caller, status >= 500
+            pending.method, pending.tool, error_type, seconds, ticket, pending.id, self.caller, status >= 500,
+            self.trace_id,
         )  # fmt: skip
 
     def _unused(self, identity: bytes) -> bytes:

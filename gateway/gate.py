@@ -6,33 +6,35 @@ import asyncio
 
 
 class Gate:
-    """Open: calls pass at once. Held: they wait. Shut: they are refused at once."""
+    """Open: calls pass at once. Held: they wait. Shut: they are refused at once.
+
+    ``is_open`` tells whether calls pass; to be read only.
+    """
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
         self._open.set()
         self._shut = False
+        self.is_open = True
         self.reason = ""
         self.waiting = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether calls pass."""
-        return self._open.is_set()
 
     def hold(self, reason: str) -> None:
         """Let calls wait; ``reason`` is a sentence for those that wait in vain."""
         self.reason, self._shut = reason, False
+        self.is_open = False
         self._open.clear()
 
     def shut(self, reason: str) -> None:
         """Refuse calls at once: nobody is about to start the server."""
         self.reason, self._shut = reason, True
+        self.is_open = False
         self._open.clear()
 
     def open(self) -> None:
         """Let everything pass."""
         self._shut = False
+        self.is_open = True
         self._open.set()
 
     async def passed(self, within: float) -> bool:

@@ -40,6 +40,7 @@ class Farewell:
 
 async def end_idle(server: Liveness, vitals: Vitals) -> Farewell:
     """End every session without a call for half of its time, within ALL_SECONDS; never raises for what it meets."""
+    vitals.look_closer()
     vitals.sessions.expire(vitals.clock())
     idle = vitals.sessions.idle(vitals.clock())
     deadline = asyncio.get_running_loop().time() + ALL_SECONDS - ANSWER_SECONDS / 2
@@ -53,6 +54,7 @@ async def end_idle(server: Liveness, vitals: Vitals) -> Farewell:
         if reason:
             reasons.append(reason)
             return False
+        vitals.look_closer()
         vitals.sessions.end(each.key, vitals.clock())
         vitals.cache.session_ended(each.key[1])
         return True

@@ -43,8 +43,8 @@ class Inspection:
 
     @property
     def cost(self) -> list[Cost]:
-        """What each model cost so far."""
-        return [Cost(model=model, usd=usd) for model, usd in list(self._usd.items())]
+        """What each priced model cost so far; 0 from the start, so that the first cost is seen to rise."""
+        return [Cost(model=model, usd=self._usd.get(model, 0.0)) for model in self.prices]
 
     @property
     def found(self) -> dict[str, int]:

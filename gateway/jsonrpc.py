@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -19,7 +18,7 @@ MAX_TOOLS_IN_ANSWER: Final = 1000
 """Names read from one tools/list answer; more would only be folded into ``other`` later."""
 
 _MALFORMED = (msgspec.DecodeError, RecursionError, ValueError)  # ValueError covers UnicodeDecodeError
-_Optional = Raw | UnsetType
+Optional = Raw | UnsetType
 _T = TypeVar("_T")
 
 
@@ -79,11 +78,11 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Envelope(msgspec.Struct):
-    id: _Optional = UNSET
-    method: _Optional = UNSET
-    params: _Optional = UNSET
-    result: _Optional = UNSET
-    error: _Optional = UNSET
+    id: Optional = UNSET
+    method: Optional = UNSET
+    params: Optional = UNSET
+    result: Optional = UNSET
+    error: Optional = UNSET
 
 
 # What nearly every message looks like, read in one step. Whatever does not fit is read member by member, to the same
@@ -94,57 +93,57 @@ class _UsualMeta(
     msgspec.Struct,
     rename={"version": "io.modelcontextprotocol/protocolVersion", "client": "io.modelcontextprotocol/clientInfo"},
 ):
-    version: _Optional = UNSET
-    client: _Optional = UNSET
+    version: Optional = UNSET
+    client: Optional = UNSET
 
 
 class _UsualParams(msgspec.Struct, rename={"meta": "_meta", "request_id": "requestId"}):
     name: str | UnsetType = UNSET
     meta: _UsualMeta | UnsetType = UNSET
-    request_id: _Optional = UNSET
+    request_id: Optional = UNSET
     uri: str | UnsetType = UNSET
 
 
 class _UsualResult(msgspec.Struct, rename={"is_error": "isError"}):
     is_error: bool | UnsetType = UNSET
-    tools: _Optional = UNSET
+    tools: Optional = UNSET
 
 
 class _Usual(msgspec.Struct):
-    id: _Optional = UNSET
+    id: Optional = UNSET
     method: str | UnsetType = UNSET
     params: _UsualParams | UnsetType = UNSET
     result: _UsualResult | UnsetType = UNSET
-    error: _Optional = UNSET
+    error: Optional = UNSET
 
 
 class _Params(msgspec.Struct, rename={"meta": "_meta", "request_id": "requestId"}):
-    name: _Optional = UNSET
-    meta: _Optional = UNSET
-    request_id: _Optional = UNSET
-    uri: _Optional = UNSET
+    name: Optional = UNSET
+    meta: Optional = UNSET
+    request_id: Optional = UNSET
+    uri: Optional = UNSET
 
 
 class _Meta(
     msgspec.Struct,
     rename={"version": "io.modelcontextprotocol/protocolVersion", "client": "io.modelcontextprotocol/clientInfo"},
 ):
-    version: _Optional = UNSET
-    client: _Optional = UNSET
+    version: Optional = UNSET
+    client: Optional = UNSET
 
 
 class _Result(msgspec.Struct, rename={"is_error": "isError"}):
-    is_error: _Optional = UNSET
-    tools: _Optional = UNSET
+    is_error: Optional = UNSET
+    tools: Optional = UNSET
 
 
 class _Error(msgspec.Struct):
-    code: _Optional = UNSET
+    code: Optional = UNSET
 
 
 class _Tool(msgspec.Struct):
     name: str
-    annotations: _Optional = UNSET
+    annotations: Optional = UNSET
 
 
 class _Annotations(msgspec.Struct, rename={"read_only": "readOnlyHint"}):
@@ -175,6 +174,44 @@ def peek(body: bytes) -> Peek:
     read = [_message(bytes(item)) for item in items]
     messages = tuple(message for message in read if message is not None)
     return Peek(messages, len(read) - len(messages))
+
+
+class Call(msgspec.Struct, gc=False):
+    """A request as ``glance_at_call`` sees it; as in ``Message``, but ``id`` and ``client`` are as they were sent."""
+
+    id: Raw
+    method: str
+    tool: str
+    modern: bool
+    client: Raw | None
+
+
+def glance_at_call(body: bytes) -> Call | None:
+    """The one request that a body holds, as ``peek`` would tell it; None for what is not that plain."""
+    try:
+        usual = _usual.decode(body)
+    except _MALFORMED:
+        return None
+    method, identity, params = usual.method, usual.id, usual.params
+    if method is UNSET or identity is UNSET or params is UNSET:
+        return None
+    tool = params.name if method == "tools/call" and params.name is not UNSET else ""
+    meta = params.meta
+    if meta is UNSET:
+        return Call(identity, method, tool, False, None)
+    return Call(identity, method, tool, meta.version is not UNSET, None if meta.client is UNSET else meta.client)
+
+
+def glance_at_result(body: bytes, identity: Raw) -> bool | None:
+    """Whether the one result that a body holds says ``isError``; None for what is not that plain, or of another id."""
+    try:
+        usual = _usual.decode(body)
+    except _MALFORMED:
+        return None
+    result = usual.result
+    if result is UNSET or result.tools is not UNSET or usual.method is not UNSET or usual.error is not UNSET:
+        return None
+    return result.is_error is True if usual.id == identity else None
 
 
 def canonical(raw: bytes) -> bytes:
@@ -236,7 +273,7 @@ def _unusual(item: bytes) -> Message | None:
 
 
 def _request(envelope: _Envelope, raw_method: Raw) -> Message | None:
-    method = _text(raw_method)
+    method = text(raw_method)
     if method is None:
         return None
     params = _decoded(_params, envelope.params) or _Params()
@@ -247,18 +284,18 @@ def _request(envelope: _Envelope, raw_method: Raw) -> Message | None:
         kind=kind,
         id=_id(envelope.id),
         method=method,
-        tool=(_text(params.name) or "") if method == "tools/call" else "",
+        tool=(text(params.name) or "") if method == "tools/call" else "",
         era=era,
         client=b"" if meta.client is UNSET else canonical(bytes(meta.client)),
         cancels=_id(params.request_id) if method == "notifications/cancelled" else b"",
-        uri=(_text(params.uri) or "") if kind is Kind.NOTIFICATION else "",
+        uri=(text(params.uri) or "") if kind is Kind.NOTIFICATION else "",
     )
 
 
 def _response(envelope: _Envelope) -> Message:
     if envelope.error is not UNSET:
         error = _decoded(_errors, envelope.error)
-        code = None if error is None else _integer(error.code)
+        code = None if error is None else integer(error.code)
         return Message(Kind.RESPONSE, id=_id(envelope.id), error_code=0 if code is None else code)
     result = _decoded(_results, envelope.result) or _Result()
     is_error = result.is_error is not UNSET and bytes(result.is_error) == b"true"
@@ -272,7 +309,7 @@ def _response(envelope: _Envelope) -> Message:
     )
 
 
-def _listed(raw: _Optional) -> list[_Tool]:
+def _listed(raw: Optional) -> list[_Tool]:
     if raw is UNSET:
         return []
     try:
@@ -288,7 +325,7 @@ def _says_read_only(tool: _Tool) -> bool:
     return annotations is not None and annotations.read_only
 
 
-def _decoded(decoder: msgspec.json.Decoder[_T], raw: _Optional) -> _T | None:
+def _decoded(decoder: msgspec.json.Decoder[_T], raw: Optional) -> _T | None:
     if raw is UNSET:
         return None
     try:
@@ -301,123 +338,24 @@ _PLAIN_ID: Final = re.compile(rb'(?:0|[1-9][0-9]{0,17}|"[ !#-\[\]-~]*")')
 """Ids that are their own canonical form; nearly all are."""
 
 
-def _id(raw: _Optional) -> bytes:
+def _id(raw: Optional) -> bytes:
     if raw is UNSET:
         return b""
     text = bytes(raw)
     return text if _PLAIN_ID.fullmatch(text) else canonical(text)
 
 
-def _text(raw: _Optional) -> str | None:
+def text(raw: Optional) -> str | None:
+    """A JSON string, None for anything else."""
     try:
         return None if raw is UNSET else msgspec.json.decode(bytes(raw), type=str)
     except _MALFORMED:
         return None
 
 
-def _integer(raw: _Optional) -> int | None:
+def integer(raw: Optional) -> int | None:
+    """A JSON integer, None for anything else."""
     try:
         return None if raw is UNSET else msgspec.json.decode(bytes(raw), type=int)
     except _MALFORMED:
         return None
-
-
-# A body too large to keep: its first and last bytes are searched. Inside a JSON string a quote is always escaped,
-# so a key that follows `{` or `,` and a bare quote is a real key; its depth tells whose.
-
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
-_MEMBER: Final = re.compile(
-    rb'[{,]\s*"(jsonrpc|id|method|name|isError|result|error|code|_meta'
-    rb'|io\.modelcontextprotocol/protocolVersion)"\s*:\s*'
-    rb'("[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|true|false|null|[{\[])',
-    re.DOTALL,
-)
-_DEPTH: Final = {"method": 1, "id": 1, "result": 1, "error": 1, "name": 2, "isError": 2, "code": 2}
-
-
-def peek_clipped(head: bytes, tail: bytes, marks: Collection[bytes] = ()) -> Peek:
-    """Read a single message of which only the first and the last bytes were kept.
-
-    ``marks`` are the values of ``isError`` members in between, at unknown depth: they count when they agree.
-
-    What can be told is told, with ``legible`` False when the deciding member lay in between. A batch that large is
-    one unreadable item.
-    """
-    if not head.lstrip(b" \t\r\n").startswith(b"{"):
-        return Peek(unreadable=1)
-    members = {**_members_of_tail(tail), **_members_of_head(head)}
-    method = _text(_raw(members.get("method")))
-    if method is not None:
-        return Peek((_clipped_request(members, method),))
-    if "result" in members or "error" in members:
-        return Peek((_clipped_response(members, marks),))
-    return Peek(unreadable=1)
-
-
-def _clipped_request(members: dict[str, bytes], method: str) -> Message:
-    tool = (_text(_raw(members.get("name"))) or "") if method == "tools/call" else ""
-    modern = "io.modelcontextprotocol/protocolVersion" in members
-    return Message(
-        kind=Kind.REQUEST if "id" in members else Kind.NOTIFICATION,
-        id=canonical(members["id"]) if "id" in members else b"",
-        method=method,
-        tool=tool,
-        era=Era.MODERN if modern else Era.LEGACY,
-        legible="id" in members and (method != "tools/call" or bool(tool)),
-    )
-
-
-def _clipped_response(members: dict[str, bytes], marks: Collection[bytes]) -> Message:
-    identity = canonical(members["id"]) if "id" in members else b""
-    if "error" in members:
-        code = _integer(_raw(members.get("code")))
-        return Message(
-            Kind.RESPONSE,
-            id=identity,
-            error_code=0 if code is None else code,
-            legible=code is not None and bool(identity),
-        )
-    known = members.get("isError")
-    if known is None and len(marks) == 1:
-        (known,) = marks
-    return Message(Kind.RESPONSE, id=identity, is_error=known == b"true", legible=known is not None and bool(identity))
-
-
-def _raw(value: bytes | None) -> _Optional:
-    return UNSET if value is None else Raw(value)
-
-
-def _members_of_head(head: bytes) -> dict[str, bytes]:
-    """Members at their right depth, counted from the body's first byte."""
-    found: dict[str, bytes] = {}
-    depth, position = 0, 0
-    for match in _MEMBER.finditer(head):
-        depth += _net_depth(head, position, match.start() + 1)
-        position = match.start() + 1
-        _keep(found, match, depth)
-    return found
-
-
-def _members_of_tail(tail: bytes) -> dict[str, bytes]:
-    """Members at their right depth, counted back from the body's last byte."""
-    found: dict[str, bytes] = {}
-    for match in _MEMBER.finditer(tail):
-        _keep(found, match, -_net_depth(tail, match.start(2), len(tail)))
-    return found
-
-
-def _keep(found: dict[str, bytes], match: re.Match[bytes], depth: int) -> None:
-    name = match.group(1).decode("ascii")
-    if name.startswith("io.") or _DEPTH.get(name) == depth:
-        found.setdefault(name, match.group(2))
-
-
-def _net_depth(text: bytes, start: int, end: int) -> int:
-    depth = 0
-    for match in _TOKEN.finditer(text, start, end):
-        token = match.group()
-        if token in b"{[":
-            depth += 1
-        elif token in b"}]":
-            depth -= 1
-    return depth

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
-from fleet.telemetry import BOUNDS, Operations, Refused
+from fleet.telemetry import BOUNDS, Exemplar, Operations, Refused
 
 TCP: Final = "tcp"
 """OpenTelemetry's ``network.transport`` of an HTTP server; a stdio server's is ``pipe``."""
+
+
+MAX_EXEMPLARS: Final = 5_000
+"""Of all histograms together; about half a megabyte of each report."""
 
 
 @dataclass(slots=True)
@@ -19,11 +23,14 @@ class _Tally:
     count: int = 0
     sum: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    traced: dict[int, Exemplar] = field(default_factory=dict)
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, seconds: float) -> int:
         self.count += 1
         self.sum += seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        bucket = bisect_left(BOUNDS, seconds)
+        self.buckets[bucket] += 1
+        return bucket
 
 
 class Ledger:
@@ -34,19 +41,31 @@ class Ledger:
         self._operations: dict[tuple[str, str, str], _Tally] = {}
         self._refused = dict.fromkeys(Refused, 0)
         self._would_refuse = dict.fromkeys(Refused, 0)
+        self._exemplars = 0
         self.in_flight = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.unreadable = 0
         self.restarts = 0
 
-    def operation(self, method: str, tool: str, error_type: str, seconds: float) -> None:
-        """One finished operation."""
+    def operation(
+        self, method: str, tool: str, error_type: str, seconds: float, exemplar: Exemplar | None = None
+    ) -> None:  # fmt: skip
+        """One finished operation; ``exemplar`` where it belongs to a trace."""
         key = (method, tool, error_type)
         tally = self._operations.get(key)
         if tally is None:
             tally = self._operations[key] = _Tally()
-        tally.observe(seconds)
+        bucket = tally.observe(seconds)
+        if exemplar is not None:
+            self._trace(tally, bucket, exemplar)
+
+    def _trace(self, tally: _Tally, bucket: int, exemplar: Exemplar) -> None:
+        if bucket not in tally.traced:
+            if self._exemplars >= MAX_EXEMPLARS:
+                return
+            self._exemplars += 1
+        tally.traced[bucket] = exemplar
 
     def refuse(self, reason: Refused, count: int) -> None:
         """The gateway itself answered these calls."""
@@ -68,6 +87,7 @@ class Ledger:
                 count=tally.count,
                 sum=tally.sum,
                 buckets=list(accumulate(tally.buckets[:-1])),
+                exemplars=list(tally.traced.values()),
             )
             for (method, tool, error_type), tally in self._operations.items()
         ]

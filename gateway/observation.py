@@ -13,16 +13,18 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
-from gateway.audit import HIT, Audit, Caller, digest
+from gateway.audit import HIT, Audit, Caller
 from gateway.breaker import FAILURES, Ticket
 from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
-from gateway.jsonrpc import Era, Kind, Message, Peek, peek, peek_clipped
+from gateway.jsonrpc import Era, Kind, Message
 from gateway.keeping import Keeping
 from gateway.pairs import ENDPOINT, Pair
 from gateway.presence import SESSION_HEADER, Presence
+from gateway.reading import Reading, read
 from gateway.sse import Splitter
+from gateway.tracing import trace_of
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -59,10 +61,14 @@ class Observation:
         self._decoder: Decoder = Identity()
         self._answer: Clip | None = None
         self._events: Splitter | None = None
-        self._blind = False  # an answer was too large to be told from its ends
+        self._reading = Reading(vitals)
         self._done = False
 
     # ---- told by the relay
+
+    def began(self, started: float, treatments: int) -> None:
+        """It began before it was looked at: then, and after so many treatments of the server."""
+        self._exchange.started, self._treatments = started, treatments
 
     def request_chunk(self, chunk: bytes) -> None:
         """Body bytes from the client."""
@@ -215,10 +221,11 @@ class Observation:
             return ()
         if self._vitals.audit is not None and body.whole:
             self._said = body.head
+        self._exchange.trace_id = trace_of(body.head if body.whole else b"", self._headers.get("traceparent"))
         if not self._request_decoder.legible:
             self._vitals.ledger.unreadable += 1
             return ()
-        return self._counted(_peek(body)) if body.total else ()
+        return self._reading.counted(read(body)) if body.total else ()
 
     # ---- the answer
 
@@ -257,7 +264,7 @@ class Observation:
                     events.widen(self._vitals.kept(LIST_BYTES))  # any of its messages may answer tools/list
             elif event.data.total and event.is_message:
                 self._exchange.active(self._vitals.clock())
-                self._answers(self._counted(self._look(event.data)))
+                self._answers(self._reading.counted(self._reading.look(event.data)))
 
     @property
     def _is_owed_elsewhere(self) -> bool:
@@ -271,9 +278,9 @@ class Observation:
             self._keeping.end(self._status, self._answer_headers, self._vitals.clock())
         legible = self._decoder.legible
         if self._answer is not None and legible and self._answer.total:
-            looked = self._look(self._answer)
+            looked = self._reading.look(self._answer)
             # An error page of a proxy is no JSON-RPC; its status says enough.
-            self._answers(self._counted(looked) if self._status < 400 else looked.messages)
+            self._answers(self._reading.counted(looked) if self._status < 400 else looked.messages)
         if not legible and self._exchange.outstanding:
             self._vitals.ledger.unreadable += 1
         if self._may_be_resumed() and self._presence.key is not None:
@@ -294,7 +301,7 @@ class Observation:
     def _error_of_no_answer(self, legible: bool) -> str:
         if self._status >= 300:
             return of_status(self._status)
-        if not legible or self._blind:
+        if not legible or self._reading.blind:
             return SUCCESS
         return CONNECTION if self._events is not None else OTHER
 
@@ -401,21 +408,8 @@ class Observation:
 
     def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
         said, self._said = self._said, b""
-        session = digest(self._headers.get(SESSION_HEADER) or "")
+        session = audit.digest(self._headers.get(SESSION_HEADER) or "")
         return audit.caller(self._headers.get("Authorization"), session, self._peer, messages, said)
-
-    def _look(self, body: Clip) -> Peek:
-        looked = _peek(body)
-        if self._vitals.inspection.looks and any(_holds_result(message) for message in looked.messages):
-            self._vitals.inspection.offer(body.head)
-        self._blind = self._blind or (not body.whole and looked.unreadable > 0)
-        return looked
-
-    def _counted(self, looked: Peek) -> tuple[Message, ...]:
-        self._vitals.ledger.unreadable += looked.unreadable
-        for message in looked.messages:
-            self._vitals.ledger.unreadable += not message.legible
-        return looked.messages
 
     def _safely(self, told: Callable[..., None], *facts: Any) -> None:
         try:
@@ -424,11 +418,3 @@ class Observation:
             self._vitals.ledger.unreadable += 1
             log.exception("an exchange could not be measured; the traffic goes on")
             self._share_nothing()  # or those who joined would wait for ever
-
-
-def _holds_result(message: Message) -> bool:
-    return message.kind is Kind.RESPONSE and message.error_code is None and not message.tools
-
-
-def _peek(body: Clip) -> Peek:
-    return peek(body.head) if body.whole else peek_clipped(body.head, body.tail, body.marks)

@@ -21,6 +21,8 @@ from gateway.http.framing import Framing, chunk, last_chunk
 from gateway.http.heads import CONTINUE, answer_head, to_client
 from gateway.http.pool import Pool
 from gateway.http.reader import Head, Request
+from gateway.http.up import Up
+from gateway.observation import Observation
 from gateway.service import Service
 from gateway.steering import Pending, Refusal
 from gateway.unread import Unread
@@ -34,9 +36,10 @@ class Passage(Errand):
     __slots__ = ("_framing", "_placed", "_sent", "_unread")
 
     def __init__(
-        self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *, target: str
+        self, journal: Journal, service: Service, pool: Pool, down: Down, request: Request, *,
+        seen: Observation, target: str,
     ) -> None:  # fmt: skip
-        super().__init__(journal, service, pool, down, request, target=target)
+        super().__init__(journal, service, pool, down, request, seen=seen, target=target)
         self._framing = Framing.NONE
         self._sent = b"\n\n"
         self._placed = False
@@ -52,6 +55,14 @@ class Passage(Errand):
             self._gather()
         else:
             self._wait("gate", self._at_gate())
+
+    def go_on(self, up: Up) -> None:
+        """The whole request was sent over this connection already, and nothing came back yet."""
+        self._body = b"".join(self._request.take_body())
+        self._stage = Stage.SENT
+        self._up = up
+        up.attach(self, self._request.method)
+        self._look(self._body)
 
     def more(self) -> None:
         """More of the body is here, or its end."""
@@ -94,10 +105,7 @@ class Passage(Errand):
         if steering.only_watches:
             # Nothing can come of it but figures: the bytes go first.
             self._send()
-            seen.request_chunk(body)
-            self._ask()
-            steering.before_relay(seen, self._target, self._request.fields.raw, body)
-            self._expect()
+            self._look(body)
             return
         seen.request_chunk(body)
         self._ask()
@@ -106,6 +114,13 @@ class Passage(Errand):
             self._wait("joined", self._joined(found))
         else:
             self._own_or_relay(found)
+
+    def _look(self, body: bytes) -> None:
+        """The request is on its way already."""
+        self._seen.request_chunk(body)
+        self._ask()
+        self._service.steering.before_relay(self._seen, self._target, self._request.fields.raw, body)
+        self._expect()
 
     async def _joined(self, pending: Pending) -> None:
         self._own_or_relay(await pending.settled())
@@ -297,7 +312,7 @@ class Passage(Errand):
         """Never a clean end for an answer that is not complete."""
         down, self._down = self._down, None
         if down is not None:
-            down.abort()
+            down.abort(reset=self._framing is Framing.CLOSE)
 
     def _end(self) -> None:
         """Leave nothing behind. Idempotent."""

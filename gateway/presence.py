@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from gateway.audit import digest
 from gateway.exchange import Exchange
 from gateway.jsonrpc import Era, Message
 from gateway.pairs import Pair
@@ -81,11 +80,13 @@ class Presence:
         named = headers.get(SESSION_HEADER)
         if self.key is None and named and ok:
             self.key, self._named = legacy_key(named), named
-            if exchange.caller is not None:
-                exchange.caller.session = digest(named)
+            audit = self._vitals.audit
+            if exchange.caller is not None and audit is not None:
+                exchange.caller.session = audit.digest(named)
         if self.key is None or self.answers_on is not None:
             return
         if exchange.era is Era.LEGACY and (status == 404 or (self._method == "DELETE" and ok)):
+            self._vitals.look_closer()
             self._vitals.sessions.end(self.key, self._vitals.clock())
             self._vitals.cache.session_ended(self.key[1])
             self._entered = None
@@ -134,5 +135,10 @@ class Presence:
         """How to end this session at its server; None for a modern client."""
         if exchange.era is Era.MODERN or not self._named:
             return None
-        also = ((name, self._headers.get(name)) for name in _NAMING_HEADERS)
-        return Handle(((SESSION_HEADER, self._named), *((name, value) for name, value in also if value)))
+        return session_handle(self._named, self._headers)
+
+
+def session_handle(named: str, headers: Mapping[str, str]) -> Handle:
+    """How to end the legacy session of that name at its server, as a call with these headers could."""
+    also = ((name, headers.get(name)) for name in _NAMING_HEADERS)
+    return Handle(((SESSION_HEADER, named), *((name, value) for name, value in also if value)))

@@ -52,7 +52,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def main() -> int:
     """The command. Exit 0 after a signal, 1 after a fault or for a wrong configuration, 2 for wrong use."""
     settings = read_settings()
-    logs.configure()
+    logs.configure(environ=settings.environ)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(settings))

@@ -11,8 +11,19 @@ import enum
 import msgspec
 
 
+@enum.unique
 class Code(enum.IntEnum):
-    """JSON-RPC error codes of the gateway."""
+    """JSON-RPC error codes of the gateway; ``docs/fleet-file.md`` tells operators of them. None is given twice.
+
+    Attributes:
+        UNREACHABLE: no connection, or one that broke off before an answer.
+        RESTARTING: the call waited in vain for a server that is being started, or is down.
+        TOO_MANY_SESSIONS: an ``initialize`` beyond the cap.
+        BREAKER_OPEN: the server keeps failing, and the call was not sent.
+        SILENT: the server did not answer within the enforced timeout; whether it acted is not known.
+        TOO_LONG_IN_LINE: the call waited in vain for a place at the server.
+        CUT: the server ended with the call in its hands; whether it acted is not known.
+    """
 
     UNREACHABLE = -33001
     RESTARTING = -33002
@@ -20,7 +31,7 @@ class Code(enum.IntEnum):
     BREAKER_OPEN = -33004
     SILENT = -33005
     TOO_LONG_IN_LINE = -33006
-    CUT = -33006
+    CUT = -33007
 
 
 def jsonrpc_error(request_id: bytes, code: Code, message: str) -> bytes:

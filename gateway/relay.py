@@ -12,9 +12,11 @@ from fleet.inventory import Address
 from fleet.tasks import Tasks
 from gateway import replies, routes
 from gateway.errand import FAULT, Errand
+from gateway.express import Regular
 from gateway.http.down import Call, Down
 from gateway.http.pool import Pool
 from gateway.http.reader import Request
+from gateway.observation import Observation
 from gateway.passage import Passage
 from gateway.service import Service
 
@@ -47,7 +49,7 @@ class Relay:
     @property
     def under_way(self) -> int:
         """Passages that have not ended."""
-        return len(self._passages)
+        return len(self._passages) + sum(len(service.vitals.hasty) for service in self._services.values())
 
     async def listen_shared(self, listen: Address) -> Address:
         """Open the listener of all servers: ``/servers/NAME/P`` and ``/-/healthy``; where it really listens.
@@ -75,9 +77,11 @@ class Relay:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         self._close_idle(loop.time())
-        while self._passages and loop.time() < deadline:
+        while self.under_way and loop.time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
             self._close_idle(loop.time())
+        for service in self._services.values():
+            service.vitals.look_closer()
         for passage in list(self._passages):
             passage.give_up()
         for down in list(self._downs):
@@ -88,7 +92,11 @@ class Relay:
 
     def begin(self, service: Service, down: Down, request: Request, target: str) -> Passage | None:
         """A request for a server; its passage, None when it is over already."""
-        passage = Passage(self, service, self._pools[service.server.name], down, request, target=target)
+        head, pool = request.head, self._pools[service.server.name]
+        if head.mould is not None and head.regular is None:
+            head.regular = Regular(self, service, pool, head, target=target)
+        seen = Observation(service.vitals, request.method, request.fields, down.peer, target)
+        passage = Passage(self, service, pool, down, request, seen=seen, target=target)
         self._passages.add(passage)
         try:
             passage.begin()
@@ -97,6 +105,10 @@ class Relay:
             log.exception(FAULT, extra={"server": service.server.name})
             passage.give_up()
         return passage if passage in self._passages else None
+
+    def joins(self, passage: Passage) -> None:
+        """A hasty call became a passage."""
+        self._passages.add(passage)
 
     def over(self, errand: Errand) -> None:
         """This passage ended."""

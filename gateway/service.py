@@ -42,12 +42,17 @@ class Service:
     """What the relay, the control socket and the observer share about one server.
 
     ``prices`` are those of the fleet; ``share`` gives the server its part of the cache of all gateways, where there is
-    one.
+    one; ``audit_key`` is the key of the audit log's digests.
     """
 
     def __init__(
-        self, server: Server, liveness: Liveness, prices: Mapping[str, Price] | None = None, share: Share | None = None
-    ) -> None:  # fmt: skip
+        self,
+        server: Server,
+        liveness: Liveness,
+        prices: Mapping[str, Price] | None = None,
+        share: Share | None = None,
+        audit_key: bytes = b"",
+    ) -> None:
         self.server = server
         self._liveness = liveness
         tuning = server.tuning
@@ -63,7 +68,7 @@ class Service:
         self.audit_log = None if server.audit_log is None else AuditLog(server.audit_log.path)
         if server.audit_log is not None and self.audit_log is not None:
             self.vitals.audit = Audit(
-                server.name, self.audit_log.take, time.time, arguments=server.audit_log.arguments
+                server.name, self.audit_log.take, time.time, key=audit_key, arguments=server.audit_log.arguments
             )  # fmt: skip
         self.wheel = None if server.config is None else Wheel(server.config.file, self._apply, self._secure)
         self.gate = Gate()

@@ -129,6 +129,17 @@ class Sessions:
                 session.calls -= 1
                 session.called = now
 
+    def visited(self, key: Key, now: float, handle: Handle | None) -> None:
+        """A call of this session began and has ended: ``enter`` and ``leave`` at once."""
+        session = self._live.pop(key, None)
+        if session is None:
+            self.enter(key, now, handle)
+            self.leave(key, now)
+            return
+        session.seen = session.called = now
+        session.handle = handle or session.handle
+        self._live[key] = session
+
     def idle(self, now: float) -> list[Idle]:
         """The sessions without a call for at least half of ``session_seconds``, listening or not."""
         return [

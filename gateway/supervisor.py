@@ -235,7 +235,7 @@ class Supervisor:
         """Let calls under way end; streams have no end and are not waited for."""
         deadline = asyncio.get_running_loop().time() + seconds
         # Polled: an event would have to be set by the counting, which is pure and knows no loop.
-        while self._vitals.ledger.in_flight > 0 and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+        while self._vitals.in_flight > 0 and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
     def _idle_child(self) -> Child:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fleet.inventory import Enforced
 from fleet.server_config import Tuning
-from fleet.telemetry import Breaker, Bytes, Process, Queue, Refused, Telemetry
+from fleet.telemetry import Breaker, Bytes, Exemplar, Process, Queue, Refused, Telemetry
 from fleet.telemetry import Sessions as SessionFigures
 from gateway.admission import Admission
 from gateway.breaker import BreakerSettings, CircuitBreaker
@@ -47,8 +47,18 @@ class _Adrift:
     ends_as: str
 
 
+class Hasty(Protocol):
+    """A call that is under way and not looked at yet."""
+
+    def unfold(self) -> None:
+        """Be looked at now, as any other."""
+
+
 class Vitals:
-    """The mutable figures of one server. Observations write them, the observer reads them."""
+    """The mutable figures of one server. Observations write them, the observer reads them.
+
+    ``hasty`` are the calls under way that are looked at when they have ended, or by ``look_closer``.
+    """
 
     def __init__(
         self,
@@ -61,6 +71,7 @@ class Vitals:
     ) -> None:
         self.limits = limits
         self.clock = clock
+        self._wall_clock = wall_clock
         self.ledger = Ledger(transport)
         self.admission = Admission()
         self.breaker = CircuitBreaker()
@@ -73,14 +84,17 @@ class Vitals:
         self.standing = Standing(wall_clock)
         self.on_transport_failure: Callable[[], None] = lambda: None
         self.pairs = Pairs(self.count, self.finish)
+        self.hasty: set[Hasty] = set()
         self._exchanges: dict[int, tuple[Key | None, Exchange]] = {}
         self._adrift: dict[int, _Adrift] = {}
         self._timed_out = False
+        self._leaves_alone = True  # as it begins, so does every part above; only ``apply`` changes one
 
     def apply(
         self, tuning: Tuning, enforce: frozenset[Enforced], cache_tools: frozenset[str] = frozenset()
     ) -> None:  # fmt: skip
         """Follow the server's TOML; calls under way keep the limits that they began with."""
+        self.look_closer()
         self.limits = Limits(tuning.initial_response_seconds, tuning.inactivity_seconds)
         self.sessions.session_seconds = tuning.session_seconds
         self.admission = Admission(tuning, enforce)
@@ -93,6 +107,18 @@ class Vitals:
         self.flights.apply(
             CoalescingSettings(tuning.enable_request_batching, tuning.batch_size, tuning.batch_timeout_seconds)
         )
+        switched_on = self.cache.settings.enabled or self.flights.settings.enabled or self.breaker.enabled
+        self._leaves_alone = self.admission.only_measures and not switched_on
+
+    def look_closer(self) -> None:
+        """Whatever is under way counts from now on: call it before asking for what is, and before changing sessions."""
+        for hasty in list(self.hasty):
+            hasty.unfold()
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether nothing is switched on that could answer, hold or end a call, or wants to look at it."""
+        return self._leaves_alone and self.audit is None and not self.inspection.looks
 
     def kept(self, most: int) -> int:
         """How much of one message is kept for measuring: ``most``, or less where max_buffer_size says so."""
@@ -122,8 +148,12 @@ class Vitals:
                 self.tools.label(operation.tool),
                 operation.error_type,
                 operation.seconds,
+                self._exemplar(operation) if operation.trace_id else None,
             )
             self.report(operation, operation.error_type)
+
+    def _exemplar(self, operation: Operation) -> Exemplar:
+        return Exemplar(value=operation.seconds, trace_id=operation.trace_id, at=max(0.0, self._wall_clock()))
 
     def report(self, operation: Operation, outcome: str) -> None:
         """Into the audit log, where there is one."""
@@ -158,6 +188,7 @@ class Vitals:
 
     def cancel(self, key: Key | None, request: bytes) -> None:
         """A client of this session took a request back."""
+        self.look_closer()
         adrift = ((each.key, each.exchange) for each in self._adrift.values())
         for owner, exchange in (*self._exchanges.values(), *adrift):
             if owner == key and exchange.cancel(request):
@@ -181,8 +212,15 @@ class Vitals:
         self.cache.changed_elsewhere(change)
 
     @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        self.look_closer()
+        return self.ledger.in_flight
+
+    @property
     def doubtful(self) -> bool:
         """Whether a call is overdue, or ended so and nothing was answered since: the server may hang."""
+        self.look_closer()
         now = self.clock()
         return self._timed_out or any(exchange.overdue(now) for _, exchange in self._exchanges.values())
 
@@ -196,6 +234,7 @@ class Vitals:
 
         Not those of an open HTTP+SSE stream: it is a session already.
         """
+        self.look_closer()
         return sum(
             exchange.asks("initialize")
             for key, exchange in self._exchanges.values()
@@ -209,6 +248,7 @@ class Vitals:
 
     def tick(self) -> None:
         """What time alone changes; call about once a second."""
+        self.look_closer()
         now = self.clock()
         self.sessions.expire(now)
         late = sum(exchange.newly_overdue(now) for _, exchange in self._exchanges.values())
@@ -223,6 +263,7 @@ class Vitals:
 
     def server_replaced(self) -> None:
         """The process that held the legacy sessions is gone, and they with it; another one deserves a fresh start."""
+        self.look_closer()
         self.sessions.end_all("legacy", self.clock())
         self.forget_answers()
         self.breaker.reset()
@@ -230,6 +271,7 @@ class Vitals:
 
     def telemetry(self, source: Source, processes: Sequence[Process], waiting: int, *, final: bool) -> Telemetry:
         """The figures now. ``waiting`` calls stand before the gate or in the line."""
+        self.look_closer()
         ledger = self.ledger
         if final:
             self.inspection.work()

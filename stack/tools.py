@@ -101,7 +101,7 @@ def present(name: str) -> Path | None:
 def peer(package: str, program: str, libraries: Sequence[str] = ()) -> Path:
     """A program of a Debian package that only benches and tests use; kept in ``.tools/bench``, apart from our own.
 
-    ``libraries`` are the packages it needs beside the ones that every system has.
+    ``libraries`` are the packages it needs beside the ones that every system has; kept in ``lib`` beside it.
 
     Raises:
         ToolMissingError: it cannot be fetched.

@@ -19,6 +19,7 @@ settings.load_profile("shared-machine")
 REAL_PARTS: Final = {
     "prometheus": "a real Prometheus",
     "alertmanager": "a real Alertmanager",
+    "redis": "a real Redis",
     "mcp_server": "a real MCP server (official SDK)",
     "end_to_end": "the whole closed loop",
 }
@@ -44,6 +45,8 @@ def redis_server(short_folder: Path) -> Iterator[RedisServer]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if "redis_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("redis")
         markers = {marker.name for marker in item.iter_markers()}
         # A property travels with the report from a worker process; names of tests and folders would be keywords too.
         item.user_properties.append((_SPOKE_TO, sorted(markers & REAL_PARTS.keys())))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket as sockets
+import struct
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from gateway.http.framing import Malformed
+from gateway.http.haste import Hasty
 from gateway.http.heads import whole_answer
 from gateway.http.reader import Request, RequestReader
 
@@ -23,6 +25,9 @@ LINGER_SECONDS: Final = 2.0
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """In seconds, and how often: a client that vanished without a word (a lid closed, a cable pulled) is noticed after two
 minutes, not after the system's two hours. Until then its open stream counts as a session."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: what is unsent is dropped, and the other side is told by a reset."""
 
 _FULL, _LINE = 1, 2
 """Why nothing is read: the server takes no more; a request stands in line."""
@@ -39,6 +44,13 @@ class Call(Protocol):
 
     def client_full(self, *, full: bool) -> None:
         """The client takes no more for now, or again."""
+
+
+class Regular(Protocol):
+    """What all requests of a client connection with the same head have in common (``RequestHead.regular``)."""
+
+    def hasten(self, down: Down, data: bytes, at: int) -> Hasty | None:
+        """Take another one that is here as a whole, its body from ``at``; None: it has to be read."""
 
 
 class Line(Protocol):
@@ -63,6 +75,7 @@ class Down(asyncio.Protocol):
         self._reader = RequestReader()
         self._request: Request | None = None
         self._call: Call | None = None
+        self._hasty: Hasty | None = None
         self._unread: memoryview | None = None
         self._held = 0
         self._going = False
@@ -87,6 +100,10 @@ class Down(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
+        if self._hasty is not None:
+            self._hasty.unfold()  # more than a whole request: what follows it has to wait
+        elif self._call is None and self._unread is None and not self._ended and self._is_taken_in_haste(data):
+            return
         if self._lingering:
             return
         if self._unread is not None:
@@ -98,14 +115,28 @@ class Down(asyncio.Protocol):
             self._unread = memoryview(data)
             self._read_on()
 
+    def _is_taken_in_haste(self, data: bytes) -> bool:
+        reader = self._reader
+        regular: Regular | None = None if reader.usual is None else reader.usual.regular
+        at = 0 if regular is None else reader.usual_body_at(data)
+        hasty = regular.hasten(self, data, at) if at and regular is not None else None
+        if hasty is None:
+            return False
+        self._hasty = hasty
+        self.idle_since = None
+        hasty.go()
+        return True
+
     def eof_received(self) -> bool:
         """The client sends no more; nobody can tell that from its leaving."""
-        if self._call is not None:
+        if self._call is not None or self._hasty is not None:
             self._transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it went
         """The client is gone."""
+        if self._hasty is not None:
+            self._hasty.unfold()
         self._ended = True
         self._unread = None
         self._line.went(self)
@@ -116,6 +147,8 @@ class Down(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes no more for now."""
         self.full = True
+        if self._hasty is not None:
+            self._hasty.unfold()
         if self._call is not None:
             self._call.client_full(full=True)
 
@@ -126,6 +159,16 @@ class Down(asyncio.Protocol):
             self._call.client_full(full=False)
 
     # ---- told by the call
+
+    def take_over(self, call: Call, request: Request) -> None:
+        """This is the call in the place of the hasty one."""
+        self._hasty, self._call, self._request = None, call, request
+
+    def answer(self, data: bytes, now: float) -> None:
+        """The whole answer to a hasty call: the next request may come. ``now`` is the loop's time."""
+        self._hasty = None
+        self._transport.write(data)
+        self.idle_since = now
 
     def send(self, data: bytes) -> None:
         """Bytes of an answer."""
@@ -148,9 +191,15 @@ class Down(asyncio.Protocol):
             if self._reader.requests or self._reader.fault is not None or self._unread is not None:
                 self._read_on()
 
-    def abort(self) -> None:
-        """Close at once: never a clean end for an answer that is not complete."""
-        self._call = None
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once: never a clean end for an answer that is not complete.
+
+        ``reset`` where a close would be the answer's end.
+        """
+        socket = self._transport.get_extra_info("socket") if reset else None
+        if socket is not None and not self._transport.is_closing():
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _AT_ONCE)
+        self._call = self._hasty = None
         self._ended = True
         self._transport.abort()
 

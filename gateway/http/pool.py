@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ class Pool:
         self.authority = parts.netloc.rpartition("@")[2].encode()
         self._idle: list[tuple[Up, float]] = []  # with the loop time until which it may be used
         self._live: set[Up] = set()
+        # Asked for once: Python looks for a fork of the process each time it is asked for the running loop.
+        self._time: Callable[[], float] = time.monotonic
         self._sweep: asyncio.TimerHandle | None = None
         self.opened = 0
 
@@ -44,7 +48,7 @@ class Pool:
         idle = self._idle
         if not idle:
             return None
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         while idle:
             up, until = idle.pop()
             if now < until and up.usable and (now - up.idle_since < FRESH_SECONDS or up.is_silent()):
@@ -59,6 +63,7 @@ class Pool:
             OSError: none can be had (TimeoutError is one).
         """
         loop = asyncio.get_running_loop()
+        self._time = loop.time
         up = Up(self._lost)
         self._live.add(up)
         try:
@@ -75,7 +80,6 @@ class Pool:
     def give_back(self, up: Up, *, keep: bool) -> None:
         """An asker is done with it; kept for another one if it may be."""
         up.detach()
-        loop = asyncio.get_running_loop()
         head = up.reader.head
         seconds = IDLE_SECONDS if head is None or not head.sorted.kept else idle_seconds(head.sorted.kept)
         if not keep or not up.usable or seconds <= 0 or len(self._idle) >= MAX_IDLE:
@@ -84,10 +88,26 @@ class Pool:
         up.read(on=True)
         up.reused = True
         up.reader.head = None
-        up.idle_since = loop.time()
+        up.idle_since = self._time()
+        self._rest(up, seconds)
+
+    def release(self, up: Up, seconds: float) -> float:
+        """A hasty request was answered over it; it may be used again within so many seconds, above 0. The loop's time.
+
+        Nothing else can be wrong with it: it was taken from here.
+        """
+        now = self._time()
+        if len(self._idle) >= MAX_IDLE:
+            up.abort()
+        else:
+            up.release(now)
+            self._rest(up, seconds)
+        return now
+
+    def _rest(self, up: Up, seconds: float) -> None:
         self._idle.append((up, up.idle_since + seconds))
         if self._sweep is None:
-            self._sweep = loop.call_later(_SWEEP_SECONDS, self._swept)
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._swept)
 
     def close(self) -> None:
         """Close every connection. Idempotent."""

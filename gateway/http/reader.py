@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
 from gateway.http.fields import Fields, Raw, Sorted, passing_trailers
 from gateway.http.framing import MAX_HEAD_BYTES, NOT_HTTP, TOO_LARGE, Framing, Malformed, of_answer, of_request
+from gateway.http.mould import Mould, mould
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _MAX_REMEMBERED: Final = 4096
@@ -21,11 +22,13 @@ _PER_FIELD: Final = 4
 class RequestHead:
     """The head of a request, shared by all requests of a connection whose heads are the same bytes.
 
-    ``target`` is as sent. ``old`` is HTTP/1.0. ``sent`` and ``place`` are notes of who relays it: the head as it goes
-    on, and where.
+    ``target`` is as sent. ``old`` is HTTP/1.0. ``sent``, ``place`` and ``regular`` are notes of who relays it: the head
+    as it goes on, where, and what all calls with this head have in common. ``mould`` is its form, where there is one.
     """
 
-    __slots__ = ("fields", "framing", "keeps_alive", "method", "old", "place", "sent", "sorted", "target")
+    __slots__ = (
+        "fields", "framing", "keeps_alive", "method", "mould", "old", "place", "regular", "sent", "sorted", "target",
+    )  # fmt: skip
 
     def __init__(self, method: str, target: str, raw: Raw, sorted_fields: Sorted, framing: Framing) -> None:
         self.method = method
@@ -37,6 +40,8 @@ class RequestHead:
         self.old = False
         self.sent: bytes | None = None
         self.place: object = None
+        self.regular: Any = None  # a ``Regular`` of who reads requests with it
+        self.mould: Mould | None = None
 
 
 class Request:
@@ -117,12 +122,13 @@ class _Bounded:
 class RequestReader(_Bounded):
     """One client connection's bytes. ``requests`` holds those whose head is complete and that nobody took yet.
 
-    After ``fault`` is set nothing more is read.
+    After ``fault`` is set nothing more is read. ``usual`` is a head whose form the next request may have, too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: deque[Request] = deque()
+        self.usual: RequestHead | None = None
         self._last: tuple[bytes, RequestHead] | None = None
         self._data: bytes | None = None  # what is being parsed, when a message begins with it
         self._current: Request | None = None
@@ -135,6 +141,16 @@ class RequestReader(_Bounded):
     def between(self) -> bool:
         """Whether no request is under way and none has begun."""
         return not self._in_head and self._current is None
+
+    def usual_body_at(self, data: bytes) -> int:
+        """Where the body begins when these bytes are one whole request with the ``usual`` head but for its length.
+
+        0 when they are not, or when something else is under way. Such a request need not be fed.
+        """
+        usual = self.usual
+        if usual is None or usual.mould is None or self._current is not None or self._in_head or self.requests:
+            return 0
+        return usual.mould.body_at(data) if self.fault is None else 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read bytes. What is no HTTP sets ``fault``."""
@@ -174,6 +190,8 @@ class RequestReader(_Bounded):
         if data is not None and plain and not self._spans and not self._upgrading:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             self._last = (data[:end], head) if end <= _MAX_REMEMBERED else None
+            head.mould = mould(data[:end]) if self._last is not None and head.framing is Framing.LENGTH else None
+            self.usual = head if head.mould is not None else None
 
     def _decline(self, rest: bytes) -> None:
         """An offer to upgrade: it is not taken, but httptools takes it and drops the body (httptools #124)."""
@@ -245,14 +263,19 @@ class RequestReader(_Bounded):
 
 
 class Head:
-    """The head of an answer. ``framing`` is how it came. ``sent`` is a note of who relays it: as it goes on."""
+    """The head of an answer. ``framing`` is how it came, ``mould`` its form, where there is one.
 
-    __slots__ = ("fields", "framing", "reason", "sent", "sorted", "status")
+    ``sent`` and ``usual`` are notes of who relays it: as it goes on, and what all answers with this head share.
+    """
+
+    __slots__ = ("fields", "framing", "mould", "reason", "sent", "sorted", "status", "usual")
 
     def __init__(self, status: int, reason: bytes, raw: Raw, sorted_fields: Sorted, framing: Framing) -> None:
         self.status = status
         self.reason = reason
         self.sent: bytes | None = None
+        self.usual: Any = None
+        self.mould: Mould | None = None
         self.fields = Fields(raw)
         self.sorted = sorted_fields
         self.framing = framing
@@ -268,10 +291,12 @@ class AnswerReader(_Bounded):
         keeps_alive: afterwards the connection may carry another request.
         heard: any byte of an answer came.
         fault: what came is no answer.
+        usual: a head whose form the next answer may have, too.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.usual: Head | None = None
         self._method = ""
         self._reason = b""
         self.head: Head | None = None
@@ -332,6 +357,16 @@ class AnswerReader(_Bounded):
         if data is not None and plain and not self._spans and not self.interim:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             self._last = (data[:end], head) if end <= _MAX_REMEMBERED else None
+            head.mould = mould(data[:end]) if self._last is not None and head.framing is Framing.LENGTH else None
+            self.usual = head if head.mould is not None else None
+
+    def usual_body_at(self, data: bytes) -> int:
+        """Where the body begins when these bytes are one whole answer with the ``usual`` head but for its length; or 0.
+
+        Asked instead of ``expect`` and ``feed``, by who sent a request that is neither HEAD nor an upload.
+        """
+        usual = self.usual
+        return 0 if usual is None or usual.mould is None else usual.mould.body_at(data)
 
     def at_end(self) -> bool:
         """The server closed the connection; whether that was the answer's end."""
@@ -355,6 +390,8 @@ class AnswerReader(_Bounded):
     def on_headers_complete(self) -> None:
         """Its head is complete."""
         raw, status = self._section_ended(), self._parser.get_status_code()
+        if self.fault is not None:
+            return  # the parser goes on to a second answer, whose head must not become that of the first
         found = Sorted(raw)
         framing = of_answer(self._method, status, found)
         self._passing = status < 200
@@ -376,13 +413,13 @@ class AnswerReader(_Bounded):
     def on_body(self, piece: bytes) -> None:
         """A piece of its body."""
         self._shown = True
-        if not self.ended:
+        if self.head is not None and not self.ended:
             self.body.append(piece)
 
     def on_message_complete(self) -> None:
         """It is complete."""
         self._shown = True
         trailing = self._section_ended() if self._raw else []
-        if not self._passing and not self.ended:
+        if self.head is not None and not self.ended:
             self.trailers = passing_trailers(trailing)
             self.ended = True

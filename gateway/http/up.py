@@ -7,6 +7,7 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from gateway.http.haste import Hasty
 from gateway.http.reader import AnswerReader, Head
 
 
@@ -42,6 +43,7 @@ class Up(asyncio.Protocol):
         self.paused = False
         self.idle_since = 0.0
         self._asker: Asker | None = None
+        self._hasty: Hasty | None = None
         self._reading = True
         self._transport: asyncio.Transport
         self._connected = False
@@ -58,7 +60,13 @@ class Up(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer."""
-        asker, reader = self._asker, self.reader
+        reader = self.reader
+        if self._hasty is not None:
+            at = reader.usual_body_at(data)
+            if at and reader.usual is not None and self._hasty.whole(reader.usual, data, at):
+                return
+            self._unfold()
+        asker = self._asker
         if asker is None:
             self.abort()  # bytes that nobody asked for: what follows cannot be trusted
             return
@@ -80,6 +88,7 @@ class Up(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._unfold()
         asker = self._asker
         self._lost(self)
         if asker is None:
@@ -92,6 +101,7 @@ class Up(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The server takes no more for now."""
         self.paused = True
+        self._unfold()
         if self._asker is not None:
             self._asker.server_full(full=True)
 
@@ -105,12 +115,23 @@ class Up(asyncio.Protocol):
 
     def attach(self, asker: Asker, method: str) -> None:
         """The connection is this asker's until ``detach``; what is sent next is a request of this method."""
-        self._asker = asker
+        self._asker, self._hasty = asker, None
         self.reader.expect(method)
+
+    def carry(self, hasty: Hasty, data: bytes) -> None:
+        """Send a whole request; the connection is the sender's until ``release`` or ``attach``."""
+        self._hasty = hasty
+        self._transport.write(data)
+
+    def release(self, now: float) -> None:
+        """A hasty request was answered."""
+        self._hasty = None
+        self.reused = True
+        self.idle_since = now
 
     def detach(self) -> None:
         """The asker wants to hear no more."""
-        self._asker = None
+        self._asker = self._hasty = None
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
@@ -127,7 +148,7 @@ class Up(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once: the server sees it."""
-        self._asker = None
+        self._asker = self._hasty = None
         if self._connected:
             self._transport.abort()
 
@@ -144,6 +165,10 @@ class Up(asyncio.Protocol):
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
         return not poll.poll(0)
+
+    def _unfold(self) -> None:
+        if self._hasty is not None:
+            self._hasty.unfold()
 
     def _break(self, reason: str) -> None:
         asker, self._asker = self._asker, None

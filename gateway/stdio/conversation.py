@@ -6,20 +6,19 @@ import enum
 import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gateway.breaker import Ticket
+from gateway.clipped import peek_clipped
 from gateway.copies import Clip
 from gateway.exchange import CANCELLED, CONNECTION, TIMEOUT, Exchange, Operation
-from gateway.jsonrpc import Kind, Message, Peek, peek, peek_clipped
+from gateway.jsonrpc import Kind, Message, Peek, peek
 from gateway.stdio.handshake import Handshake, Purpose, own_id
 from gateway.stdio.wishes import Wishes
+from gateway.tracing import trace_of
 from gateway.vitals import Vitals
-
-if TYPE_CHECKING:
-    from gateway.audit import Caller
 
 AGAIN: Final = b"+"
 """Follows an id that is in use already; no JSON ends so."""
@@ -131,7 +130,7 @@ class Conversation:
             self.handshake.client_said(message, line)
             self.wishes.client_said(message, line)
             if message.kind is Kind.REQUEST:
-                self._began(message, now, ticket, self._caller(message, line))
+                self._began(message, Exchange(now, self._vitals.limits, ticket=ticket), _whole(line))
             elif message.cancels:
                 call = self._calls.get(message.cancels)
                 if call is not None:
@@ -139,18 +138,13 @@ class Conversation:
             elif message.kind is Kind.RESPONSE:
                 _one_less(self._questions, message.id)
 
-    def _caller(self, message: Message, line: Clip | bytes) -> Caller | None:
-        audit = self._vitals.audit
-        if audit is None:
-            return None
-        body = line if isinstance(line, bytes) else line.head if line.whole else b""
-        return audit.caller(None, self._name, "", (message,), body)
-
-    def _began(self, message: Message, now: float, ticket: Ticket | None, caller: Caller | None) -> None:
-        exchange = Exchange(now, self._vitals.limits, ticket=ticket, caller=caller)
+    def _began(self, message: Message, exchange: Exchange, said: bytes) -> None:
         exchange.ask([message])
         if not exchange.outstanding:
             return
+        exchange.trace_id = trace_of(said)
+        if self._vitals.audit is not None:
+            exchange.caller = self._vitals.audit.caller(None, self._name, "", (message,), said)
         place = message.id
         while place in self._calls:  # used twice at once is wrong, but each of the two ends once
             place += AGAIN
@@ -301,6 +295,11 @@ def _peek(line: Clip | bytes) -> Peek:
     if isinstance(line, bytes):
         return peek(line)
     return peek(line.head) if line.whole else peek_clipped(line.head, line.tail, line.marks)
+
+
+def _whole(line: Clip | bytes) -> bytes:
+    """The line; empty where it was too long to keep."""
+    return line if isinstance(line, bytes) else line.head if line.whole else b""
 
 
 def _head(line: Clip | bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.stdio.spawn import Spawned
@@ -15,6 +16,7 @@ from gateway.stdio.tree import members, signal_all
 
 TERM_SECONDS: Final = 2.0
 KILL_SECONDS: Final = 3.0
+_READ_BYTES: Final = 64 * 1024
 
 
 def has_exited(child: Spawned) -> bool:
@@ -40,6 +42,20 @@ def describe(status: int) -> str:
     with contextlib.suppress(ValueError):
         return f"was ended by {signal.Signals(-status).name}"
     return f"was ended by signal {-status}"
+
+
+def last_words(child: Spawned) -> Iterator[bytes]:
+    """What it had written before it ended; its stdout is closed at the end."""
+    while child.stdout >= 0:
+        try:
+            chunk = os.read(child.stdout, _READ_BYTES)
+        except OSError:  # somebody outside the session still holds the pipe
+            chunk = b""
+        if chunk:
+            yield chunk
+        else:
+            os.close(child.stdout)
+            child.stdout = -1
 
 
 class Ending:

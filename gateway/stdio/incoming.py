@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from gateway.copies import Clip
+from gateway.copies import LIST_BYTES, Clip
 from gateway.stdio.conversation import Conversation, Whose
 from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
 from gateway.stdio.outlet import Outlet
@@ -23,7 +24,7 @@ class Incoming:
         self._talk = talk
         self._vitals = vitals
         self._to_client = to_client
-        self._lines = Lines()
+        self._lines = Lines(partial(vitals.kept, LIST_BYTES))
 
     def said(self, chunk: bytes) -> bool:
         """Bytes from the server; whether an answer, to whomever, was among them."""

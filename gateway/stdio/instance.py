@@ -11,18 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from gateway.backoff import LOOPING, SUSTAINED_SECONDS, Backoff
-from gateway.stdio.conversation import Conversation, cancellation
-from gateway.stdio.ending import Ending, describe, has_exited, reap
+from gateway.backoff import LOOPING
+from gateway.stdio.comeback import Comeback
+from gateway.stdio.conversation import Conversation
+from gateway.stdio.ending import Ending, describe, has_exited, last_words, reap
 from gateway.stdio.handshake import Purpose
 from gateway.stdio.incoming import Incoming
+from gateway.stdio.orders import FOLLOWS, Orders, Task
 from gateway.stdio.outgoing import Outgoing
 from gateway.stdio.outlet import Outlet
-from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
 from gateway.stdio.replies import Replies
 from gateway.stdio.spawn import Guardian, Spawned, SpawnError
-from gateway.stdio.states import FAILED, REFUSED, SUCCEEDED, Act, Order, Reply, State, Then
+from gateway.stdio.states import Act, Order, State, Then
 from gateway.stdio.vanguard import Vanguard
+from gateway.stdio.vigil import Vigil
 from gateway.stdio.waiting import WaitingRoom
 from gateway.vitals import Vitals
 
@@ -35,8 +37,6 @@ RESTART_EOF_SECONDS: Final = 1.0
 HURRIED_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
 """How long a new server may take to start and answer; a call's own limit may be shorter than any start."""
-_READ_BYTES: Final = 64 * 1024
-_NO_SERVER: Final = frozenset({State.WAITING_FOR_SEAT, State.REFUSED})
 
 
 class Instance:
@@ -58,23 +58,19 @@ class Instance:
         self.child: Spawned | None = None
         self.state = State.WAITING_FOR_SEAT
         self.talk = Conversation(vitals)
-        self.pulse = Pulse()
         self.finished: int | None = None
-        self.starts_again = False
-        """Whether a server that ends by itself is started again."""
-        self._backoff = Backoff()
-        self._start_at: float | None = None
-        self._started_at = 0.0
-        self.on_answer: Callable[[], None] = _nothing
+        self.comeback = Comeback()
+        self.on_answer: Callable[[], None] = lambda: None
         """Called with each answer of the server."""
         self._incoming = Incoming(self.talk, vitals, to_client)
         self._replies = Replies(server, vitals, to_client)
         self._outgoing = Outgoing(self.talk, vitals, self._replies)
+        self.vigil = Vigil(self.talk, vitals, self._replies)
         self._client_gone = False
         self._ending: Ending | None = None
         self._then = Then.REPORT
         self._deadline = 0.0
-        self._reply: Reply | None = None
+        self._orders = Orders()
         self._status = 0
 
     @property
@@ -114,7 +110,7 @@ class Instance:
         """Seconds until ``step`` should be called again; None when only bytes or orders can change something."""
         if self.state in {State.DRAINING, State.ENDING}:
             return 0.02
-        if self._start_at is not None or self._backoff.looping:
+        if self.comeback.awaited or self.comeback.looping:
             return 0.25
         if self.state is State.GREETING or self.talk.outstanding or self.waiting.requests:
             return 0.25
@@ -147,7 +143,7 @@ class Instance:
             self.state, self.reason, self._outgoing.no_seat = State.REFUSED, refusal, True
         else:
             self.talk.open()
-            self._start(None)
+            self._start()
 
     # ---- bytes
 
@@ -172,7 +168,7 @@ class Instance:
         """Bytes from the server."""
         if self._incoming.said(chunk):
             self.on_answer()
-            self.pulse.answered(self._vitals.clock())
+            self.vigil.answered(self._vitals.clock())
             self._vitals.standing.answered()
             self._take_answers()
 
@@ -194,40 +190,31 @@ class Instance:
 
     def order(self, order: Order) -> None:
         """Begin an act, or say why not."""
-        busy = self._reply is not None or self._client_gone or self.state in {State.ENDING, State.GREETING}
-        if busy or self.state in _NO_SERVER:
-            order.reply(REFUSED, "another act is under way" if busy else "this instance has no server")
-        elif order.act is Act.END_IDLE:
-            self._end_if_idle(order.reply)
-        elif self.child is None:
-            self._order_without_server(order)
-        elif order.act is Act.START:
-            order.reply(SUCCEEDED, "already running")
-        else:
-            self._reply = order.reply
-            self._then = Then.RESTART if order.act is Act.RESTART else Then.STOP
-            self._outgoing.restarting = order.act is Act.RESTART
-            self.reason = "being restarted" if order.act is Act.RESTART else "stopped on request"
-            self.state = State.DRAINING
-            self._outgoing.drain()
-            self._deadline = self._vitals.clock() + (0.0 if self.pulse.hung else DRAIN_SECONDS)
+        task = self._orders.take(order, self.state, runs=self.child is not None, client_gone=self._client_gone)
+        if task in FOLLOWS:
+            self._drain(*FOLLOWS[task])
+        elif task is Task.START:
+            self._vitals.ledger.restarts += order.act is Act.RESTART
+            self._start()
+        elif task is Task.STAY_DOWN:
+            self._stay_down(State.STOPPED, "stopped on request")
+            self._orders.done("not running")
+        elif task is Task.END_IDLE:
+            self._end_if_idle()
 
-    def _order_without_server(self, order: Order) -> None:
-        if order.act is Act.STOP:
-            self.state, self.reason = State.STOPPED, "stopped on request"
-            self._start_at, self._outgoing.restarting = None, False
-            order.reply(SUCCEEDED, "not running")
-            return
-        if order.act is Act.RESTART:
-            self._vitals.ledger.restarts += 1
-        self._start(order.reply)
+    def _drain(self, then: Then, reason: str) -> None:
+        self._then, self.reason = then, reason
+        self._outgoing.restarting = then is Then.RESTART
+        self.state = State.DRAINING
+        self._outgoing.drain()
+        self._deadline = self._vitals.clock() + (0.0 if self.vigil.hung else DRAIN_SECONDS)
 
-    def _end_if_idle(self, reply: Reply) -> None:
+    def _end_if_idle(self) -> None:
         silent = self._vitals.clock() - self.talk.last_heard
         if self.talk.outstanding or silent < self._vitals.sessions.session_seconds / 2:
-            reply(SUCCEEDED, "in use; nothing ended")
+            self._orders.done("in use; nothing ended")
             return
-        reply(SUCCEEDED, f"ended after {silent:.0f} s without a word of its client")
+        self._orders.done(f"ended after {silent:.0f} s without a word of its client")
         self._leave()
 
     # ---- time
@@ -239,49 +226,25 @@ class Instance:
     def step(self, now: float) -> None:
         """Do what is due by now."""
         if self.state is State.DRAINING and (self.talk.outstanding == 0 or now >= self._deadline):
-            self._end(self._then, 0.0 if self.pulse.hung else RESTART_EOF_SECONDS)
+            self._end(self._then, 0.0 if self.vigil.hung else RESTART_EOF_SECONDS)
         if self._ending is not None:
             self._close_stdin_when_flushed()
             if self._ending.step(now, patient=self._may_still_answer(now)):
                 self._gone()
         if self.state is State.GREETING and now >= self._deadline:
             self._fail("it did not answer the handshake in time")
-        if self._start_at is not None and now >= self._start_at:
+        if self.comeback.due(now):
             self._vitals.ledger.restarts += 1
-            self._start(None)
+            self._start()
         if self.state is State.READY:
-            self._feel_pulse(now)
-            self._believe(now)
-            self._give_up(now)
+            self.vigil.keep(now, self.to_server)
+            if self.comeback.recovered(now):
+                self._vitals.standing.process_ready()
         self._outgoing.expire(now, at_once=self.state in {State.STOPPED, State.REFUSED})
 
     def _may_still_answer(self, now: float) -> bool:
         waits = self._then is Then.LEAVE and self.talk.outstanding > 0 and not self.to_client.broken
         return waits and now < self._deadline
-
-    def _feel_pulse(self, now: float) -> None:
-        if self.to_server is not None and self.pulse.due(now, overdue=self.talk.overdue(now)):
-            line = self.talk.ask(Purpose.LIVENESS)
-            if line is not None:
-                self.to_server.say(line)
-                self.pulse.asked(now)
-        if self.pulse.check(now):
-            self._vitals.standing.silent(
-                f"hung: a call is overdue and the server does not answer within {ANSWER_SECONDS:g} s"
-            )
-
-    def _believe(self, now: float) -> None:
-        """A server that crash-looped and has run for long is well again."""
-        if self._backoff.looping and now - self._started_at >= SUSTAINED_SECONDS:
-            self._backoff.sustained()
-            self._vitals.standing.process_ready()
-
-    def _give_up(self, now: float) -> None:
-        """Where ``enforce`` names timeouts, end the calls that the server leaves without a word for too long."""
-        for identity in self.talk.give_up(now) if self._vitals.admission.cuts_silence else ():
-            self._replies.given_up([identity])
-            if self.to_server is not None:
-                self.to_server.say(cancellation(identity, "no answer in time"))
 
     # ---- what the server answers
 
@@ -293,14 +256,14 @@ class Instance:
 
     # ---- start
 
-    def _start(self, reply: Reply | None) -> None:
-        self._reply, self._start_at, self._started_at = reply, None, self._vitals.clock()
+    def _start(self) -> None:
+        self.comeback.started(self._vitals.clock())
         self.reason, self._outgoing.restarting = "starting", True
         try:
             child = self._spawn()
         except SpawnError as error:
             self._stay_down(State.FAILED, str(error))
-            self._answer(FAILED, str(error))
+            self._orders.failed(str(error))
             return
         self._guardian.watch(child.pid)
         to_server = self._attach(child)
@@ -317,7 +280,7 @@ class Instance:
 
     def _attach(self, child: Spawned) -> Outlet:
         self.child = child
-        self._started_at = self._vitals.clock()
+        self.comeback.started(self._vitals.clock())
         self.to_server = Outlet(child.stdin)
         self._incoming = Incoming(self.talk, self._vitals, self.to_client)
         return self.to_server
@@ -325,7 +288,7 @@ class Instance:
     def _greeted(self, answer: bytes) -> None:
         difference = self.talk.handshake.disagreement(answer)
         if difference:
-            self._answer(SUCCEEDED, f"restarted, but {difference}: the client was closed, to connect anew")
+            self._orders.done(f"restarted, but {difference}: the client was closed, to connect anew")
             self._leave()
             return
         completion = self.talk.handshake.completion
@@ -339,24 +302,24 @@ class Instance:
     def _ready(self) -> None:
         self.state, self.reason = State.READY, ""
         self._outgoing.restarting = False
-        self.pulse.reset()
+        self.vigil.begin()
         self._vitals.standing.process_ready()
-        if self._backoff.looping:
+        if self.comeback.looping:
             self._vitals.standing.process_gone(LOOPING)
         if self.to_server is not None:
             self._outgoing.open(self.to_server)
-        self._answer(SUCCEEDED, "restarted and ready")
+        self._orders.done("restarted and ready")
 
     def _fail(self, reason: str) -> None:
         self.reason = reason
-        self._answer(FAILED, reason)
+        self._orders.failed(reason)
         self._end(Then.FAIL, 0.0)
 
     # ---- end
 
     def _leave(self) -> None:
         self._client_gone = True
-        self._answer(FAILED, "the client left meanwhile")
+        self._orders.failed("the client left meanwhile")
         if self.child is None:
             self.finished = self._status
         elif self._ending is None:
@@ -397,63 +360,38 @@ class Instance:
         then = self._then
         if then is Then.REPORT:
             self.reason = describe(self._status)
-        self._close_calls(then)
-        if then is Then.RESTART:
-            self._vitals.ledger.restarts += 1
-            reply, self._reply = self._reply, None
-            self._start(reply)
-        elif then is Then.LEAVE:
+        if then is not Then.LEAVE:
+            self._replies.gone(self.talk, self.reason, another_follows=then is Then.RESTART, fell=then is Then.REPORT)
+        self._follow(then)
+
+    def _follow(self, then: Then) -> None:
+        """What comes after a server that is gone."""
+        if then is Then.LEAVE:
             self.finished = self._status
+        elif then is Then.RESTART:
+            self._vitals.ledger.restarts += 1
+            self._start()
+        elif then is Then.STOP:
+            self._stay_down(State.STOPPED, self.reason)
+            self._orders.done("stopped")
         else:
-            self._stay_down(
-                {Then.STOP: State.STOPPED, Then.FAIL: State.FAILED}.get(then, State.EXITED), self.reason
-            )  # fmt: skip
-            self._answer(*((SUCCEEDED, "stopped") if then is Then.STOP else (FAILED, f"the server {self.reason}")))
+            self._stay_down(State.FAILED if then is Then.FAIL else State.EXITED, self.reason)
+            self._orders.failed(f"the server {self.reason}")
 
     def _stay_down(self, state: State, reason: str) -> None:
         """No server: until an order comes, or the time to start it again."""
-        self.state, self.reason = state, reason
-        again = self.starts_again and state is not State.STOPPED
-        self._start_at, self._outgoing.restarting = None, again
-        if again:
-            now = self._vitals.clock()
-            wait = self._backoff.exited(now - self._started_at)
-            self._start_at, self.reason = now + wait, f"{reason}; it is started again in {wait:g} s"
-        self._vitals.standing.process_gone(self.reason)
+        if state is State.STOPPED:
+            self.comeback.called_off()
+        else:
+            reason = self.comeback.down(self._vitals.clock(), reason)
+        self.state, self.reason, self._outgoing.restarting = state, reason, self.comeback.awaited
+        self._vitals.standing.process_gone(reason)
 
     def _read_rest(self, child: Spawned) -> None:
         """What the server had written before it ended."""
         if self.to_server is not None:
             os.close(child.stdin)
             self.to_server = None
-        while child.stdout >= 0:
-            try:
-                chunk = os.read(child.stdout, _READ_BYTES)
-            except OSError:  # somebody outside the session still holds the pipe
-                chunk = b""
-            if chunk:
-                self.server_said(chunk)
-            else:
-                os.close(child.stdout)
-                child.stdout = -1
+        for chunk in last_words(child):
+            self.server_said(chunk)
         self._incoming.ended(cut=self._then is Then.RESTART, client_stays=self._then is not Then.LEAVE)
-
-    def _close_calls(self, then: Then) -> None:
-        if then is Then.LEAVE:
-            return
-        restarts = then is Then.RESTART
-        left = self.talk.cut(another_follows=restarts, on_purpose=then is not Then.REPORT)
-        # The client asks by a ping whether the other side is there: it will be.
-        self._replies.alive(left.pings if restarts else [])
-        self._replies.cut([*left.calls, *([] if restarts else left.pings)], self.reason)
-        for line in self.talk.take_back(self.reason):
-            self.to_client.say(line)
-
-    def _answer(self, outcome: str, detail: str) -> None:
-        reply, self._reply = self._reply, None
-        if reply is not None:
-            reply(outcome, detail)
-
-
-def _nothing() -> None:
-    """What is called when nobody wants to know."""

@@ -5,6 +5,7 @@ Not one byte is changed: the data of all pieces joined is the stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,14 @@ from gateway.copies import LIST_BYTES, Clip
 
 HOLD_BYTES: Final = 64 * 1024
 """A line is held until it ends or is longer than this; then it streams through in pieces."""
+
+Bound = Callable[[], int]
+"""Bytes of one line that are kept at most; of any line HOLD_BYTES may be, because that much comes at once."""
+
+
+def list_bytes() -> int:
+    """As long as nobody wants less."""
+    return LIST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,8 @@ class Piece:
 class Lines:
     """Cuts one direction. ``mid_line`` says that a line was begun to be given out and has not ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: Bound = list_bytes) -> None:
+        self._bound = bound
         self._held = bytearray()
         self._long: Clip | None = None
 
@@ -74,7 +84,7 @@ class Lines:
     def _ended(self, tail: bytes) -> Piece:
         data = bytes(self._held) + tail if self._held else tail
         self._held.clear()
-        starts, copy = self._long is None, self._long or Clip(LIST_BYTES)
+        starts, copy = self._long is None, self._long or self._clip()
         self._long = None
         copy.add(data)
         return Piece(data, starts=starts, ends=True, copy=copy)
@@ -84,6 +94,9 @@ class Lines:
         self._held.clear()
         starts = self._long is None
         if self._long is None:
-            self._long = Clip(LIST_BYTES)
+            self._long = self._clip()
         self._long.add(data)
         return Piece(data, starts=starts, ends=False)
+
+    def _clip(self) -> Clip:
+        return Clip(max(HOLD_BYTES, self._bound()))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from gateway.breaker import EXEMPT
-from gateway.copies import Clip
+from gateway.copies import LIST_BYTES, Clip
 from gateway.jsonrpc import Kind
 from gateway.stdio.conversation import Conversation
 from gateway.stdio.lines import HOLD_BYTES, Lines, Piece
@@ -17,7 +18,7 @@ from gateway.stdio.waiting import Waiter, WaitingRoom
 from gateway.vitals import Vitals
 
 WAITING_LINE_BYTES: Final = 2 * 1024 * 1024
-"""A longer line cannot wait for a server."""
+"""A longer line cannot wait for a server, nor one longer than max_buffer_size."""
 
 
 class Door(enum.Enum):
@@ -38,7 +39,7 @@ class Outgoing:
         self._talk = talk
         self._vitals = vitals
         self._replies = replies
-        self._lines = Lines()
+        self._lines = Lines(partial(vitals.kept, LIST_BYTES))
         self._line_passes = False
         self._door = Door.CLOSED
         self._to_server: Outlet | None = None
@@ -69,7 +70,9 @@ class Outgoing:
             if whole is not None:
                 self._whole_lines(whole, self._to_server)
                 return
-        self._pieces(self._lines.feed(chunk, HOLD_BYTES if self._door is Door.OPEN else WAITING_LINE_BYTES))
+        waits = self._door is not Door.OPEN
+        hold = max(HOLD_BYTES, self._vitals.kept(WAITING_LINE_BYTES)) if waits else HOLD_BYTES
+        self._pieces(self._lines.feed(chunk, hold))
 
     def ended(self) -> None:
         """The client will say no more: a last line without its end passes as it is."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fleet.telemetry import Refused
 from gateway import refusals
 from gateway.refusals import Code
+from gateway.stdio.conversation import Conversation
 from gateway.stdio.outlet import Outlet
 from gateway.vitals import Vitals
 
@@ -34,9 +35,15 @@ class Replies:
         words = refusals.breaker_open(self._server, seconds)
         self._refuse(identities, Refused.BREAKER, Code.BREAKER_OPEN, words)
 
-    def cut(self, identities: Iterable[bytes], reason: str) -> None:
-        """The server had these, and is gone; they are counted already."""
-        self._say(identities, Code.CUT, refusals.cut(self._server, reason))
+    def gone(self, talk: Conversation, reason: str, *, another_follows: bool, fell: bool) -> None:
+        """The server is gone, with what it had not answered. ``fell``: by itself, so that this is its error."""
+        left = talk.cut(another_follows=another_follows, on_purpose=not fell)
+        # The client asks by a ping whether the other side is there: it will be.
+        self.alive(left.pings if another_follows else [])
+        lost = [*left.calls, *([] if another_follows else left.pings)]
+        self._say(lost, Code.CUT, refusals.cut(self._server, reason))
+        for line in talk.take_back(reason):
+            self._to_client.say(line)
 
     def alive(self, identities: Iterable[bytes]) -> None:
         """Pings while one server is replaced by the next."""

@@ -40,7 +40,7 @@ def hold(
     audit_log = _scrutiny(brief, vitals)
     to_client = Outlet(1)
     instance = Instance(brief.server, start, guardian, vitals, to_client)
-    instance.starts_again = brief.starts_again
+    instance.comeback.wanted = brief.starts_again
     relay = Relay(instance)
     relay.handle_signals()
     if begun is not None:
@@ -67,5 +67,6 @@ def _scrutiny(brief: Brief, vitals: Vitals) -> AuditLog | None:
     from gateway.audit_log import AuditLog  # noqa: PLC0415
 
     log = AuditLog(Path(brief.audit_log))
-    vitals.audit = Audit(brief.server, log.take, time, arguments=brief.audit_arguments)
+    # Over a pipe there is neither a credential nor a session id to name: nobody else's key is needed.
+    vitals.audit = Audit(brief.server, log.take, time, key=b"", arguments=brief.audit_arguments)
     return log

@@ -83,7 +83,7 @@ class Side:
 
     def run(self) -> None:
         """Until ``stop``; blocks, so it wants a thread of its own."""
-        logs.configure(logging.WARNING)
+        logs.configure(logging.WARNING, os.environ)
         try:
             asyncio.run(self._main())
         except Exception:  # the boundary between monitoring and traffic: a fault here must not cost the server
@@ -176,7 +176,7 @@ class Side:
                 "up": up.value,
                 "reason": up.reason,
                 "state": instance.state.value,
-                "hung": instance.pulse.hung,
+                "hung": instance.vigil.hung,
                 "pid": None if instance.child is None else instance.child.pid,
                 "resident_memory_bytes": sum(each.resident_memory_bytes for each in self._processes),
                 "sessions": vitals.sessions.active,

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from console.notes import notes
+from fleet.loading import load_fleet
 
 VALID = """servers:
   - name: codex
@@ -102,3 +108,52 @@ def test_two_listeners_on_one_address_are_noted(tmp_path: Path) -> None:
     assert (
         "receiver.listen: note: 127.0.0.1:9847 is also exporter.listen: only one of them can have it" in result.stdout
     )
+
+
+HTTP = "  - {{name: a, transport: http, url: '{url}', {more}}}\n"
+STDIO = "  - {{name: a, transport: stdio, command: [cat], {more}}}\n"
+CALLS = "logs: [{path: a.log, format: json}]"
+NOTED = {
+    "HTTP+SSE on the shared listener": (HTTP, {"url": "http://127.0.0.1:1/x/sse"}, "url", "stream names a path"),
+    "with a slash": (HTTP, {"url": "http://127.0.0.1:1/sse/"}, "url", "set listen"),
+    "a probe that may not start": (STDIO, {"more": "probe: {}"}, "probe", "is ignored: .* probe.spawn: true"),
+    "tools that may not be called": (
+        STDIO, {"more": "tool_metrics: [{tool: t, map: {n: n}}]"}, "tool_metrics", "are ignored: .* probe.spawn: true"
+    ),
+    "tools to be cached": (STDIO, {"more": "cache: {tools: [t]}"}, "cache.tools", "are ignored"),
+    "a log beside stdio": (STDIO, {"more": CALLS}, "logs", "not counted while the gateway reports"),
+    "a log beside a listener": (
+        HTTP, {"url": "http://127.0.0.1:1/mcp", "more": f"listen: 127.0.0.1:2, {CALLS}"}, "logs", "not counted"
+    ),
+    "a log beside a child": (
+        HTTP, {"url": "http://127.0.0.1:1/mcp", "more": f"command: [cat], restart: {{via: gateway}}, {CALLS}"}, "logs",
+        "not counted",
+    ),
+}  # fmt: skip
+
+
+def noted(tmp_path: Path, entry: str, values: dict[str, str]) -> list[tuple[str, str]]:
+    file = tmp_path / "fleet.yml"
+    file.write_text("servers:\n" + entry.format(**{"url": "", "more": "", **values}))
+    return [(note.key_path, note.message) for note in notes(load_fleet(file, {}))]
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_what_is_ignored_or_would_surprise_is_noted(tmp_path: Path, name: str) -> None:
+    entry, values, key, message = NOTED[name]
+    ((_, told),) = [each for each in noted(tmp_path, entry, values) if each[0] == f"servers.a.{key}"]
+    assert re.search(message, told)
+
+
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        (HTTP, {"url": "http://127.0.0.1:1/sse", "more": "listen: 127.0.0.1:2"}),
+        (HTTP, {"url": "http://127.0.0.1:1/mcp", "more": "probe: {}, cache: {tools: [t]}, " + CALLS}),
+        (STDIO, {"more": "probe: {spawn: true}, tool_metrics: [{tool: t, map: {n: n}}]"}),
+    ],
+)
+def test_what_takes_effect_is_not_noted(tmp_path: Path, entry: str, values: dict[str, str]) -> None:
+    assert {key for key, _ in noted(tmp_path, entry, values)} <= {"servers.a.listen", "servers.a.restart"}
+    if entry is STDIO:
+        assert noted(tmp_path, entry, values) == []

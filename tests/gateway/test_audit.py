@@ -33,9 +33,12 @@ from tests.gateway.peers import Exporter, fleet, listening, running, server, unt
 # ---- lines
 
 
+KEY = b"k" * 32
+
+
 def lines_of(*, arguments: bool = False) -> tuple[Audit, list[bytes]]:
     found: list[bytes] = []
-    return Audit("demo", found.append, lambda: 1_700_000_000.25, arguments=arguments), found
+    return Audit("demo", found.append, lambda: 1_700_000_000.25, key=KEY, arguments=arguments), found
 
 
 JSON = st.recursive(
@@ -251,7 +254,7 @@ async def test_cost_and_kinds_reach_the_exporter_and_a_hit_costs_nothing(folder:
     async with audited(folder, exporter, CACHED + "[security]\nsensitive_data_detection = true\n") as gateway:
         for identity in range(3):
             await call(gateway, "echo", identity)
-        await until(lambda: exporter.latest["demo"].cost if "demo" in exporter.latest else None)
+        await until(lambda: exporter.latest["demo"].cost[0].usd > 0 if "demo" in exporter.latest else None)
         told = exporter.latest["demo"]
         assert [(each.model, each.usd) for each in told.cost] == [("gpt-5-codex", 2.25)]
         assert told.sensitive == {"email": 1}

@@ -164,14 +164,25 @@ HARD = [
 ]  # fmt: skip
 
 
+SIGNS = b"@ 0 AKIA PRIVATE KEY eyJ earer gh xox AIza sk- "
+"""With all of them in a text every pattern runs."""
+
+
+def effort(piece: bytes, length: int) -> float:
+    """The least CPU that a text of nothing but ``piece`` took."""
+    body = SIGNS + piece * (length // len(piece))
+    efforts = []
+    for _ in range(3):
+        begun = time.thread_time()
+        found_in(body)
+        efforts.append(time.thread_time() - begun)
+    return min(efforts)
+
+
 @pytest.mark.parametrize("piece", HARD)
 def test_no_text_makes_it_slow(piece: bytes) -> None:
-    """A pattern that is not linear would need minutes of CPU for this, a linear one needs milliseconds."""
-    body = b"@ 0 AKIA PRIVATE KEY eyJ earer gh xox AIza sk- "  # all the signs, so that every pattern runs
-    body += piece * (MAX_BYTES // len(piece))
-    begun = time.thread_time()
-    found_in(body)
-    assert time.thread_time() - begun < 5.0
+    """Eight times the text is eight times the work; a pattern that goes back would make it 64 times."""
+    assert effort(piece, 16 * 1024) < 24 * effort(piece, 2 * 1024)
 
 
 def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
@@ -179,6 +190,16 @@ def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
 
 
 # ---- beside the traffic
+
+
+def test_every_priced_model_is_told_from_the_start_and_no_other() -> None:
+    inspection = Inspection({"m": PRICES["m"], "other": PRICES["m"]})
+    inspection.offer(response({"structuredContent": {"model": "unpriced", "usage": {"input_tokens": 500_000}}}))
+    inspection.offer(response({"structuredContent": {"model": "m", "usage": {"input_tokens": 500_000}}}))
+    assert [(each.model, each.usd) for each in inspection.cost] == [("m", 0.0), ("other", 0.0)]
+    inspection.work()
+    assert [(each.model, each.usd) for each in inspection.cost] == [("m", 1.0), ("other", 0.0)]
+    assert Inspection().cost == []
 
 
 def test_cost_and_kinds_add_up_and_what_is_too_much_is_counted() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clipped import peek_clipped
 from gateway.copies import Clip
-from gateway.jsonrpc import Era, Kind, canonical, peek, peek_clipped
+from gateway.jsonrpc import Era, Kind, canonical, peek
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 json_values = st.recursive(

@@ -13,14 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.copies import Clip
+from fleet.server_config import Tuning
+from gateway.copies import LIST_BYTES, Clip
 from gateway.exchange import Limits
 from gateway.jsonrpc import peek
 from gateway.stdio.conversation import Conversation, Whose
 from gateway.stdio.handshake import Handshake, Purpose
-from gateway.stdio.lines import Lines
+from gateway.stdio.lines import HOLD_BYTES, Lines
+from gateway.stdio.outgoing import Outgoing
 from gateway.stdio.outlet import FULL_BYTES, Outlet
 from gateway.stdio.pulse import ANSWER_SECONDS, Pulse
+from gateway.stdio.replies import Replies
 from gateway.stdio.waiting import FULL_BYTES as ROOM_BYTES
 from gateway.stdio.waiting import Waiter, WaitingRoom
 from gateway.vitals import Vitals
@@ -58,6 +61,33 @@ def test_no_more_than_the_hold_is_kept_back(data: bytes, sizes: list[int], hold:
         fed += len(chunk)
         given_out += sum(len(piece.data) for piece in lines.feed(chunk, hold))
         assert fed - given_out <= hold
+
+
+@given(st.integers(0, 4 * HOLD_BYTES), st.integers(1, 6), st.booleans())
+def test_no_more_of_a_long_line_is_kept_than_is_wanted_now(bound: int, chunks: int, ends: bool) -> None:
+    wanted = [LIST_BYTES]
+    lines = Lines(lambda: wanted[0])
+    lines.feed(b"a\n")
+    wanted[0] = bound  # the TOML changed
+    line = b"x" * (chunks * (HOLD_BYTES - 1)) + (b"\n" if ends else b"")
+    pieces = [piece for at in range(0, len(line), 65536) for piece in lines.feed(line[at : at + 65536])] + lines.rest()
+    (copy,) = [piece.copy for piece in pieces if piece.copy is not None]
+    assert copy.total == len(line)
+    assert len(copy.head) == min(len(line), max(bound, HOLD_BYTES))
+
+
+def test_a_line_beyond_max_buffer_size_does_not_wait_for_a_server() -> None:
+    with pipe() as (_, writing):
+        vitals = Vitals(Limits(30.0, 30.0), 300.0, clock=lambda: 0.0, wall_clock=lambda: 0.0, transport="pipe")
+        vitals.apply(Tuning(max_buffer_bytes=100_000), frozenset())
+        to_client, talk = Outlet(writing), Conversation(vitals)
+        outgoing = Outgoing(talk, vitals, Replies("demo", vitals, to_client))
+        for size in (90_000, 200_000, 1000):
+            line = request(size, "tools/call", name="echo", text="x" * size)
+            for at in range(0, len(line), 65536):
+                outgoing.said(line[at : at + 65536])
+        assert [len(waiter.requests) for waiter in outgoing.waiting.take()] == [1, 1]
+        assert vitals.ledger.refused["restarting"] == 1
 
 
 @contextmanager

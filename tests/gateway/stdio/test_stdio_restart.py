@@ -89,7 +89,7 @@ async def test_a_killed_server_is_reported_and_the_call_after_the_restart_works(
         await client.until_status(in_flight=1)
         os.kill(pid, signal.SIGKILL)
         error = (await client.answer(lost))["error"]
-        assert error["code"] == -33006
+        assert error["code"] == -33007
         assert "ended before it answered (was ended by SIGKILL)" in error["message"]
         status = await client.until_status(state="exited")
         assert (status["up"], status["reason"], status["pid"]) == (0, "was ended by SIGKILL", None)
@@ -146,7 +146,7 @@ async def test_a_stopped_server_is_hung_and_can_be_restarted(folder: Path) -> No
         await client.until_status(hung=True, up=0)
         done = await client.restart()
         assert done["outcome"] == "succeeded"
-        assert (await client.answer(lost))["error"]["code"] == -33006
+        assert (await client.answer(lost))["error"]["code"] == -33007
         assert int(await client.text("pid")) != pid
         await nobody_left(pid)
 
