@@ -342,7 +342,7 @@ def _settings() -> tuple[dashboard.Panel, ...]:
             "Settings",
             "Numbers and switches (1 is on) of its TOML file; purple marks on the graphs are changes of the file.",
             (f"max by (section, key) ({of_server('mcp_server_config_value')})",),
-            (Column("section", "Section", width=175), Column("key", "Setting"), Column("A", "Value", width=95)),
+            (Column("section", "Section", width=175), Column("key", "Setting"), Column("A", "Value", "none", width=95)),
             width=9,
             height=9,
             empty="no config_file is known",
