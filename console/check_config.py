@@ -10,6 +10,7 @@ from console.notes import Note, notes
 from fleet.errors import ConfigError, Problem
 from fleet.loading import load_fleet
 from fleet.tokens import read_token
+from fleet.web_config import read_web_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def check(file: Path, environ: Mapping[str, str]) -> Report:
         fleet = load_fleet(file, environ)
     except ConfigError as error:
         return Report(str(file), 0, error.problems, ())
-    return Report(str(file), len(fleet.servers), tuple(_token_problems(fleet)), tuple(notes(fleet)))
+    return Report(str(file), len(fleet.servers), (*_token_problems(fleet), *_web_problems(fleet)), tuple(notes(fleet)))
 
 
 def _token_problems(fleet: Fleet) -> list[Problem]:
@@ -56,6 +57,16 @@ def _token_problems(fleet: Fleet) -> list[Problem]:
         except ConfigError as error:
             found.extend(error.problems)
     return found
+
+
+def _web_problems(fleet: Fleet) -> tuple[Problem, ...]:
+    file = fleet.exporter.web_config_file
+    try:
+        if file is not None:
+            read_web_config(file)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def as_text(report: Report) -> str:

@@ -39,7 +39,7 @@ def server_board() -> Board:
         description="All that is known of one MCP server: its signals with its own levels, its tools, its settings.",
         one_server=True,
         rows=(
-            Row("Now", _now()),
+            Row("Now", (*_now(), *_ills())),
             Row("Rate, errors, duration", _red()),
             Row("Sessions and memory", _load()),
             Row("Cache and cost", _saving()),
@@ -103,6 +103,11 @@ def _now() -> tuple[dashboard.Panel, ...]:
             decimals=2,
             empty="not known",
         ),
+    )  # fmt: skip
+
+
+def _ills() -> tuple[dashboard.Panel, ...]:
+    return (
         rows(
             "Firing alerts",
             "What fires now; a click leads to what to do.",
@@ -337,7 +342,7 @@ def _settings() -> tuple[dashboard.Panel, ...]:
             "Settings",
             "Numbers and switches (1 is on) of its TOML file; purple marks on the graphs are changes of the file.",
             (f"max by (section, key) ({of_server('mcp_server_config_value')})",),
-            (Column("section", "Section", width=175), Column("key", "Setting"), Column("A", "Value", width=95)),
+            (Column("section", "Section", width=175), Column("key", "Setting"), Column("A", "Value", "none", width=95)),
             width=9,
             height=9,
             empty="no config_file is known",

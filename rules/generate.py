@@ -16,7 +16,7 @@ from rules.beyond_levels import burn_alert, leak_alert, vanished_alert
 from rules.figures import hourly_rules, server_rules, tool_rules
 from rules.objectives import objective_rules
 from rules.people import people_rules
-from rules.recording import QUICK, SLOW, Rule, signal_rules
+from rules.recording import DEAR, QUICK, SLOW, Rule, signal_rules
 
 RULES_FILE: Final = Path(__file__).parent / "mcp-medic.rules.yml"
 
@@ -35,9 +35,10 @@ def rule_file() -> dict[str, object]:
     return {
         "groups": [
             _group("mcp-signals", [*signal_rules(QUICK), *signal_alerts(QUICK)]),
+            _group("mcp-response-time", [*signal_rules(DEAR), *signal_alerts(DEAR)], "30s"),
             _group("mcp-people", people_rules()),
             _group("mcp-figures", server_rules(), "1m"),
-            _group("mcp-tools", tool_rules(), "1m"),
+            _group("mcp-tools", tool_rules(), "2m"),
             _group(
                 "mcp-hours",
                 [

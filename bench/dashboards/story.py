@@ -35,6 +35,7 @@ EMPTY_HERE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("mcp-medic-server", "Firing alerts"): "the server of the loop is healed when it is drawn",
         ("mcp-medic-server", "Refused by the gateway"): "a restart may be too quick for a call to be refused meanwhile",
+        ("mcp-medic-objectives", "Burn rate"): "a window is judged once a server is known for the whole of it",
         ("mcp-medic-healing", "Kept back by budgets"): "two treatments reach no budget",
         ("mcp-medic-healing", "Refusals by reason"): "one fault that its first rung heals meets no guard",
     }

@@ -54,8 +54,12 @@ def probe(value: Value) -> ProbeSettings:
 
 
 def logs(value: Value) -> tuple[LogSource, ...]:
-    """A list of log files."""
-    return value.each(_log)
+    """A list of log files; one file twice would count its calls twice."""
+    files = value.each(_log)
+    paths = [file.path for file in files]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        value.fail(f"names {path} twice: its calls would be counted twice", "Keep one of the two")
+    return files
 
 
 def redis_pattern(section: Section, redis_url: str) -> str | None:

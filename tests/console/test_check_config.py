@@ -89,6 +89,16 @@ def test_a_missing_token_file_is_an_error(tmp_path: Path) -> None:
     )
 
 
+def test_a_web_configuration_file_is_looked_into(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    file.write_text("exporter: {web_config_file: web.yml}\n" + VALID)
+    (tmp_path / "web.yml").write_text("basic_auth_users: {prometheus: plain}\n")
+    result = run(tmp_path, "--config", str(file))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{tmp_path}/web.yml:1: basic_auth_users.prometheus: ")
+    assert "plain" not in result.stderr
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     result = run(tmp_path, "--config", str(tmp_path / "none.yml"))
     assert result.returncode == 1

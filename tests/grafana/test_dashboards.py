@@ -177,6 +177,16 @@ def test_every_published_series_is_selected_by_job_and_instance() -> None:
             assert 'job=~"$job",instance=~"$instance"' in matchers, name
 
 
+@pytest.mark.parametrize("panel", panels())
+def test_queries_of_a_table_lose_their_names_or_its_rows_would_not_join(panel: Json) -> None:
+    if panel["type"] == "table" and len(panel["targets"]) > 1:
+        # An aggregation, a product and a difference have no name; what a selector or a comparison yields has one.
+        for target in panel["targets"]:
+            assert re.match(r"(?:round\()?(?:sum|max|min|count) by \(|\d \* |time\(\) - ", target["expr"]), target[
+                "expr"
+            ]
+
+
 def test_counters_stand_under_rate_or_increase_only_and_over_the_panels_interval() -> None:
     for expression in expressions():
         for name, _ in selectors(expression):

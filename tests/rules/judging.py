@@ -129,7 +129,7 @@ class Case:
     signal: str = ""
     step: str = STEP
     evaluation: str = STEP
-    groups: tuple[str, ...] = ("mcp-signals",)
+    groups: tuple[str, ...] = ("mcp-signals", "mcp-response-time")
 
     def hold(self, folder: Path) -> None:
         """Let promtool judge it."""

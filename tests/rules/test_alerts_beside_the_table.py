@@ -17,7 +17,7 @@ CRITICAL = ("critical",)
 INFO = ("info",)
 NONE: tuple[str, ...] = ()
 A = '{server="a"}'
-HOURS = ("mcp-signals", "mcp-hours")
+HOURS = ("mcp-signals", "mcp-response-time", "mcp-hours")
 
 
 class Pace(TypedDict):

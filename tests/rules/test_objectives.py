@@ -14,7 +14,7 @@ from tests.rules.judging import Series, judge, samples
 
 A = '{server="a"}'
 CALLS = 'mcp_method_name="tools/call"'
-ALL = ("mcp-signals", "mcp-hours", "mcp-days")
+ALL = ("mcp-signals", "mcp-response-time", "mcp-hours", "mcp-days")
 Figure = tuple[float, int] | None
 """A figure, rounded to a thousandth, and whether it is met; None where neither can be known."""
 

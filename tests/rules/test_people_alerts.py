@@ -169,7 +169,7 @@ def test_people_are_called_exactly_when_they_should_be(case: Case, tmp_path: Pat
         )
         for at, firing in case.firing.items()
     ]
-    judge(tmp_path, case.series, {"promql_expr_test": expected}, ("mcp-signals", "mcp-people"))
+    judge(tmp_path, case.series, {"promql_expr_test": expected}, ("mcp-signals", "mcp-response-time", "mcp-people"))
 
 
 TEXTS = {
