@@ -51,18 +51,25 @@ class Regular:
     def hasten(self, down: Down, data: bytes, at: int) -> Express | None:
         """Take another one that is here as a whole; None where something is switched on or in the way."""
         caller = self.caller or self._introduced(down)
-        if not self._plain or down.full or not self.service.gate.is_open or not self.vitals.only_counts:
+        if (
+            caller is None
+            or not self._plain
+            or down.full
+            or not self.service.gate.is_open
+            or not self.vitals.only_counts
+        ):
             return None
         if len(data) - at > HEAD_BYTES:
             return None
         up = self.pool.take()
         return None if up is None else Express(self, caller, down, up, data=data, at=at)
 
-    def _introduced(self, down: Down) -> Caller:
+    def _introduced(self, down: Down) -> Caller | None:
         head = self._head
+        if head.sent is None:
+            return None  # none of them went on yet
         caller = self.caller = Caller(head.fields, down.peer, self.target)
-        if head.sent is not None:
-            self.mould.goes_on_as(head.sent)
+        self.mould.goes_on_as(head.sent)
         self._plain = head.method == "POST" and not head.old and caller.plain and self.mould.ready
         return caller
 
@@ -72,13 +79,12 @@ class Usual:
 
     __slots__ = ("answering", "mould", "plain", "seconds")
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, sent: bytes) -> None:
         self.answering = Answering(head.status, head.fields)
         kept = head.sorted.kept
         self.seconds = idle_seconds(kept) if kept else IDLE_SECONDS
         self.mould = head.mould or NO_MOULD
-        if head.sent is not None:
-            self.mould.goes_on_as(head.sent)
+        self.mould.goes_on_as(sent)
         self.plain = self.mould.ready
 
 
@@ -114,7 +120,9 @@ class Express:
         """The answer is here as a whole: on with it, then to the figures; False when it has to be read."""
         usual = head.usual
         if usual is None:
-            usual = head.usual = Usual(head)
+            if head.sent is None:
+                return False  # none of them went on yet: the gateway itself had asked
+            usual = head.usual = Usual(head, head.sent)
         if not usual.plain or usual.seconds <= 0:
             return False
         try:
