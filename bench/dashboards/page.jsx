@@ -92,7 +92,9 @@ async function framesOf(panel) {
   // A level is drawn whether or not there is anything to compare with it.
   const levels = new Set(panel.fieldConfig.overrides.filter(override => override.properties.some(
     ({ id }) => id === 'custom.lineStyle')).map(override => override.matcher.options));
-  const queries = results.filter(found => found.some(frame => !levels.has(frame.refId) && frame.fields.some(field => field.type === FieldType.number && field.values.some(v => v !== null)))).length;
+  const tells = frame => !levels.has(frame.refId) && frame.fields.some(
+    field => field.type === FieldType.number && field.values.some(value => value !== null));
+  const queries = results.filter(found => found.some(tells)).length;
   if (panel.transformations?.length && frames.length) {
     frames = await firstValueFrom(transformDataFrame(panel.transformations, frames));
   }
