@@ -9,7 +9,7 @@ MODE ?= automatic
 REPEAT ?= 1
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test conformance soak lint format bench lock clean
+.PHONY: help demo up test test-web conformance soak lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "              MODE=automatic|suggest  REPEAT=1"
 	@echo "make test     every test, with real Prometheus and Alertmanager"
 	@echo "make up       the whole stack in the foreground, until Ctrl-C"
+	@echo "make test-web    every panel of every dashboard drawn by Grafana's components in Chromium"
 	@echo "make conformance  the MCP conformance suite, direct and through the gateway"
 	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes"
 	@echo "make lint | format | bench | lock | clean"
@@ -42,7 +43,10 @@ test: $(READY)
 	@$(BIN)/python -m stack.tools
 	-@$(BIN)/python -m stack.node >/dev/null
 	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
-	@echo "not run here: make conformance, make soak (their short forms are among the tests above)"
+	@echo "not run here: make test-web, make conformance, make soak (short forms of the last two are among the tests above)"
+
+test-web: $(READY)
+	@MCP_MEDIC_WEB=1 $(BIN)/pytest tests/web $(PYTEST_ARGS)
 
 conformance: $(READY)
 	@$(BIN)/python -m stack.conformance
@@ -63,6 +67,7 @@ lint: $(READY)
 	@$(BIN)/python -m rules.lint
 	@$(BIN)/python -m grafana.generate --check
 	@$(BIN)/python -m exporter.documentation --check
+	@$(BIN)/python -m stack.alerts_table --check
 
 format: $(READY)
 	@$(BIN)/ruff format .

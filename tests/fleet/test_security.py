@@ -47,6 +47,13 @@ def test_what_is_off_or_not_said_fails_alone(
     assert failing(said_of(said)) == {check}
 
 
+@pytest.mark.parametrize("compression", [None, False, True])
+def test_a_file_without_the_section_promised_nothing(compression: bool | None) -> None:
+    assert promised(Security(compression=compression), audited=False) == {}
+    begun = Security(risk_assessment=True, compression=compression)
+    assert {Check.AUDIT_LOGGING, Check.APPROVAL_WORKFLOWS} <= failing(begun)
+
+
 def test_without_workflows_nothing_needs_approval() -> None:
     assert failing(replace(SOUND, approval=None)) == {Check.APPROVAL_WORKFLOWS, Check.FULL_ACCESS_APPROVAL}
 
