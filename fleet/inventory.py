@@ -53,6 +53,8 @@ class RestartVia(enum.StrEnum):
     GATEWAY = "gateway"
     PIDFILE = "pidfile"
     COMMAND = "command"
+    SYSTEMD = "systemd"
+    DOCKER = "docker"
 
 
 class Enforced(enum.StrEnum):
@@ -68,12 +70,17 @@ class Restart:
     """``restart`` of a server.
 
     ``argv`` belongs to ``command``: what is run, without a shell, to restart it. ``on_exit`` belongs to ``gateway``:
-    whether it starts a child that ended again by itself.
+    whether it starts a child that ended again by itself. ``unit`` belongs to ``systemd``, ``user`` says that it is
+    one of the user's own manager. ``container`` and the engine's ``socket`` belong to ``docker``.
     """
 
     via: RestartVia
     argv: tuple[str, ...] = ()
     on_exit: bool = False
+    unit: str = ""
+    user: bool = False
+    container: str = ""
+    socket: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,7 @@ class Server:
     ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
     ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
     ``auth_file`` holds the credentials that the server itself needs; only that it is there, and who may read it, is
-    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys, one key a session or cache entry.
+    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys: one key a session or entry.
     """
 
     name: ServerName

@@ -116,6 +116,20 @@ def peer(package: str, program: str) -> Path:
     return kept
 
 
+def engine(name: str, packages: Sequence[str]) -> Path:
+    """The folder ``.tools/NAME`` that holds the unpacked files of several Debian packages, for tests of what they do.
+
+    Raises:
+        ToolMissingError: they cannot be fetched.
+    """
+    kept = TOOLS / name
+    with _alone():
+        if not kept.is_dir():
+            with _unpacked(packages, name) as root:
+                root.replace(kept)
+    return kept
+
+
 _REMEDY: Final = (
     "Install Prometheus, Alertmanager and Redis so that `prometheus`, `promtool`, `alertmanager`, `amtool` and "
     "`redis-server` are on PATH (Debian, Ubuntu: apt install prometheus prometheus-alertmanager redis-server; macOS: "
