@@ -20,9 +20,10 @@ _HEAD: Final = """\
 
 Every series that `mcp-exporter` publishes on `/metrics`, in the text format or, where it is asked for, in OpenMetrics.
 
-Counters begin at 0 and never go down when the exporter restarts. A gauge that nobody knows is absent, never 0. Label
-values come from closed or bounded sets, so that no client can make more series: the rest is `other`, counted in
-`mcp_exporter_labels_folded_total`.
+Counters of a server (`mcp_server_...`) begin at 0 and do not go down when the exporter or a gateway restarts; those of
+the exporter itself begin anew. A gauge that nobody knows is absent, never 0; but a server that nobody proved broken is
+up, and a circuit breaker that nobody reports is closed. Label values come from closed or bounded sets, so that no
+client can make more series: the rest is `other`, counted in `mcp_exporter_labels_folded_total`.
 """
 
 _SUFFIX_UNITS: Final = {

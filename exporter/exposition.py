@@ -17,15 +17,15 @@ from typing import Final
 
 from exporter import metrics
 from exporter.facts import ScrapeResult, StateFailure
-from exporter.lines import Texts, header, number, plain_line, with_exemplars
+from exporter.lines import Texts, encoded, header, number, plain_line, with_exemplars
 from exporter.metrics import FAMILIES, Family, Kind, Series
 from exporter.quantities import Counts, Exemplars
 from exporter.series import redis
 from exporter.snapshot import Facts
 from exporter.vitals import vitals
 
-CHUNK_CHARACTERS: Final = 128 * 1024
-"""Text that is joined, encoded and compressed at once: well below a millisecond without the interpreter's lock."""
+CHUNK_BYTES: Final = 128 * 1024
+"""What is joined and compressed at once: well below a millisecond with the interpreter's lock held."""
 
 LINES_AT_ONCE: Final = 1000
 """Plain lines that become one piece."""
@@ -59,8 +59,8 @@ class Exposition:
         chunks = _chunks(self._pieces(facts, wanted))
         return tuple(_compressed(chunks) if wanted.gzip else chunks)
 
-    def _pieces(self, facts: Facts, wanted: Wanted) -> Iterator[str]:
-        """The text, family by family, in pieces of at most one histogram or one family's plain lines."""
+    def _pieces(self, facts: Facts, wanted: Wanted) -> Iterator[bytes]:
+        """The text, family by family, in pieces of one histogram or some plain lines."""
         shown = _Shown(self._texts, wanted)
         for name, known in facts.servers.items():
             found = vitals(facts.inventory[name], known, facts.now)
@@ -82,11 +82,11 @@ class _Shown:
 
     def take_samples(self, server: str, samples: Iterable[tuple[Series, float]]) -> None:
         """The plain series of a server. The innermost loop: it runs for each series of the fleet."""
-        around, families = self._texts.around, self._lines
+        around, known, families = self._texts.around, self._texts.known.get, self._lines.get
         for series, value in samples:
-            lines = families.get(series[0])
+            lines = families(series[0])
             if lines is not None:
-                head, tail = around(series)
+                head, tail = known(series) or around(series)
                 text = repr(value)
                 # As ``lines.number``, without the call: digits end every finite number.
                 lines.append(f"{head}{server}{tail}{text if text[-1] <= '9' else number(value)}\n")
@@ -106,19 +106,19 @@ class _Shown:
         if lines is not None:
             lines.append(line)
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self) -> Iterator[bytes]:
         """Everything taken, in the order of the table."""
         for family in FAMILIES:
             lines, histograms = self._lines.get(family.name), self._histograms.get(family.name)
             if lines or histograms:
-                yield header(family, self._openmetrics)
+                yield encoded(header(family, self._openmetrics))
             for start in range(0, len(lines or ()), LINES_AT_ONCE):
-                yield "".join((lines or [])[start : start + LINES_AT_ONCE])
+                yield encoded("".join((lines or [])[start : start + LINES_AT_ONCE]))
             for server, series, counts, exemplars in histograms or ():
-                text = self._texts.histogram(server, series, counts)
+                text = self._texts.histogram(server.encode(), series, counts)
                 yield text if exemplars is None else with_exemplars(text, exemplars)
         if self._openmetrics:
-            yield "# EOF\n"
+            yield b"# EOF\n"
 
 
 def families_of(names: Iterable[str]) -> frozenset[str]:
@@ -137,21 +137,16 @@ def _samples_of(family: Family) -> Iterator[str]:
 _FAMILY_OF_SAMPLE: Final = {sample: family.name for family in FAMILIES for sample in _samples_of(family)}
 
 
-def _chunks(pieces: Iterable[str]) -> Iterator[bytes]:
-    waiting: list[str] = []
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
-        if size >= CHUNK_CHARACTERS:
-            yield _encoded(waiting)
+        if size >= CHUNK_BYTES:
+            yield b"".join(waiting)
             waiting, size = [], 0
-    yield _encoded(waiting)
-
-
-def _encoded(pieces: list[str]) -> bytes:
-    # A lone surrogate in a label must not take the whole scrape away.
-    return "".join(pieces).encode("utf-8", "replace")
+    yield b"".join(waiting)
 
 
 def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from exporter import metrics
 from exporter.facts import Gauges, Held, HeldSource, Push, PushResult, ServerFacts
 from exporter.metrics import Series
 from exporter.quantities import GONE, Counts, Exemplars, ProcessFacts, ProcessKey, Totals
@@ -138,13 +139,15 @@ def own(known: ServerFacts) -> Totals:
     process, log = known.readings.get(SourceName.PROCESS), known.readings.get(SourceName.LOG)
     cpu = process.cpu if isinstance(process, ProcessReading) else {}
     counted = added(known.earlier, log.totals) if isinstance(log, LogReading) else known.earlier
+    if isinstance(process, ProcessReading) and process.restarts:
+        counted = added(counted, Totals({metrics.RESTARTS.series(): float(process.restarts)}))
     return replace(counted, cpu=cpu_joined(known.earlier.cpu, cpu))
 
 
 def merged(witnesses: Sequence[Gauges]) -> Gauges:
     """Several gateways of one server as one; ``witnesses`` is not empty. ``instance`` holds all their processes."""
-    breakers: dict[str, BreakerState] = {}
-    exemplars: dict[Series, Exemplars] = {}
+    breakers: Mapping[str, BreakerState] = {}
+    exemplars: Mapping[Series, Exemplars] = {}
     for gauges in witnesses:
         breakers = _by_key(breakers, gauges.breakers, worse)
         exemplars = _by_key(exemplars, gauges.exemplars, latest)
@@ -209,7 +212,10 @@ def _plus(left: float, right: float) -> float:
     return left + right
 
 
-def _by_key(left: Mapping[K, V], right: Mapping[K, V], combine: Callable[[V, V], V]) -> dict[K, V]:
+def _by_key(left: Mapping[K, V], right: Mapping[K, V], combine: Callable[[V, V], V]) -> Mapping[K, V]:
+    # Most servers have one source, and most sums one part: what is not combined is not copied.
+    if not left or not right:
+        return left or right
     result = dict(left)
     for key, value in right.items():
         result[key] = combine(result[key], value) if key in result else value

@@ -33,13 +33,17 @@ GONE: Final[ProcessKey] = (0, 0.0)
 
 
 class ProcessFacts(NamedTuple):
-    """One process, as measured on the host where it runs. ``open_fds`` is None where it may not be read."""
+    """One process, as measured on the host where it runs.
+
+    ``open_fds`` is None where it may not be read, ``threads`` where nobody counted them.
+    """
 
     pid: int
     start_time: float
     resident_memory_bytes: int
     cpu_seconds: float
     open_fds: int | None
+    threads: int | None = None
 
     @property
     def key(self) -> ProcessKey:

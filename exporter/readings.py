@@ -33,12 +33,19 @@ class TelemetryReading:
 
 @dataclass(frozen=True, slots=True)
 class ProcessReading:
-    """A server's process tree. ``cpu`` also remembers processes that are gone, ``found_at`` when it was looked for."""
+    """A server's process tree. ``cpu`` also remembers processes that are gone, ``found_at`` when it was looked for.
+
+    ``restarts`` counts the main processes that took over since this program runs. ``proportional_memory_bytes`` is
+    None where it may not be read; it is read again at ``proportional_due`` (monotonic), because it is dear.
+    """
 
     measured_at: float
     found_at: float
     instance: Instance
     cpu: Mapping[ProcessKey, float]
+    restarts: int = 0
+    proportional_memory_bytes: int | None = None
+    proportional_due: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

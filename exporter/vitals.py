@@ -27,7 +27,7 @@ from exporter.readings import (
     SecurityReading,
     SourceName,
 )
-from exporter.series import config, redis, security
+from exporter.series import config, process, redis, security
 from fleet.inventory import Server, Transport
 from fleet.telemetry import ERROR_TYPES, OTHER, TOOLS_CALL, BreakerState
 
@@ -65,16 +65,16 @@ def vitals(server: Server, known: ServerFacts, now: float) -> Vitals:
     own = merging.own(known)
     pushed = merging.total(known.held)
     totals = merging.added(pushed, replace(own, cpu={}))
-    process = known.readings.get(SourceName.PROCESS)
-    process = process if isinstance(process, ProcessReading) else None
-    instances = _instances(witnesses, known, process)
+    reported = [gauges.instance for gauges in witnesses if gauges.instance]
+    measured = None if reported else _measured(known)
+    instances = reported if measured is None else [measured.instance]
     samples: Samples = {
         **dict.fromkeys(_INITIAL, 0.0),
         **totals.counters,
         **_errors(totals),
         **_gauges(gauges),
         **_counted_instances(server, len(witnesses), instances),
-        **_processes(instances),
+        **process.samples(instances, measured),
         **_thresholds(server, known),
         **_config(known),
         **_security(known),
@@ -145,30 +145,10 @@ def _breakers(reported: Mapping[str, BreakerState]) -> Samples:
     }
 
 
-def _instances(witnesses: list[Gauges], known: ServerFacts, process: ProcessReading | None) -> list[Instance]:
-    """The running instances: as the gateways report them; else as the process source measured it just now."""
-    reported = [gauges.instance for gauges in witnesses if gauges.instance]
-    state = known.states.get(SourceName.PROCESS)
-    if reported or process is None or state is None or not state.success:
-        return reported
-    return [process.instance]
-
-
-def _processes(instances: list[Instance]) -> Samples:
-    if not instances:
-        return {}
-    memory = [sum(process.resident_memory_bytes for process in instance) for instance in instances]
-    fds = [process.open_fds for instance in instances for process in instance]
-    samples: Samples = {
-        metrics.RESIDENT_MEMORY.series(): sum(memory),
-        metrics.RESIDENT_MEMORY_MAX.series(): max(memory),
-        metrics.PROCESSES.series(): len(fds),
-        # An instance is as old as the oldest of its processes; the newest instance shows the last restart.
-        metrics.START_TIME.series(): max(min(process.start_time for process in instance) for instance in instances),
-    }
-    if None not in fds:
-        samples[metrics.OPEN_FDS.series()] = sum(count for count in fds if count is not None)
-    return samples
+def _measured(known: ServerFacts) -> ProcessReading | None:
+    """What the process source measured just now."""
+    reading, state = known.readings.get(SourceName.PROCESS), known.states.get(SourceName.PROCESS)
+    return reading if isinstance(reading, ProcessReading) and state is not None and state.success else None
 
 
 def _cpu_seconds(totals: Totals, own: Totals) -> float | None:

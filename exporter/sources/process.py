@@ -1,30 +1,36 @@
-"""A server's process tree, measured with psutil where no gateway reports it.
+"""A server's process tree, measured where no gateway reports it.
 
-The process is found by pid file, listening port or command line; its child processes count as the same instance.
-A pid is always taken together with its start time, so that a reused pid is never measured as the server.
+The main process is found by pid file, listening port, command line or systemd unit; its child processes count as the
+same instance. A pid is always taken together with its start time, so that a reused pid is never measured as the
+server.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
-
-import psutil
 
 from exporter import merging
 from exporter.facts import ServerFacts
 from exporter.quantities import Instance, ProcessFacts
 from exporter.readings import ProcessReading, SourceName
+from exporter.sources.process_search import CGROUPS, root_of, unit_members
+from exporter.sources.process_table import Listing, Listings, Machine, Row
 from exporter.sources.source import SourceError
 from fleet.inventory import ProcessSelector, Server
 
 SEARCH_AGAIN_SECONDS: Final = 60.0
 """How long a process that was found by port or command line is believed to be still the right one."""
 
-PID_FILE_SLACK_SECONDS: Final = 5.0
-"""How much later than its pid file a process may have started: clocks are corrected, and file times are coarse."""
+PROPORTIONAL_SECONDS: Final = 30.0
+PROPORTIONAL_SHARE: Final = 0.002
+"""Shortest time between two readings of the proportional memory, and the share of all time that reading may take.
+
+The kernel walks every page for it and holds the process' memory map meanwhile: a third of a millisecond for a small
+process, tenths of a second for one of many gigabytes, which is then asked once in minutes.
+"""
 
 
 def wanted(server: Server, known: ServerFacts, now: float) -> bool:
@@ -32,120 +38,106 @@ def wanted(server: Server, known: ServerFacts, now: float) -> bool:
     return server.process is not None and not any(gauges.instance for gauges in merging.live(known.held, now))
 
 
-def read(server: Server, known: ServerFacts, now: float) -> ProcessReading:
-    """Find and measure the tree.
+class ProcessSource:
+    """Reads servers' trees; servers that are read at about the same time share one listing of the machine."""
 
-    Raises:
-        SourceError: no such process, or it ended meanwhile.
-    """
-    if server.process is None:
-        raise SourceError(f"server {server.name} has no process entry")
-    last = known.readings.get(SourceName.PROCESS)
-    last = last if isinstance(last, ProcessReading) else None
-    try:
-        root = _known_root(server.process, last, now)
-        found_at = now if root is None or last is None else last.found_at
-        instance = measure(find(server.process) if root is None else root)
-    except psutil.NoSuchProcess as error:
-        raise SourceError(f"the process ended while it was measured (pid {error.pid})") from error
-    except psutil.AccessDenied as error:
-        raise SourceError(f"process {error.pid} may not be read. Run the exporter as the server's user") from error
-    cpu = merging.cpu_joined({} if last is None else last.cpu, merging.cpu_of(instance))
-    return ProcessReading(now, found_at, instance, cpu)
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        cgroups: Path = CGROUPS,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._listings = Listings(machine)
+        self._cgroups = cgroups
+        self._clock = clock
 
+    def read(self, server: Server, known: ServerFacts, now: float) -> ProcessReading:
+        """Find and measure the tree.
 
-def find(selector: ProcessSelector) -> psutil.Process:
-    """The root of the tree that ``selector`` means.
-
-    Raises:
-        SourceError: none, or a stale pid file.
-        psutil.Error: it ended, or may not be read.
-    """
-    if selector.pid_file is not None:
-        return _by_pid_file(selector.pid_file)
-    if selector.port is not None:
-        return _by_port(selector.port)
-    return _by_command(selector.command_regex or "")
-
-
-def measure(root: psutil.Process) -> Instance:
-    """``root`` first, then all its child processes; those that ended are left out."""
-    if root.status() == psutil.STATUS_ZOMBIE:
-        raise SourceError(f"process {root.pid} has ended and waits for its parent (zombie)")
-    tree = [_measured(root)]
-    for child in root.children(recursive=True):
+        Raises:
+            SourceError: no such process, or it ended meanwhile.
+        """
+        if server.process is None:
+            raise SourceError(f"server {server.name} has no process entry")
+        last = known.readings.get(SourceName.PROCESS)
+        last = last if isinstance(last, ProcessReading) else None
+        listing = self._listings.at(now)
+        rows, found_at = self._members(server.process, listing, last, now)
+        if rows[0].zombie:
+            raise SourceError(f"process {rows[0].pid} has ended and waits for its parent (zombie)")
         try:
-            if child.status() != psutil.STATUS_ZOMBIE:
-                tree.append(_measured(child))
-        except psutil.NoSuchProcess:
-            continue  # it ended between the listing and here
+            instance = _measured(rows, listing.machine)
+        except ProcessLookupError as error:
+            raise SourceError(f"the process ended while it was measured (pid {rows[0].pid})") from error
+        proportional, due = self._proportional(instance, listing.machine, last, now)
+        return ProcessReading(
+            measured_at=listing.taken_at,
+            found_at=found_at,
+            instance=instance,
+            cpu=merging.cpu_joined({} if last is None else last.cpu, merging.cpu_of(instance)),
+            restarts=_restarts(last, rows[0], counted_elsewhere=merging.telemetry_owns(known.held, now)),
+            proportional_memory_bytes=proportional,
+            proportional_due=due,
+        )
+
+    def _members(
+        self, selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float
+    ) -> tuple[Sequence[Row], float]:
+        """The server's processes, the main one first, and when it was looked for."""
+        if selector.systemd_unit is not None:
+            return unit_members(selector.systemd_unit, listing, self._cgroups), now
+        known = _known_root(selector, listing, last, now)
+        if known is not None and last is not None:
+            return listing.tree(known), last.found_at
+        return listing.tree(root_of(selector, listing)), now
+
+    def _proportional(
+        self, instance: Instance, machine: Machine, last: ProcessReading | None, now: float
+    ) -> tuple[int | None, float]:
+        """The proportional memory and when it is to be read again (monotonic)."""
+        if last is not None and last.instance[0].key == instance[0].key and now < last.proportional_due:
+            return last.proportional_memory_bytes, last.proportional_due
+        started, total = self._clock(), 0
+        for process in instance:
+            try:
+                found = machine.proportional_bytes(process.pid)
+            except ProcessLookupError:
+                continue  # a child that ended since
+            if found is None:
+                return None, now + PROPORTIONAL_SECONDS
+            total += found
+        return total, now + max(PROPORTIONAL_SECONDS, (self._clock() - started) / PROPORTIONAL_SHARE)
+
+
+def _measured(rows: Sequence[Row], machine: Machine) -> Instance:
+    """Those that ended since the listing are left out; ProcessLookupError when the main one did."""
+    main, *children = rows
+    tree = [_facts(main, machine)]
+    for child in children:
+        try:
+            tree.append(_facts(child, machine))
+        except ProcessLookupError:
+            continue
     return tuple(tree)
 
 
-def _measured(process: psutil.Process) -> ProcessFacts:
-    with process.oneshot():
-        times = process.cpu_times()
-        memory = process.memory_info().rss
-    try:
-        open_fds: int | None = process.num_fds()
-    except psutil.AccessDenied:
-        open_fds = None
-    return ProcessFacts(process.pid, process.create_time(), memory, times.user + times.system, open_fds)
+def _facts(row: Row, machine: Machine) -> ProcessFacts:
+    fds = machine.open_fds(row.pid)
+    return ProcessFacts(row.pid, row.start_time, row.resident_memory_bytes, row.cpu_seconds, fds, row.threads)
 
 
-def _known_root(selector: ProcessSelector, last: ProcessReading | None, now: float) -> psutil.Process | None:
+def _known_root(selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float) -> Row | None:
     """The process of the last read when it still runs and searching again would be dear."""
     if selector.pid_file is not None or last is None or now - last.found_at > SEARCH_AGAIN_SECONDS:
         return None
-    root = last.instance[0]
-    try:
-        process = psutil.Process(root.pid)
-        same = process.create_time() == root.start_time and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same else None
+    row = listing.rows.get(last.instance[0].pid)
+    return row if row is not None and row.start_time == last.instance[0].start_time and not row.zombie else None
 
 
-def _by_pid_file(file: Path) -> psutil.Process:
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(64).decode("ascii").strip()
-            written = os.fstat(opened.fileno()).st_mtime
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SourceError(f"{file}: no pid can be read: {reason}. Is the server running?") from error
-    first = text.split()[0] if text else ""
-    if not first.isdecimal() or not 0 < int(first) < 2**31:
-        raise SourceError(f"{file}: holds no pid. Write the server's pid into it")
-    try:
-        process = psutil.Process(int(first))
-    except psutil.NoSuchProcess as error:
-        raise SourceError(f"{file}: process {first} is not running. Is the server running?") from error
-    if process.create_time() > written + PID_FILE_SLACK_SECONDS:
-        raise SourceError(f"{file}: is stale: process {first} started after the file was written")
-    return process
-
-
-def _by_port(port: int) -> psutil.Process:
-    unknown = False
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            if connection.pid is not None:
-                return psutil.Process(connection.pid)
-            unknown = True
-    if unknown:
-        raise SourceError(f"the process that listens on port {port} may not be read. Run as the server's user")
-    raise SourceError(f"no process listens on port {port}. Is the server running?")
-
-
-def _by_command(pattern: str) -> psutil.Process:
-    """The oldest process whose command line matches; never this one."""
-    compiled = re.compile(pattern, re.DOTALL)  # an argument may hold newlines
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter(["cmdline", "create_time"]):
-        argv = process.info["cmdline"]
-        if process.pid != os.getpid() and argv and compiled.search(" ".join(argv)):
-            found.append(process)
-    if not found:
-        raise SourceError(f"no process has a command line that matches {pattern!r}. Is the server running?")
-    return min(found, key=lambda process: (process.info["create_time"], process.pid))
+def _restarts(last: ProcessReading | None, main: Row, *, counted_elsewhere: bool) -> int:
+    """Another main process that is no older than the last one is a restart, unless a gateway counts them."""
+    if last is None:
+        return 0
+    before = last.instance[0]
+    is_another = (main.pid, main.start_time) != before.key and main.start_time >= before.start_time
+    return last.restarts + (is_another and not counted_elsewhere)

@@ -12,7 +12,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     # Pushes come by themselves; what is read here is whether they still do.
     Source(SourceName.TELEMETRY, 2.0, 5.0, telemetry.wanted, telemetry.read),
     # A third of the usual scrape interval: each scrape sees fresh figures, at a few milliseconds a tree.
-    Source(SourceName.PROCESS, 5.0, 5.0, process.wanted, process.read),
+    Source(SourceName.PROCESS, 5.0, 5.0, process.wanted, process.ProcessSource().read),
     # It asks over the network, at each server's own interval.
     Source(SourceName.PROBE, 15.0, 60.0, probe.wanted, probe.read, probe.pace),
     # A few stats; what was written since is read at tens of megabytes a second.

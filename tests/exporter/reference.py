@@ -18,6 +18,7 @@ from exporter.exposition import version
 from exporter.facts import ScrapeResult, StateFailure
 from exporter.metrics import FAMILIES, Family, Kind
 from exporter.quantities import Counts, Exemplars
+from exporter.series.redis import of_redis
 from exporter.snapshot import Facts
 from exporter.vitals import vitals
 
@@ -25,10 +26,15 @@ Labels = tuple[str, ...]
 Value = float | tuple[Counts, Exemplars]
 
 
-def reference(facts: Facts, openmetrics: bool) -> bytes:
-    """The body as the client library writes it."""
-    families = Families(facts)
-    return openmetrics_text(families) if openmetrics else plain_text(families)  # type: ignore[no-untyped-call]
+def plain(families: Collector) -> bytes:
+    """The client's text format."""
+    return plain_text(families)
+
+
+def openmetrics(families: Collector) -> bytes:
+    """The client's OpenMetrics."""
+    body: bytes = openmetrics_text(families)  # type: ignore[no-untyped-call]
+    return body
 
 
 class Families(Collector):
@@ -63,6 +69,7 @@ def _of_the_program(facts: Facts) -> Iterable[tuple[Family, Labels, float]]:
     yield from ((metrics.SCRAPES, (result,), facts.scrapes.get(result, 0)) for result in ScrapeResult)
     yield metrics.STATE_SUCCESS, (), float(facts.state.success)
     yield from ((metrics.STATE_FAILURES, (r,), facts.state.failures.get(r, 0)) for r in StateFailure)
+    yield from of_redis(facts.redis)
     yield metrics.RELOAD_SUCCESSFUL, (), 1.0
     yield metrics.BUILD_INFO, (version(), platform.python_version()), 1.0
 

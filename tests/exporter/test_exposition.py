@@ -25,6 +25,9 @@ from exporter.readings import (
     PhaseResult,
     ProbeReading,
     ProcessReading,
+    RedisFacts,
+    RedisNodeFacts,
+    SecurityReading,
     SourceName,
 )
 from exporter.snapshot import Facts, Snapshot
@@ -32,6 +35,7 @@ from exporter.sources.telemetry import checked, understood
 from fleet.errors import PermanentError
 from fleet.inventory import ServerName
 from fleet.loading import load_fleet
+from fleet.security import Check
 from fleet.telemetry import (
     Breaker,
     Bytes,
@@ -47,7 +51,7 @@ from fleet.telemetry import (
 )
 from stack.tools import present
 from tests.exporter.fleets import CODEX, body, operations, parsed, process, value, write_fleet
-from tests.exporter.reference import reference
+from tests.exporter.reference import Families, openmetrics, plain
 
 PROMTOOL = present("promtool")
 EXEMPLARS = st.builds(
@@ -106,16 +110,23 @@ def complete(servers: Facts) -> Facts:
     snapshot = Snapshot(servers.inventory, ())
     snapshot.receive(CODEX, understood(full(), snapshot.server(CODEX).admitted), 0.0, full().started_at)
     snapshot.keep(CODEX, SourceName.CONFIG, ConfigReading(0.0, (0, 0, 0), {("mcp", "batch_size"): 5.0}, {}), 0.1)
-    found = ProcessReading(0.0, 0.0, (ProcessFacts(9, 5.0, 70, 2.0, 3),), {(9, 5.0): 2.0})
+    snapshot.keep(CODEX, SourceName.SECURITY, SecurityReading(0.0, None, {Check.AUTH_FILE: True}), 0.1)
+    instance = (ProcessFacts(9, 5.0, 70, 2.0, 3, threads=4),)
+    found = ProcessReading(0.0, 0.0, instance, {(9, 5.0): 2.0}, proportional_memory_bytes=60)
     snapshot.keep(ServerName("other"), SourceName.PROCESS, found, 0.1)
     phases = {Phase.DISCOVER: PhaseResult(0.1, success=True)}
     snapshot.keep(CODEX, SourceName.PROBE, ProbeReading(0.0, 1, "", Era.MODERN, phases), 0.1)
     snapshot.keep(CODEX, SourceName.LOG, LogReading(0.0, lines={LineResult.MATCHED: 3}, lag_bytes=5), 0.1)
+    snapshot.note_redis(RedisFacts(True, 0.0, 0.1, 5.0, {"127.0.0.1:6379": RedisNodeFacts(0.001, 9, 0, 0)}))
     return snapshot.facts(1.0)
 
 
 def rendered(facts: Facts, openmetrics: bool = False) -> bytes:
     return b"".join(Exposition().body(facts, Wanted(openmetrics)))
+
+
+def reference(facts: Facts, is_openmetrics: bool) -> bytes:
+    return (openmetrics if is_openmetrics else plain)(Families(facts))
 
 
 def text(facts: Facts) -> str:
@@ -190,9 +201,9 @@ def test_both_formats_say_the_same(servers: Facts) -> None:
 )  # fmt: skip
 def test_the_official_client_says_the_same(servers: Facts, pushes: list[Telemetry]) -> None:
     facts = facts_of(servers, [each for each in pushes if encodable(each)])
-    for openmetrics in (False, True):
-        ours, theirs = rendered(facts, openmetrics), reference(facts, openmetrics)
-        assert understood_as(ours, openmetrics) == understood_as(theirs, openmetrics)
+    for is_openmetrics in (False, True):
+        ours, theirs = rendered(facts, is_openmetrics), reference(facts, is_openmetrics)
+        assert understood_as(ours, is_openmetrics) == understood_as(theirs, is_openmetrics)
     known = {"name", "reason", "server"}
     for name, labels in parsed(text(facts)):
         assert any(name.startswith(family.name) for family in FAMILIES)
@@ -232,12 +243,11 @@ def test_a_call_beyond_the_last_bound_is_only_in_the_last_bucket(servers: Facts)
     assert value(scrape, f"{name}_count", labels) == 3
 
 
-@pytest.mark.parametrize("openmetrics", [False, True])
-def test_the_official_client_says_the_same_of_every_family(servers: Facts, openmetrics: bool) -> None:
+@pytest.mark.parametrize("is_openmetrics", [False, True])
+def test_the_official_client_says_the_same_of_every_family(servers: Facts, is_openmetrics: bool) -> None:
     facts = complete(servers)
-    assert understood_as(rendered(facts, openmetrics), openmetrics) == understood_as(
-        reference(facts, openmetrics), openmetrics
-    )
+    ours, theirs = rendered(facts, is_openmetrics), reference(facts, is_openmetrics)
+    assert understood_as(ours, is_openmetrics) == understood_as(theirs, is_openmetrics)
 
 
 @given(st.floats() | st.integers(-(2**70), 2**70) | st.booleans())
@@ -276,16 +286,18 @@ def test_a_compressed_body_is_the_same_body(servers: Facts) -> None:
         ([], set()),
     ],
 )
-@pytest.mark.parametrize("openmetrics", [False, True])
-def test_only_the_families_asked_for(servers: Facts, names: list[str], families: set[str], openmetrics: bool) -> None:
+@pytest.mark.parametrize("is_openmetrics", [False, True])
+def test_only_the_families_asked_for(
+    servers: Facts, names: list[str], families: set[str], is_openmetrics: bool
+) -> None:
     facts = complete(servers)
-    shown = b"".join(Exposition().body(facts, Wanted(openmetrics, families=families_of(names))))
+    shown = b"".join(Exposition().body(facts, Wanted(is_openmetrics, families=families_of(names))))
     whole = parsed(text(facts))
-    assert {written(entry[0]) for entry in understood_as(shown, openmetrics) if entry[1] in KINDS} == families
-    if not openmetrics:
+    assert {written(entry[0]) for entry in understood_as(shown, is_openmetrics) if entry[1] in KINDS} == families
+    if not is_openmetrics:
         of_them = {key: figure for key, figure in whole.items() if FAMILY_OF[key[0]] in families}
         assert parsed(shown.decode()) == of_them
-    assert shown.endswith(b"# EOF\n") is openmetrics
+    assert shown.endswith(b"# EOF\n") is is_openmetrics
 
 
 def written(parsed_name: str) -> str:

@@ -136,4 +136,5 @@ async def test_an_unwanted_source_counts_as_run(tmp_path: Path) -> None:
 
 
 def test_the_table_has_each_source_once() -> None:
-    assert sorted(row.name for row in SOURCES) == sorted(SourceName)
+    # Redis is counted for all servers at once (exporter.sources.redis_census): it has no row.
+    assert sorted(row.name for row in SOURCES) == sorted(set(SourceName) - {SourceName.REDIS})

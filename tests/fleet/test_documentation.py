@@ -9,6 +9,7 @@ from fleet import thresholds
 from fleet.inventory import Limits, Rung
 from fleet.profiles import PROFILES
 from fleet.sections.receiver import DEFAULT_LADDERS, LATER_ACTIONS
+from fleet.security import CHECKED
 from fleet.server_settings import KNOWN, as_toml
 from fleet.signals import Severity
 
@@ -66,3 +67,9 @@ def test_the_table_is_the_documented_one() -> None:
 
 def test_later_actions_are_named() -> None:
     assert all(f"`{action}`" in TEXT for action in LATER_ACTIONS)
+
+
+def test_the_security_checks_are_the_documented_ones() -> None:
+    table = TEXT.partition("## Security checks")[2]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE)
+    assert rows == [(check.value, holds) for check, holds in CHECKED.items()]
