@@ -54,6 +54,7 @@ lint: $(READY)
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m rules.generate --check
 	@$(BIN)/python -m grafana.generate --check
+	@$(BIN)/python -m exporter.documentation --check
 
 format: $(READY)
 	@$(BIN)/ruff format .

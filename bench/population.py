@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from fleet.inventory import ServerName
@@ -20,12 +21,15 @@ from fleet.telemetry import (
     Queue,
     Sessions,
     Telemetry,
+    encode,
 )
 
 TOOLS = 10
 METHODS = ("initialize", "tools/list")
 FAILURES = ("tool_error", "timeout")
 STARTED_AT = 1_700_000_000.0
+_NUMBER = b"@@@@"
+"""Stands for a server's number in the body that all are made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ class Population:
         file.write_text("\n".join(lines) + "\n")
         return file
 
-    def push(self, number: int, step: int) -> Telemetry:
+    def body(self, number: int, step: int) -> bytes:
+        """``push`` as it is sent. Made from one body for all, or the bench would spend more than what it measures."""
+        return _prototype(self, step).replace(_NUMBER, b"%04d" % number)
+
+    def push(self, number: str, step: int) -> Telemetry:
         """What the gateway of server ``number`` says at ``step``: every figure is above that of the step before."""
         return Telemetry(
             source=f"host-{number}-{STARTED_AT:.0f}",
@@ -64,15 +72,20 @@ class Population:
             in_flight=1,
             bytes=Bytes(in_=700 * step, out=8000 * step),
             cost=[Cost(model="gpt-5-codex", usd=0.01 * step)],
-            processes=[_process(number, step)],
+            processes=[_process(step)],
         )
 
-    def _operations(self, number: int, step: int) -> Iterator[Operations]:
+    def _operations(self, number: str, step: int) -> Iterator[Operations]:
         for method in METHODS:
             yield _operation(method, "", "", step)
         for tool in range(TOOLS):
             for error in ("", *FAILURES) if self.failing else ("",):
-                yield _operation("tools/call", f"tool-{number % 50}-{tool}", error, step * (tool + 1))
+                yield _operation("tools/call", f"tool-{tool}-of-{number}", error, step * (tool + 1))
+
+
+@lru_cache(maxsize=4)
+def _prototype(population: Population, step: int) -> bytes:
+    return encode(population.push(_NUMBER.decode(), step))
 
 
 def _operation(method: str, tool: str, error: str, count: int) -> Operations:
@@ -84,9 +97,9 @@ def _ended(step: int) -> Histogram:
     return Histogram(count=step, sum=61.5 * step, buckets=[step] * len(SESSION_BOUNDS))
 
 
-def _process(number: int, step: int) -> Process:
+def _process(step: int) -> Process:
     return Process(
-        pid=100 + number, start_time=STARTED_AT, resident_memory_bytes=80_000_000 + 4096 * step,
+        pid=100, start_time=STARTED_AT, resident_memory_bytes=80_000_000 + 4096 * step,
         cpu_seconds=0.05 * step, open_fds=20,
     )  # fmt: skip
 

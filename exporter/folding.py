@@ -51,6 +51,14 @@ class Labels:
         """The values admitted so far, those of this push included."""
         return Admitted(frozenset(self._tools), frozenset(self._models))
 
+    def operation(self, method: str, tool: str, error_type: str, transport: str) -> tuple[str, str, str, str]:
+        """The four labels of an operation, in the order of its family."""
+        if method in METHODS and tool in self._tools and error_type in _ERROR_TYPES and transport in TRANSPORTS:
+            # Nearly every operation of every push: all of it was seen before.
+            return method, tool if method == TOOLS_CALL else "", error_type, transport
+        shown = self.method(method)
+        return shown, self.tool(shown, tool), self.error_type(error_type), self.transport(transport)
+
     def method(self, value: str) -> str:
         """A method of the protocol."""
         return self._closed("mcp_method_name", value, METHODS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import gt
 from typing import Final, TypeVar
 
 from exporter import metrics
@@ -39,11 +40,28 @@ V = TypeVar("V")
 
 def joined(known: Totals, pushed: Totals) -> Totals:
     """Two snapshots of one source: each figure at its highest."""
+    if _covers(known, pushed):
+        return Totals(pushed.counters, pushed.histograms, cpu_joined(known.cpu, pushed.cpu))
     return Totals(
         _by_key(known.counters, pushed.counters, max),
         _by_key(known.histograms, pushed.histograms, _higher),
         cpu_joined(known.cpu, pushed.cpu),
     )
+
+
+def _covers(known: Totals, pushed: Totals) -> bool:
+    """True when nothing of ``known`` lies above ``pushed``, as with every push that comes in order: the usual case."""
+    counters, histograms = pushed.counters.get, pushed.histograms.get
+    for series, value in known.counters.items():
+        if value > counters(series, -1.0):
+            return False
+    for series, counts in known.histograms.items():
+        now = histograms(series)
+        if now is None or counts.count > now.count or counts.sum > now.sum:
+            return False
+        if counts.buckets != now.buckets and any(map(gt, counts.buckets, now.buckets)):
+            return False
+    return True
 
 
 def added(left: Totals, right: Totals) -> Totals:
@@ -99,7 +117,9 @@ def received(held: Held, push: Push, now: float) -> tuple[Held, PushResult]:
     totals = joined(known.totals, push.totals)
     if push.final:
         return _ended(held, push.source, totals, now), PushResult.ACCEPTED
-    if is_older(known.totals, push.totals):
+    # What was joined from nothing but this push cannot be older than what was known.
+    taken_whole = totals.counters is push.totals.counters and totals.histograms is push.totals.histograms
+    if not taken_whole and is_older(known.totals, push.totals):
         # What it says of now is no longer true, and it is no sign of life either.
         return _with_source(held, push.source, replace(known, totals=totals)), PushResult.OUTDATED
     return _with_source(held, push.source, HeldSource(totals, push.gauges, now)), PushResult.ACCEPTED

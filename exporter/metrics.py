@@ -128,7 +128,9 @@ PROCESSES: Final = _gauge("mcp_server_processes", "Processes of the server, chil
 START_TIME: Final = _gauge(
     "mcp_server_start_time_seconds", "When the newest instance started, in seconds since 1970-01-01."
 )
-RESTARTS: Final = _counter("mcp_server_restarts_total", "Restarts of the server by its gateway.")
+RESTARTS: Final = _counter(
+    "mcp_server_restarts_total", "Restarts of the server by its gateway, or seen as another main process."
+)
 PROPORTIONAL_MEMORY: Final = _gauge(
     "mcp_server_proportional_memory_bytes",
     "Resident memory of all processes with shared pages divided among those that share them; absent where unreadable.",

@@ -1,7 +1,7 @@
 """Reads every source of every server in the background: serial per server and source, parallel across them.
 
-A source that raises, or hangs, harms no other: each read runs in a thread under a deadline, and its failure is a
-fact of its own (``mcp_exporter_source_success``).
+A source that raises, or hangs, harms no other: each read runs in a thread of its source's own under a deadline, and its
+failure is a fact of its own (``mcp_exporter_source_success``).
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ from fleet.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-READERS: Final = 8
-"""Threads that read sources: apart from those that render, so that a source that hangs never delays a scrape."""
+READERS: Final = 4
+"""Threads that read one source, at most: apart from those that render, and from those of other sources, so that log
+files on a dead network mount delay neither a scrape nor what is known of the processes."""
 
+
+SLOTS: Final = 20
+"""Into how many moments of its interval the reads of a source are spread: a thousand at once hold the loop up, and a
+thousand moments cost more than the reads."""
 
 READER_THREADS: Final = "source-reader"
 """How their names begin."""
@@ -45,22 +50,33 @@ class Scheduler:
         self._sources = tuple(sources)
         self._snapshot = snapshot
         self._clock = clock
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=READER_THREADS)
+        self._readers = {
+            source.name: ThreadPoolExecutor(READERS, thread_name_prefix=f"{READER_THREADS}-{source.name}")
+            for source in self._sources
+        }
 
     def start(self, tasks: Tasks) -> None:
         """Read each source of each server now and then at its interval."""
-        for server in self._inventory.values():
+        for place, server in enumerate(self._inventory.values()):
             for source in self._sources:
-                tasks.start(f"{source.name}:{server.name}", self._keep_reading(source, server))
+                reading = self._keep_reading(source, server, place % SLOTS / SLOTS)
+                tasks.start(f"{source.name}:{server.name}", reading)
 
     def close(self) -> None:
         """Start no further read; one that hangs is not waited for."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for readers in self._readers.values():
+            readers.shutdown(wait=False, cancel_futures=True)
 
-    async def _keep_reading(self, source: Source, server: Server) -> None:
+    async def _keep_reading(self, source: Source, server: Server, share: float) -> None:
+        """``share`` of the first interval is waited after the first read: the servers' reads spread over it."""
+        await self.read_once(source, server)
+        await asyncio.sleep(share * self._interval(source, server))
         while True:
             await self.read_once(source, server)
-            await asyncio.sleep(source.pace(server, self._snapshot.server(server.name)).interval_seconds)
+            await asyncio.sleep(self._interval(source, server))
+
+    def _interval(self, source: Source, server: Server) -> float:
+        return source.pace(server, self._snapshot.server(server.name)).interval_seconds
 
     async def read_once(self, source: Source, server: Server) -> None:
         """One read, its result or its failure kept; returns when its thread is free again."""
@@ -72,6 +88,8 @@ class Scheduler:
         deadline = source.pace(server, known).deadline_seconds
         if inspect.iscoroutinefunction(source.read):
             read = await _asked(source.read(server, known, started), deadline)
+        elif source.from_memory:
+            read = _remembered(cast("Read", source.read), server, known, started)
         else:
             read = await self._read_in_thread(source, server, known, started, deadline)
         self._settle(source, server, read, self._clock() - started)
@@ -80,7 +98,7 @@ class Scheduler:
         self, source: Source, server: Server, known: ServerFacts, started: float, deadline: float
     ) -> asyncio.Future[Reading]:
         function = cast("Read", source.read)
-        read = asyncio.get_running_loop().run_in_executor(self._readers, function, server, known, started)
+        read = asyncio.get_running_loop().run_in_executor(self._readers[source.name], function, server, known, started)
         try:
             done, _ = await asyncio.wait({read}, timeout=deadline)
             if not done:
@@ -103,6 +121,16 @@ class Scheduler:
             self._snapshot.fail(server.name, source.name, f"unexpected: {error!r:.300}", seconds)
         else:
             raise error
+
+
+def _remembered(read: Read, server: Server, known: ServerFacts, now: float) -> asyncio.Future[Reading]:
+    """The end of a read that waits for nothing."""
+    end: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+    try:
+        end.set_result(read(server, known, now))
+    except Exception as error:  # noqa: BLE001 - a defect in one source must not take the others' facts away
+        end.set_exception(error)
+    return end
 
 
 async def _asked(asked: Coroutine[Any, Any, Reading], deadline: float) -> asyncio.Future[Reading]:

@@ -132,6 +132,19 @@ class ProcessSelector:
     systemd_unit: str | None = None
 
 
+TOOL_VITALS: Final = (
+    "mcp_server_sessions",
+    "mcp_server_sessions_limit",
+    "mcp_server_in_flight",
+    "mcp_server_queue_length",
+    "mcp_server_queue_limit",
+    "mcp_server_cache_entries",
+    "mcp_server_cache_hit_ratio",
+    "mcp_server_processes",
+)
+"""The vitals that a tool of the server may tell: gauges that are true now, whoever says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One number of a tool's JSON result: its dotted ``path`` (``stats.queue.0.size``), and what to multiply it by."""
@@ -142,7 +155,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ToolMetrics:
-    """A tool of the server that the exporter calls at an interval, and the numbers of its result that it publishes."""
+    """A tool of the server that the exporter calls at an interval, and the numbers of its result that it publishes.
+
+    ``figures`` maps a name to where its number stands: one of ``TOOL_VITALS``, or a name of the operator's own.
+    """
 
     tool: str
     arguments: Mapping[str, object]
@@ -168,7 +184,8 @@ class Server:
     ``restart`` is None when nobody may restart the server. ``url`` is empty for a stdio server.
     ``cache_tools`` are the tools whose results may be cached. ``probe`` is None when none is configured.
     ``auth_file`` holds the credentials that the server itself needs; only that it is there, and who may read it, is
-    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys: one key a session or entry.
+    looked at. ``sessions_pattern`` and ``cache_pattern`` are glob patterns of Redis keys, one key a session or a
+    cache entry.
     """
 
     name: ServerName

@@ -93,7 +93,7 @@ class Value:
             expanded = self._expanded()
             if expanded is None:
                 return None
-            if expanded and (self._quoted() or not is_typed(expanded)) and printable(expanded) == expanded:
+            if expanded and (self._quoted() or not is_typed(expanded)) and _usable(expanded):
                 return expanded
         self._wrong("must be text", "Write a text, in quotes if it looks like a number")
         return None
@@ -102,7 +102,7 @@ class Value:
         """Any scalar as the text that was written; it may be empty."""
         if isinstance(self.node, yaml.ScalarNode):
             expanded = self._expanded()
-            if expanded is None or printable(expanded) == expanded:
+            if expanded is None or _usable(expanded):
                 return expanded
         self._wrong("must be text", "Write a text")
         return None
@@ -343,6 +343,11 @@ class Section:
             known = ", ".join(dict.fromkeys(self._known))
             remedy = f"Did you mean {near[0]}?" if near else f"Known keys here: {known}"
             value.document.report(value.line, value.path, "unknown key", remedy, value.seen())
+
+
+def _usable(text: str) -> bool:
+    """Whether it can be a path or an argument: no half surrogate pair, and no NUL, at which the system cuts off."""
+    return printable(text) == text and "\0" not in text
 
 
 def open_document(file: Path, environ: Mapping[str, str]) -> tuple[Document, Value]:

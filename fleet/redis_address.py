@@ -6,7 +6,7 @@
     redis+cluster://[[USER]:PASSWORD@]HOST:PORT,HOST:PORT
 
 With ``?tls=true`` the last two speak TLS. What TLS asks for is said in the query: ``ssl_ca_certs``, ``ssl_certfile``
-and ``ssl_keyfile``, each a path. User and password are percent-encoded.
+and ``ssl_keyfile``, each an absolute path. User and password are percent-encoded.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def _options(parts: SplitResult, kind: RedisKind) -> dict[str, str]:
         raise ValueError("must have true or false for tls in its query")
     if set(_TLS_FILES) & set(options) and parts.scheme != "rediss" and options.get("tls") != "true":
         raise ValueError("names files for TLS without tls=true in its query")
+    if any(not options.get(name, "/").startswith("/") for name in _TLS_FILES):
+        raise ValueError("must name files for TLS by absolute paths")
     if ("ssl_certfile" in options) != ("ssl_keyfile" in options):
         raise ValueError("names one of ssl_certfile and ssl_keyfile without the other")
     return options

@@ -7,7 +7,6 @@ live here, because the gateway counts by them and the exporter pre-initialises s
 from __future__ import annotations
 
 import enum
-from itertools import pairwise
 from typing import Annotated, Final
 
 import msgspec
@@ -239,7 +238,8 @@ def _check(telemetry: Telemetry) -> None:
             raise PermanentError(
                 f"operation {entry.method!r} has {len(entry.buckets)} buckets for {len(telemetry.bounds)} bounds"
             )
-        if any(low > high for low, high in pairwise([*entry.buckets, entry.count])):
+        rising = [*entry.buckets, entry.count]
+        if rising != sorted(rising):
             raise PermanentError(f"operation {entry.method!r} has buckets that are not cumulative")
         if len(entry.exemplars) > len(entry.buckets) + 1:
             raise PermanentError(f"operation {entry.method!r} has more exemplars than buckets")

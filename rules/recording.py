@@ -63,24 +63,13 @@ def _of_signal(signal: Signal) -> Iterator[Rule]:
     if signal.rests_on_traffic:
         yield record(evidence_name(signal), signal.evidence_count(window(signal)))
     if signal.threshold is not None:
-        yield record(threshold_name(signal.threshold), _threshold(signal.threshold, _PRESENCE[signal.name]))
-
-
-_PRESENCE: Final = {
-    "error_ratio": "mcp_server_operation_duration_seconds_count",
-    "response_time": "mcp_server_operation_duration_seconds_count",
-    "memory": "mcp_server_resident_memory_max_bytes",
-    "sessions": "mcp_server_sessions",
-    "queue": "mcp_server_queue_length",
-    "cost": "mcp_server_cost_usd_total",
-    "cache_hit_ratio": "mcp_server_cache_requests_total",
-}
-"""The series whose presence says that a server without thresholds of its own has the signal all the same."""
+        yield record(threshold_name(signal.threshold), _threshold(signal.threshold, value_name(signal)))
 
 
 def _threshold(key: str, presence: str) -> str:
-    # Matching "on (server)": a server either has all its levels from its exporter or all from the table, so that
-    # levels of two sources never cross.
+    # A server without levels of its own has the signal all the same when the signal has a value. That outlives a missed
+    # scrape, as levels do. Matching "on (server)": a server either has all its levels from its exporter or all from the
+    # table, so that levels of two sources never cross.
     defaults = "\n  or\n".join(_default(severity, level, presence) for severity, level in TABLE[key].items())
     return (
         f'max by (server, severity) (last_over_time(mcp_threshold_{key}{{server!=""}}[{THRESHOLD_WINDOW}]))\n'

@@ -16,15 +16,15 @@ from exporter import merging
 from exporter.facts import ServerFacts
 from exporter.quantities import Instance, ProcessFacts
 from exporter.readings import ProcessReading, SourceName
-from exporter.sources.process_search import CGROUPS, root_of, unit_members
-from exporter.sources.process_table import Listing, Listings, Machine, Row
+from exporter.sources.process_search import CGROUPS, root_of, still_is, unit_members
+from exporter.sources.process_table import RETRY_SECONDS, Listing, Listings, Machine, Row
 from exporter.sources.source import SourceError
 from fleet.inventory import ProcessSelector, Server
 
-SEARCH_AGAIN_SECONDS: Final = 60.0
-"""How long a process that was found by port or command line is believed to be still the right one."""
+LOOK_AGAIN_SECONDS: Final = 60.0
+"""How long a process that was found by port or command line is believed to be the right one without another look."""
 
-PROPORTIONAL_SECONDS: Final = 30.0
+PROPORTIONAL_SECONDS: Final = 60.0
 PROPORTIONAL_SHARE: Final = 0.002
 """Shortest time between two readings of the proportional memory, and the share of all time that reading may take.
 
@@ -62,23 +62,36 @@ class ProcessSource:
         last = known.readings.get(SourceName.PROCESS)
         last = last if isinstance(last, ProcessReading) else None
         listing = self._listings.at(now)
-        rows, found_at = self._members(server.process, listing, last, now)
-        if rows[0].zombie:
-            raise SourceError(f"process {rows[0].pid} has ended and waits for its parent (zombie)")
         try:
-            instance = _measured(rows, listing.machine)
-        except ProcessLookupError as error:
-            raise SourceError(f"the process ended while it was measured (pid {rows[0].pid})") from error
+            instance, found_at = self._found(server.process, listing, last, now)
+        except SourceError:
+            newer = self._listings.at(now, RETRY_SECONDS)
+            if newer is listing:
+                raise
+            listing = newer
+            instance, found_at = self._found(server.process, listing, last, now)
         proportional, due = self._proportional(instance, listing.machine, last, now)
         return ProcessReading(
             measured_at=listing.taken_at,
             found_at=found_at,
             instance=instance,
             cpu=merging.cpu_joined({} if last is None else last.cpu, merging.cpu_of(instance)),
-            restarts=_restarts(last, rows[0], counted_elsewhere=merging.telemetry_owns(known.held, now)),
+            restarts=_restarts(last, instance[0], counted_elsewhere=merging.telemetry_owns(known.held, now)),
             proportional_memory_bytes=proportional,
             proportional_due=due,
         )
+
+    def _found(
+        self, selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float
+    ) -> tuple[Instance, float]:
+        """The server's tree, measured, and when its main process was looked for."""
+        rows, found_at = self._members(selector, listing, last, now)
+        if rows[0].zombie:
+            raise SourceError(f"process {rows[0].pid} has ended and waits for its parent (zombie)")
+        try:
+            return _measured(rows, listing.machine), found_at
+        except ProcessLookupError as error:
+            raise SourceError(f"the process ended while it was measured (pid {rows[0].pid})") from error
 
     def _members(
         self, selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float
@@ -86,9 +99,12 @@ class ProcessSource:
         """The server's processes, the main one first, and when it was looked for."""
         if selector.systemd_unit is not None:
             return unit_members(selector.systemd_unit, listing, self._cgroups), now
-        known = _known_root(selector, listing, last, now)
+        known = None if last is None or selector.pid_file is not None else _still_running(last.instance[0], listing)
         if known is not None and last is not None:
-            return listing.tree(known), last.found_at
+            if now - last.found_at <= LOOK_AGAIN_SECONDS:
+                return listing.tree(known), last.found_at
+            if still_is(selector, known, listing):
+                return listing.tree(known), now
         return listing.tree(root_of(selector, listing)), now
 
     def _proportional(
@@ -126,18 +142,15 @@ def _facts(row: Row, machine: Machine) -> ProcessFacts:
     return ProcessFacts(row.pid, row.start_time, row.resident_memory_bytes, row.cpu_seconds, fds, row.threads)
 
 
-def _known_root(selector: ProcessSelector, listing: Listing, last: ProcessReading | None, now: float) -> Row | None:
-    """The process of the last read when it still runs and searching again would be dear."""
-    if selector.pid_file is not None or last is None or now - last.found_at > SEARCH_AGAIN_SECONDS:
-        return None
-    row = listing.rows.get(last.instance[0].pid)
-    return row if row is not None and row.start_time == last.instance[0].start_time and not row.zombie else None
+def _still_running(process: ProcessFacts, listing: Listing) -> Row | None:
+    row = listing.rows.get(process.pid)
+    return row if row is not None and row.start_time == process.start_time and not row.zombie else None
 
 
-def _restarts(last: ProcessReading | None, main: Row, *, counted_elsewhere: bool) -> int:
+def _restarts(last: ProcessReading | None, main: ProcessFacts, *, counted_elsewhere: bool) -> int:
     """Another main process that is no older than the last one is a restart, unless a gateway counts them."""
     if last is None:
         return 0
     before = last.instance[0]
-    is_another = (main.pid, main.start_time) != before.key and main.start_time >= before.start_time
+    is_another = main.key != before.key and main.start_time >= before.start_time
     return last.restarts + (is_another and not counted_elsewhere)

@@ -36,6 +36,14 @@ def root_of(selector: ProcessSelector, listing: Listing) -> Row:
     return _by_command(selector.command_regex or "", listing)
 
 
+def still_is(selector: ProcessSelector, row: Row, listing: Listing) -> bool:
+    """Whether the process that was found by port or command line would be found so again; cheaper than a search."""
+    if selector.port is not None:
+        return row.pid in listing.listeners.get(selector.port, ())
+    command = listing.command_lines.get(row.pid, "")
+    return re.search(selector.command_regex or "", command, re.DOTALL) is not None
+
+
 def _by_pid_file(file: Path, listing: Listing) -> Row:
     try:
         with file.open("rb") as opened:

@@ -18,8 +18,11 @@ import psutil
 LISTENING: Final = b"0A"
 """The state TCP_LISTEN in /proc/net/tcp."""
 
-FRESH_SECONDS: Final = 1.0
-"""How long a listing serves: the servers are read at about the same time, and share it."""
+FRESH_SECONDS: Final = 2.5
+"""How long a listing serves all servers: half the time between two reads of one."""
+
+RETRY_SECONDS: Final = 1.0
+"""How old one may be for a server that is not in it: it may have started since."""
 
 T = TypeVar("T")
 
@@ -108,10 +111,10 @@ class Listings:
         self._lock = threading.Lock()
         self._newest: Listing | None = None
 
-    def at(self, now: float) -> Listing:
-        """One that is at most FRESH_SECONDS old at ``now`` (monotonic)."""
+    def at(self, now: float, age: float = FRESH_SECONDS) -> Listing:
+        """One that is at most ``age`` seconds old at ``now`` (monotonic), or newer: a read may wait."""
         with self._lock:
-            if self._newest is None or not 0 <= now - self._newest.taken_at <= FRESH_SECONDS:
+            if self._newest is None or abs(now - self._newest.taken_at) > age:
                 self._machine = self._machine or this_machine()
                 self._newest = Listing(self._machine, now)
             return self._newest

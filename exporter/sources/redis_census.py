@@ -26,15 +26,17 @@ from fleet.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-INTERVAL_SECONDS: Final = 5.0
-"""Shortest time between two scans, and after a failure."""
+INTERVAL_SECONDS: Final = 10.0
+"""Shortest rest between two scans: below the usual scrape interval, so that each scrape shows another count."""
+
+RETRY_SECONDS: Final = 5.0
+"""Rest after a failure."""
 
 SHARE: Final = 0.02
 """Of all time, what scans may take of Redis: it serves one command at a time, and the servers' come first."""
 
 SLICE_SECONDS: Final = 0.02
-REST: Final = 3.0
-"""Within a scan, after each slice of asking, this many times its length is left to the others."""
+"""Within a scan, after this much asking, as much time is left to the others."""
 
 PAGE: Final = 1000
 """Keys that Redis looks at in one step: about a millisecond, in which it serves nobody else."""
@@ -68,13 +70,13 @@ class Store(Protocol):
 
 @dataclass(slots=True)
 class _Scan:
-    """One scan of all nodes: what was found, and how long Redis was asked."""
+    """One scan of all nodes: what was found, and for how long it kept Redis busy."""
 
     tally: Tally
     sampled: tuple[bytes, ...]
     checked: dict[bytes, int]
     without_ttl: dict[bytes, int]
-    asked_seconds: float = 0.0
+    busy_seconds: float = 0.0
 
 
 class RedisCensus:
@@ -122,7 +124,7 @@ class RedisCensus:
             problem = f"unexpected: {error!r:.300}"
         await self._nodes.close()
         self._fail(problem, started)
-        return INTERVAL_SECONDS
+        return RETRY_SECONDS
 
     async def _count(self, started: float) -> float:
         scan = _Scan(
@@ -138,8 +140,8 @@ class RedisCensus:
                     await self._scan(node, scan, len(nodes))
             except (RedisError, OSError) as error:
                 raise SourceError(f"{node.name}: {explained(error)}") from error
-        rest = max(INTERVAL_SECONDS, scan.asked_seconds / SHARE)
-        self._keep(scan, RedisFacts(True, started, scan.asked_seconds, rest, facts))
+        rest = max(INTERVAL_SECONDS, scan.busy_seconds / SHARE)
+        self._keep(scan, RedisFacts(True, started, scan.busy_seconds, rest, facts))
         return rest
 
     async def _facts(self, client: Redis) -> RedisNodeFacts:
@@ -155,19 +157,23 @@ class RedisCensus:
         )
 
     async def _scan(self, node: Node, scan: _Scan, nodes: int) -> None:
-        cursor, match, busy = 0, covering(self._patterns), 0.0
+        cursor, match = 0, covering(self._patterns)
+        served, asked, unrested = await _served_seconds(node.client), 0.0, 0.0
         while True:
             before = self._clock()
             cursor, page = await node.ask("SCAN", cursor, "MATCH", match, "COUNT", PAGE)
             scan.tally.add(page)
             took = self._clock() - before
-            scan.asked_seconds += took
-            busy += took
+            asked += took
+            unrested += took
             if not cursor:
                 break
-            if busy >= SLICE_SECONDS:
-                await asyncio.sleep(busy * REST)
-                busy = 0.0
+            if unrested >= SLICE_SECONDS:
+                await asyncio.sleep(unrested)
+                unrested = 0.0
+        # What Redis itself took for it; the time until its answers also holds what the machine did meanwhile.
+        now_served = await _served_seconds(node.client)
+        scan.busy_seconds += asked if served is None or now_served is None else max(0.0, now_served - served)
         await _check_ttls(node.client, scan, max(1, TTLS // (nodes * max(1, len(scan.sampled)))))
 
     def _keep(self, scan: _Scan, facts: RedisFacts) -> None:
@@ -193,9 +199,15 @@ class RedisCensus:
             log.warning("redis failed", extra={"problem": problem})
             self._problem = problem
         seconds = self._clock() - started
-        self._store.note_redis(RedisFacts(False, started, seconds, INTERVAL_SECONDS, {}))
+        self._store.note_redis(RedisFacts(False, started, 0.0, RETRY_SECONDS, {}))
         for server in self._servers:
             self._store.fail(server.name, SourceName.REDIS, problem, seconds, said=True)
+
+
+async def _served_seconds(client: Redis) -> float | None:
+    """How long Redis has worked at scans since it runs, anybody's; None where it does not say."""
+    scans = (await client.info("commandstats")).get("cmdstat_scan", {"usec": 0})
+    return float(scans["usec"]) / 1e6 if "usec" in scans else None
 
 
 async def _check_ttls(client: Redis, scan: _Scan, most: int) -> None:

@@ -5,7 +5,7 @@ Who holds the keys is asked before each scan, since that changes; connections st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,7 +64,7 @@ class Nodes:
         [node] = self._kept([("", 0)] if kind is RedisKind.UNIX else self._address.hosts)
         if await self._is_in_a_cluster(node):
             # The keys of one node are a part of the whole: its neighbours are counted too.
-            return self._kept(await self._primaries([*self._open, *self._address.hosts]))
+            return self._kept(await self._primaries(self._address.hosts))
         return [node]
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class Nodes:
         for node in nodes:
             await _close(node.client)
 
-    def _kept(self, places: Iterable[Place]) -> list[Node]:
+    def _kept(self, places: Sequence[Place]) -> list[Node]:
         """The nodes at ``places``, connected to once. Others stay open until ``close``: a fail-over comes back."""
         for place in places:
             if place not in self._open:
@@ -109,7 +109,7 @@ class Nodes:
                 await _close(client)
         return None if answer is None else (_text(answer[0]), int(answer[1]))
 
-    async def _primaries(self, places: Iterable[Place]) -> list[Place]:
+    async def _primaries(self, places: Sequence[Place]) -> list[Place]:
         """The nodes that own the slots of the cluster, as the first of ``places`` that answers knows them."""
         failures = []
         for place in dict.fromkeys([*self._open, *places]):
@@ -118,6 +118,8 @@ class Nodes:
                 answer: list[Any] = await node.ask("CLUSTER SLOTS")
             except (exceptions.RedisError, OSError) as error:
                 failures.append(f"{node.name}: {explained(error, self._answer_seconds)}")
+                # The next scan asks those first that answered.
+                await _close(self._open.pop(place).client)
                 continue
             return _owners(answer, place)
         raise SourceError(f"no node says who belongs to the cluster: {'; '.join(failures)}")

@@ -51,6 +51,7 @@ class Source:
         deadline_seconds: after this long a read that has not returned counts as failed.
         wanted: whether to read at all; where False nothing is said of the source.
         read: the read itself; raises SourceError for what can be expected to happen.
+        from_memory: the read looks at what is known already and never waits: it needs no thread.
         own_pace: where the interval and the deadline differ from server to server; nobody waits for its first read.
     """
 
@@ -60,6 +61,7 @@ class Source:
     wanted: Wanted
     read: Read | Ask
     own_pace: Callable[[Server, ServerFacts], Pace] | None = None
+    from_memory: bool = False
 
     def pace(self, server: Server, known: ServerFacts) -> Pace:
         """When to read this server."""

@@ -10,7 +10,7 @@ from exporter.sources.source import Source
 
 SOURCES: Final[tuple[Source, ...]] = (
     # Pushes come by themselves; what is read here is whether they still do.
-    Source(SourceName.TELEMETRY, 2.0, 5.0, telemetry.wanted, telemetry.read),
+    Source(SourceName.TELEMETRY, 2.0, 5.0, telemetry.wanted, telemetry.read, from_memory=True),
     # A third of the usual scrape interval: each scrape sees fresh figures, at a few milliseconds a tree.
     Source(SourceName.PROCESS, 5.0, 5.0, process.wanted, process.ProcessSource().read),
     # It asks over the network, at each server's own interval.

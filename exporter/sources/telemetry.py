@@ -63,9 +63,9 @@ def checked(body: bytes) -> Telemetry:
         raise PermanentError("telemetry source must be printable text")
     if any(process.pid == 0 for process in pushed.processes):
         raise PermanentError("processes name the pid 0, which is no server")
-    for name, amount in _amounts(pushed):
-        if amount > MAX_AMOUNT:
-            raise PermanentError(f"{name} is {amount:g}; more than 2**53 is a mistake")
+    for name, amounts in _amounts(pushed):
+        if amounts and max(amounts) > MAX_AMOUNT:
+            raise PermanentError(f"{name} is {max(amounts):g}; more than 2**53 is a mistake")
     return pushed
 
 
@@ -80,16 +80,16 @@ def understood(pushed: Telemetry, admitted: Admitted) -> Push:
     )  # fmt: skip
 
 
-def _amounts(pushed: Telemetry) -> Iterator[tuple[str, float]]:
-    """Every fraction of the body with the name to call it by; counts are bounded by their type."""
-    yield "sessions.ended.sum", pushed.sessions.ended.sum
-    yield from (("operations.sum", entry.sum) for entry in pushed.operations)
-    for entry in pushed.operations:
-        yield from (("exemplars.value", exemplar.value) for exemplar in entry.exemplars)
-        yield from (("exemplars.at", exemplar.at) for exemplar in entry.exemplars)
-    yield from (("cost.usd", cost.usd) for cost in pushed.cost)
-    yield from (("processes.cpu_seconds", process.cpu_seconds) for process in pushed.processes)
-    yield from (("processes.start_time", process.start_time) for process in pushed.processes)
+def _amounts(pushed: Telemetry) -> Iterator[tuple[str, list[float]]]:
+    """The fractions of the body with the name to call them by; counts are bounded by their type."""
+    exemplars = [exemplar for entry in pushed.operations for exemplar in entry.exemplars]
+    yield "sessions.ended.sum", [pushed.sessions.ended.sum]
+    yield "operations.sum", [entry.sum for entry in pushed.operations]
+    yield "exemplars.value", [exemplar.value for exemplar in exemplars]
+    yield "exemplars.at", [exemplar.at for exemplar in exemplars]
+    yield "cost.usd", [cost.usd for cost in pushed.cost]
+    yield "processes.cpu_seconds", [process.cpu_seconds for process in pushed.processes]
+    yield "processes.start_time", [process.start_time for process in pushed.processes]
 
 
 def _totals(pushed: Telemetry, operations: _Operations, labels: Labels) -> Totals:
@@ -120,9 +120,11 @@ def _add(counters: dict[Series, float], series: Series, figure: float) -> None:
 
 def _histograms(pushed: Telemetry, operations: _Operations) -> dict[Series, Counts]:
     kept = [index for index, bound in enumerate(pushed.bounds) if bound in BOUNDS]
+    as_sent = len(kept) == len(pushed.bounds)
     found: dict[Series, Counts] = {}
     for series, entry in operations:
-        counts = Counts(entry.count, entry.sum, tuple(entry.buckets[index] for index in kept))
+        buckets = tuple(entry.buckets) if as_sent else tuple(entry.buckets[index] for index in kept)
+        counts = Counts(entry.count, entry.sum, buckets)
         found[series] = merging.counts_added(found[series], counts) if series in found else counts
     if pushed.sessions.ended.count:
         found[metrics.SESSION_DURATION.series()] = _session_counts(pushed.sessions.ended)
@@ -130,9 +132,8 @@ def _histograms(pushed: Telemetry, operations: _Operations) -> dict[Series, Coun
 
 
 def _operation(entry: Operations, labels: Labels) -> Series:
-    method = labels.method(entry.method)
     return metrics.OPERATION_DURATION.series(
-        method, labels.tool(method, entry.tool), labels.error_type(entry.error_type), labels.transport(entry.transport)
+        *labels.operation(entry.method, entry.tool, entry.error_type, entry.transport)
     )
 
 

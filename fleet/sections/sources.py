@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from fleet.inventory import LOG_FIELDS, Figure, LogFormat, LogSource, ProbeSettings, ProcessSelector, ToolMetrics
+from fleet.inventory import (
+    LOG_FIELDS,
+    TOOL_VITALS,
+    Figure,
+    LogFormat,
+    LogSource,
+    ProbeSettings,
+    ProcessSelector,
+    ToolMetrics,
+)
 from fleet.sections.values import unit_name
 
 if TYPE_CHECKING:
@@ -148,6 +157,9 @@ def _figures(value: Value) -> Mapping[str, Figure] | None:
     for name, entry in entries:
         if not _FIGURE_NAME.fullmatch(name):
             entry.fail("must be named [a-z][a-z0-9_]{0,62}", "Rename the figure; the name is a metric's label")
+            continue
+        if name.startswith("mcp_") and name not in TOOL_VITALS:
+            entry.fail("is no vital that a tool can tell", f"Known: {', '.join(TOOL_VITALS)}; or a name without mcp_")
             continue
         figure = _figure(entry)
         if figure is not None:

@@ -138,6 +138,35 @@ async def test_without_an_exporter_servers_are_muted_and_people_are_not(tmp_path
         assert await poll(servers_are_muted, within=20), await alertmanager.not_muted()
 
 
+async def test_who_was_called_is_not_called_again_and_what_arrived_is_not_forecast(tmp_path: Path) -> None:
+    async with running_alertmanager(tmp_path) as alertmanager:
+        await alertmanager.fire(
+            {"alertname": "McpRemediationExhausted", "server": "a", "severity": "critical"},
+            {"alertname": "McpUntreated", "server": "a", "severity": "critical", "untreated_signal": "memory"},
+            {"alertname": "McpUntreated", "server": "b", "severity": "critical", "untreated_signal": "memory"},
+            signal("McpMemoryHigh", "a", "warning", "memory"),
+            signal("McpMemoryLeakSuspected", "a", "warning", "memory"),
+            signal("McpMemoryLeakSuspected", "b", "warning", "memory"),
+            signal("McpAvailabilityBudgetBurn", "c", "critical", "availability"),
+            signal("McpAvailabilityBudgetBurn", "c", "warning", "availability"),
+            signal("McpServerDown", "d", "critical", "down"),
+            signal("McpAvailabilityBudgetBurn", "d", "critical", "availability"),
+        )
+        expected = {
+            ("McpRemediationExhausted", "a"),
+            ("McpUntreated", "b"),
+            ("McpMemoryHigh", "a"),
+            ("McpMemoryLeakSuspected", "b"),
+            ("McpAvailabilityBudgetBurn", "c"),
+            ("McpServerDown", "d"),
+        }
+
+        async def settled() -> bool:
+            return await alertmanager.not_muted() == expected
+
+        assert await poll(settled, within=20), await alertmanager.not_muted()
+
+
 async def test_a_down_receiver_is_one_page_and_untreated_servers_are_another(tmp_path: Path) -> None:
     async with running_alertmanager(tmp_path) as alertmanager:
         await alertmanager.fire(

@@ -13,6 +13,7 @@ import yaml
 
 from fleet.inventory import Mode
 from fleet.loading import load_fleet
+from fleet.signals import BY_NAME
 from rules.generate import RULES_FILE, rule_file
 from stack.tools import find
 
@@ -69,7 +70,17 @@ ROUTES = {
     ("McpServerDown", "critical", "server=a", "signal=down"): "remediator",
     # Not one that the receiver could treat: people see it rather than nobody.
     ("McpErrorRatioHigh", "critical", "signal=error_ratio"): "people",
-    ("McpLowLoad", "info", "server=a", "signal=low_load"): "people",
+    ("McpCostBudgetExceeded", "warning", "server=a", "signal=cost"): "remediator",
+    ("McpMemoryLeakSuspected", "warning", "server=a", "signal=memory"): "remediator",
+    # Nothing treats these: critical, the receiver escalates; a warning is for people as it is.
+    ("McpQueueLong", "critical", "server=a", "signal=queue"): "remediator",
+    ("McpQueueLong", "warning", "server=a", "signal=queue"): "remediator,people",
+    ("McpAvailabilityBudgetBurn", "critical", "server=a", "signal=availability"): "remediator",
+    ("McpAvailabilityBudgetBurn", "warning", "server=a", "signal=availability"): "remediator,people",
+    ("McpSecurityPostureDegraded", "warning", "server=a", "signal=security"): "remediator,people",
+    ("McpServerVanished", "warning", "server=a", "signal=down"): "remediator,people",
+    ("McpLowLoad", "info", "server=a", "signal=low_load"): "advice",
+    ("McpExporterSourceFailing", "warning", "server=a", "source=log"): "people",
     ("McpUntreated", "critical", "server=a", "untreated_signal=down"): "people",
     ("McpRemediationExhausted", "critical", "server=a"): "people",
     ("McpReceiverDown", "critical", "job=mcp-receiver", "instance=r:1"): "people",
@@ -97,13 +108,80 @@ def shipped_alerts() -> list[Document]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
+def _receivers(labels: Document) -> str:
+    if labels["alertname"] == "McpWatchdog":
+        return "watchdog"
+    if "signal" not in labels:
+        return "people"
+    if labels["severity"] == "info":
+        return "advice"
+    for_people = labels["severity"] == "warning" and not BY_NAME[labels["signal"]].treated
+    return "remediator,people" if for_people or labels["alertname"] == "McpServerVanished" else "remediator"
+
+
 @pytest.mark.parametrize("rule", shipped_alerts(), ids=lambda rule: rule["alert"])
 def test_a_shipped_alert_is_treated_when_it_has_a_signal_and_else_told_to_people(rule: Document) -> None:
     labels = {"alertname": rule["alert"], "server": "a", "severity": "warning", **rule["labels"]}
-    expected = "remediator" if "signal" in labels else "watchdog" if rule["alert"] == "McpWatchdog" else "people"
+    expected = _receivers(labels)
     configuration = f"--config.file={DEPLOY / 'alertmanager.yml'}"
     pairs = [f"{name}={value}" for name, value in labels.items()]
     run(find("amtool"), "config", "routes", "test", configuration, f"--verify.receivers={expected}", *pairs)
+
+
+ADDED_ROUTES = {
+    ("McpErrorRatioHigh", "critical", "server=a", "signal=error_ratio"): "mcp-medic,pager",
+    ("McpErrorRatioHigh", "warning", "server=a", "signal=error_ratio"): "mcp-medic,pager",
+    ("McpLowLoad", "info", "server=a", "signal=low_load"): "pager",
+    ("McpUntreated", "critical", "server=a", "untreated_signal=down"): "pager",
+    ("McpWatchdog", "info"): "pager",
+    ("DiskFull", "critical", "server=a", "signal=KILL"): "pager",
+    ("DiskFull", "warning", "team=web"): "web",
+}
+
+
+@pytest.fixture(scope="module")
+def existing_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop's own configuration, to which the three places of deploy/alertmanager-route.yml were added."""
+    ours = read(DEPLOY / "alertmanager-route.yml")
+    added = [receiver for receiver in ours["receivers"] if receiver["name"] != ours["route"]["receiver"]]
+    team = {"receiver": "web", "matchers": ['team="web"']}
+    document = {
+        "route": {"receiver": "pager", "routes": [*ours["route"]["routes"], team, {"receiver": "pager"}]},
+        "inhibit_rules": ours["inhibit_rules"],
+        "receivers": [{"name": "pager"}, {"name": "web"}, *added],
+    }
+    file = tmp_path_factory.mktemp("existing") / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file
+
+
+def test_amtool_accepts_the_example_and_a_configuration_that_it_was_added_to(existing_alertmanager: Path) -> None:
+    for file in (DEPLOY / "alertmanager-route.yml", existing_alertmanager):
+        assert "SUCCESS" in run(find("amtool"), "check-config", file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    ADDED_ROUTES.items(),
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_the_added_route_takes_our_alerts_besides_and_no_others(
+    labels: tuple[str, ...], receiver: str, existing_alertmanager: Path
+) -> None:
+    alert, severity, *more = labels
+    run(
+        find("amtool"), "config", "routes", "test", f"--config.file={existing_alertmanager}",
+        f"--verify.receivers={receiver}", f"alertname={alert}", f"severity={severity}", *more,
+    )  # fmt: skip
+
+
+def test_the_example_treats_as_the_shipped_configuration_does() -> None:
+    shipped, example = read(DEPLOY / "alertmanager.yml"), read(DEPLOY / "alertmanager-route.yml")
+    ours, added = shipped["route"]["routes"][0], example["route"]["routes"][0]
+    assert {**added, "receiver": "", "matchers": ()} == {**ours, "receiver": "", "matchers": ()}
+    assert set(added["matchers"]) == {*ours["matchers"], 'alertname=~"Mcp.+"'}
+    webhooks = [document["receivers"][0]["webhook_configs"] for document in (shipped, example)]
+    assert webhooks[0] == webhooks[1]
 
 
 def test_the_webhook_is_the_receivers_and_authenticated(tmp_path: Path) -> None:

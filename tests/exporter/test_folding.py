@@ -61,3 +61,17 @@ def test_japanese_tool_names_are_names_and_control_characters_are_not() -> None:
 
 def test_only_tool_calls_have_a_tool() -> None:
     assert Labels(Admitted()).tool("resources/read", "file:///etc/passwd") == ""
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), max_size=20))
+def test_the_four_labels_of_an_operation_are_those_of_each(operations: list[tuple[str, str, str, str]]) -> None:
+    at_once, each = Labels(Admitted(tools=frozenset({"seen"}))), Labels(Admitted(tools=frozenset({"seen"})))
+    for method, tool, error_type, transport in [
+        *operations,
+        ("ping", "seen", "", "tcp"),
+        (TOOLS_CALL, "seen", "", "tcp"),
+    ]:
+        shown = each.method(method)
+        wanted = shown, each.tool(shown, tool), each.error_type(error_type), each.transport(transport)
+        assert at_once.operation(method, tool, error_type, transport) == wanted
+    assert (at_once.folded, at_once.admitted) == (each.folded, each.admitted)

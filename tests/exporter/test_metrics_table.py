@@ -5,6 +5,7 @@ import re
 import pytest
 
 from exporter.metrics import FAMILIES, THRESHOLDS, UP, Family, Kind
+from fleet.inventory import TOOL_VITALS
 from fleet.telemetry import BOUNDS
 from fleet.thresholds import TABLE
 
@@ -82,6 +83,11 @@ def test_each_family_obeys_prometheus_naming(family: Family) -> None:
 def test_each_threshold_key_is_a_family() -> None:
     assert set(THRESHOLDS) == set(TABLE)
     assert all(family in FAMILIES for family in THRESHOLDS.values())
+
+
+def test_what_a_tool_can_tell_are_gauges_of_a_server_without_further_labels() -> None:
+    gauges = {f.name for f in FAMILIES if f.kind is Kind.GAUGE and f.per_server and not f.labels}
+    assert set(TOOL_VITALS) <= gauges
 
 
 def test_operation_buckets_are_those_of_the_contract() -> None:

@@ -1,21 +1,15 @@
-"""Sessions and cache entries counted in real Redis servers: one, behind sentinels, in a cluster, under TLS."""
+"""Sessions and cache entries counted in a real Redis, and what a scrape shows of them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
 
 import pytest
-import redis
-import trustme
 from aiohttp import ClientSession
 
 from exporter import metrics
@@ -23,82 +17,19 @@ from exporter.app import Running, running
 from exporter.facts import ServerFacts
 from exporter.merging import received
 from exporter.quantities import Admitted
-from exporter.readings import RedisFacts, RedisReading, SourceName
+from exporter.readings import RedisReading, SourceName
 from exporter.series import redis as series
 from exporter.settings import Settings
-from exporter.snapshot import Snapshot
 from exporter.sources import redis_census
-from exporter.sources.redis_census import INTERVAL_SECONDS, RedisCensus
-from exporter.sources.redis_nodes import Nodes
+from exporter.sources.redis_census import INTERVAL_SECONDS
 from exporter.sources.telemetry import understood
 from exporter.vitals import vitals
-from fleet.inventory import Fleet, Server, ServerName
+from fleet.inventory import Fleet
 from fleet.loading import load_fleet
-from fleet.redis_address import parse_redis_url
 from fleet.telemetry import Sessions
-from tests.exporter.fleets import Scrape, body, codex, make_fleet, parsed, value
-from tests.redis_servers import PASSWORD, READY_SECONDS, RedisServer, start_redis
-
-SESSIONS, CACHE = "mcp:session:*", "mcp:cache:*"
-Patterns = Mapping[str, tuple[str | None, str | None]]
-DEFAULT: Final[Patterns] = {"codex": (SESSIONS, CACHE)}
-
-
-class Counting:
-    """A census of one Redis for servers with these patterns, and what it told the snapshot."""
-
-    def __init__(self, folder: Path, url: str, patterns: Patterns = DEFAULT, answer_seconds: float = 5.0) -> None:
-        given = dict(patterns)
-        configured = make_fleet(folder, servers=tuple(given)).servers
-        servers: dict[ServerName, Server] = {
-            name: replace(configured[name], sessions_pattern=given[name][0], cache_pattern=given[name][1])
-            for name in configured
-        }
-        self.snapshot = Snapshot(servers, [])
-        address = parse_redis_url(url)
-        nodes = Nodes(address, answer_seconds)
-        self.census = RedisCensus(address, servers.values(), self.snapshot, nodes)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.census.close()
-
-    def reading(self, server: str = "codex") -> RedisReading:
-        found = self.snapshot.server(ServerName(server)).readings[SourceName.REDIS]
-        assert isinstance(found, RedisReading)
-        return found
-
-    def problem(self, server: str = "codex") -> str:
-        return self.snapshot.server(ServerName(server)).states[SourceName.REDIS].problem
-
-    @property
-    def facts(self) -> RedisFacts:
-        facts = self.snapshot.facts(time.monotonic()).redis
-        assert facts is not None
-        return facts
-
-    async def counted(self, server: str = "codex") -> tuple[int | None, int | None]:
-        await self.census.count_once()
-        assert self.problem(server) == ""
-        return self.reading(server).sessions, self.reading(server).cache_entries
-
-
-def fill(client: redis.Redis, sessions: int, cache: int = 0, others: int = 0, ttl: int | None = 600) -> None:
-    with client:
-        pipeline = client.pipeline(transaction=False)
-        for kind, count in (("mcp:session", sessions), ("mcp:cache", cache), ("something:else", others)):
-            for number in range(count):
-                pipeline.set(f"{kind}:{number}", b"x", ex=ttl)
-        pipeline.execute()
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
+from tests.exporter.fleets import Scrape, body, codex, parsed, value
+from tests.exporter.redis_counting import CACHE, SESSIONS, Counting, Patterns, fill
+from tests.redis_servers import READY_SECONDS, RedisServer
 
 
 async def test_keys_are_counted_by_pattern(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -203,245 +134,6 @@ async def test_through_a_unix_socket_and_from_another_database(tmp_path: Path, r
         assert list(counting.facts.nodes) == [f"unix:{redis_server.unix_socket}"]
     async with Counting(tmp_path, f"redis://127.0.0.1:{redis_server.port}/2") as counting:
         assert await counting.counted() == (0, 0)
-
-
-@contextmanager
-def tls_redis(folder: Path) -> Iterator[tuple[RedisServer, Path]]:
-    """A Redis that speaks TLS and wants a client's certificate, and the folder with the certificates."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    for name, certificate in (("server", authority.issue_cert("127.0.0.1")), ("client", authority.issue_cert("medic"))):
-        certificate.private_key_pem.write_to_path(str(folder / f"{name}.key"))
-        certificate.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
-    server = start_redis(
-        folder, "--tls-cert-file", str(folder / "server.pem"), "--tls-key-file", str(folder / "server.key"),
-        "--tls-ca-cert-file", str(folder / "ca.pem"),
-    )  # fmt: skip
-    try:
-        yield server, folder
-    finally:
-        server.stop()
-
-
-async def test_under_tls_with_a_client_certificate(tmp_path: Path, short_folder: Path) -> None:
-    with tls_redis(short_folder) as (server, files):
-        fill(server.client(), sessions=9)
-        place = f"rediss://127.0.0.1:{server.port}/0?ssl_ca_certs={files}/ca.pem"
-        url = f"{place}&ssl_certfile={files}/client.pem&ssl_keyfile={files}/client.key"
-        async with Counting(tmp_path, url) as counting:
-            assert await counting.counted() == (9, 0)
-        for refused in (place, f"rediss://127.0.0.1:{server.port}/0", f"redis://127.0.0.1:{server.port}/0"):
-            async with Counting(tmp_path, refused) as counting:
-                await counting.census.count_once()
-                assert f"127.0.0.1:{server.port}: " in counting.problem()
-                assert not counting.facts.up
-
-
-def sentinel_of(folder: Path, watched: RedisServer) -> RedisServer:
-    """A sentinel that fails over within a second; its quorum is itself."""
-    folder.mkdir()
-    (folder / "sentinel.conf").write_text(
-        f"sentinel monitor mymaster 127.0.0.1 {watched.port} 1\n"
-        "sentinel down-after-milliseconds mymaster 300\n"
-        "sentinel failover-timeout mymaster 3000\n"
-    )
-    return start_redis(folder, sentinel=True)
-
-
-async def test_behind_sentinels_the_one_that_takes_over_is_counted(tmp_path: Path, short_folder: Path) -> None:
-    with ExitStack() as stack:
-        first = start_redis(short_folder / "1")
-        stack.callback(first.stop)
-        second = start_redis(short_folder / "2", "--replicaof", "127.0.0.1", str(first.port))
-        stack.callback(second.stop)
-        sentinel = sentinel_of(short_folder / "s", first)
-        stack.callback(sentinel.stop)
-        fill(first.client(), sessions=11)
-        replica = stack.enter_context(second.client())
-        until(lambda: replica.dbsize() == 11, "the replica has the keys")
-        asked = stack.enter_context(sentinel.client())
-        until(lambda: asked.sentinel_slaves("mymaster") != [], "the sentinel knows the replica")
-        # The first of the two sentinels does not exist.
-        url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/mymaster/0"
-        async with Counting(tmp_path, url) as counting:
-            assert await counting.counted() == (11, 0)
-            assert list(counting.facts.nodes) == [f"127.0.0.1:{first.port}"]
-            first.stop()
-            await counting.census.count_once()
-            deadline = time.monotonic() + READY_SECONDS
-            while counting.problem():
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.1)
-                await counting.census.count_once()
-            assert list(counting.facts.nodes) == [f"127.0.0.1:{second.port}"]
-            assert counting.reading().sessions == 11
-
-
-async def test_sentinels_that_know_no_such_service(
-    tmp_path: Path, redis_server: RedisServer, short_folder: Path
-) -> None:
-    sentinel = sentinel_of(short_folder / "s", redis_server)
-    try:
-        async with Counting(tmp_path, f"redis+sentinel://127.0.0.1:{sentinel.port}/another") as counting:
-            await counting.census.count_once()
-            assert counting.problem() == (
-                f"no sentinel says where another is: 127.0.0.1:{sentinel.port} knows no service another"
-            )
-    finally:
-        sentinel.stop()
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[list[RedisServer]]:
-    """Three nodes that serve all slots between them."""
-    options = "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"
-    with ExitStack() as stack:
-        nodes: list[RedisServer] = []
-        for number in range(3):
-            # The bus of a node listens 10000 ports above it.
-            nodes.append(start_redis(folder / str(number), *options))
-            stack.callback(nodes[-1].stop)
-        clients = [stack.enter_context(node.client()) for node in nodes]
-        for number, client in enumerate(clients):
-            client.execute_command("CLUSTER ADDSLOTSRANGE", 16384 * number // 3, 16384 * (number + 1) // 3 - 1)
-            client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
-        until(lambda: all(c.cluster("info")["cluster_state"] == "ok" for c in clients), "the cluster serves all slots")
-        until(lambda: all(len(c.cluster("slots")) == 3 for c in clients), "each node knows all three")
-        yield nodes
-
-
-async def test_every_node_of_a_cluster_is_counted(tmp_path: Path, short_folder: Path) -> None:
-    with cluster(short_folder) as nodes:
-        with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
-            for number in range(600):
-                client.set(f"mcp:session:{number}", b"", ex=600)
-            for number in range(50):
-                client.set(f"mcp:cache:{number}", b"")
-        places = {f"127.0.0.1:{node.port}" for node in nodes}
-        async with Counting(tmp_path, f"redis+cluster://127.0.0.1:1,127.0.0.1:{nodes[1].port}") as counting:
-            assert await counting.counted() == (600, 50)
-            assert set(counting.facts.nodes) == places
-            assert counting.reading().sessions_checked > 100
-            assert counting.reading().sessions_without_ttl == 0
-        # One node's own address leads to its neighbours: it would only have redirected to them.
-        async with Counting(tmp_path, nodes[2].url) as counting:
-            assert await counting.counted() == (600, 50)
-            assert set(counting.facts.nodes) == places
-            nodes[0].stop()
-            await counting.census.count_once()
-            assert counting.problem()
-            assert not counting.facts.up
-            assert counting.reading().sessions == 600  # with its age
-
-
-async def test_a_cluster_that_misses_slots_is_no_whole(tmp_path: Path, short_folder: Path) -> None:
-    node = start_redis(short_folder, "--cluster-enabled", "yes")
-    try:
-        with node.client() as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 99)
-        async with Counting(tmp_path, f"redis+cluster://127.0.0.1:{node.port}") as counting:
-            await counting.census.count_once()
-            assert "the cluster serves 100 of 16384 slots: keys are missing" in counting.problem()
-    finally:
-        node.stop()
-
-
-async def test_a_redis_that_is_no_cluster(tmp_path: Path, redis_server: RedisServer) -> None:
-    async with Counting(tmp_path, f"redis+cluster://127.0.0.1:{redis_server.port}") as counting:
-        await counting.census.count_once()
-        assert "cluster support disabled" in counting.problem()
-
-
-async def test_down_is_said_once_and_up_again_too(
-    tmp_path: Path, short_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    server = start_redis(short_folder)
-    fill(server.client(), sessions=4)
-    async with Counting(tmp_path, server.url, {"a": (SESSIONS, None), "b": (SESSIONS, None)}) as counting:
-        assert await counting.counted("a") == (4, None)
-        server.stop()
-        for _ in range(3):
-            assert await counting.census.count_once() == INTERVAL_SECONDS
-        for name in ("a", "b"):
-            assert counting.problem(name).startswith(f"127.0.0.1:{server.port}: it cannot be reached: ")
-            assert counting.reading(name).sessions == 4
-        assert [record.message for record in caplog.records if "redis" in record.message] == ["redis failed"]
-        again = start_redis(short_folder, port=server.port)
-        try:
-            assert await counting.counted("b") == (0, None)
-        finally:
-            again.stop()
-        said = [record.message for record in caplog.records if record.levelno >= logging.INFO]
-        assert [text for text in said if "works again" in text] == ["redis works again"]
-
-
-async def test_a_redis_that_stalls_is_given_up(tmp_path: Path) -> None:
-    """A listener that takes the connection and the command, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        async with Counting(tmp_path, f"redis://127.0.0.1:{port}", answer_seconds=0.2) as counting:
-            await counting.census.count_once()
-            assert counting.problem() == f"127.0.0.1:{port}: no answer within 0.2 s"
-
-
-async def test_a_redis_that_stops_in_the_middle_of_a_scan(tmp_path: Path, redis_server: RedisServer) -> None:
-    fill(redis_server.client(), sessions=3000)
-    async with Counting(tmp_path, redis_server.url, answer_seconds=0.3) as counting:
-        assert await counting.counted() == (3000, 0)
-        with redis_server.client() as client:
-            client.execute_command("CLIENT PAUSE", 60_000, "ALL")
-            await counting.census.count_once()
-            assert counting.problem().endswith("no answer within 0.3 s")
-            assert counting.reading().sessions == 3000
-
-
-@pytest.mark.parametrize("password", ["", "wrong"])
-async def test_a_wrong_password_is_named_and_never_shown(
-    tmp_path: Path, short_folder: Path, caplog: pytest.LogCaptureFixture, password: str
-) -> None:
-    server = start_redis(short_folder, password=PASSWORD)
-    try:
-        fill(server.client(), sessions=2)
-        user = f":{password}@" if password else ""
-        async with Counting(tmp_path, f"redis://{user}127.0.0.1:{server.port}") as counting:
-            await counting.census.count_once()
-            assert counting.problem() == (
-                f"127.0.0.1:{server.port}: it refuses the user or the password. Mend them in redis.url"
-            )
-        async with Counting(tmp_path, server.url) as counting:
-            assert await counting.counted() == (2, 0)
-        assert PASSWORD not in caplog.text
-        assert "wrong" not in caplog.text
-    finally:
-        server.stop()
-
-
-async def test_a_user_who_may_not_scan_is_told_what_to_allow(tmp_path: Path, redis_server: RedisServer) -> None:
-    with redis_server.client() as client:
-        client.execute_command("ACL SETUSER medic on >secret ~* +ping +info")
-        async with Counting(tmp_path, f"redis://medic:secret@127.0.0.1:{redis_server.port}") as counting:
-            await counting.census.count_once()
-            assert "Allow the user +scan, +info, +ttl and +ping" in counting.problem()
-            assert "secret" not in counting.problem()
-            client.execute_command("ACL SETUSER medic +scan +ttl")
-            assert await counting.counted() == (0, 0)
-
-
-async def test_something_else_listens_there(tmp_path: Path) -> None:
-    def answer(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            connection.recv(1000)
-            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=answer, args=(listening,))
-        thread.start()
-        async with Counting(tmp_path, f"redis://127.0.0.1:{listening.getsockname()[1]}") as counting:
-            await counting.census.count_once()
-            assert counting.problem()
-        thread.join()
 
 
 def fleet_with_redis(folder: Path, url: str) -> Fleet:

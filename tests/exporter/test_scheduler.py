@@ -6,17 +6,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exporter.facts import ServerFacts
 from exporter.readings import Reading, SourceName, TelemetryReading
-from exporter.scheduler import Scheduler
+from exporter.scheduler import READERS, Scheduler
 from exporter.snapshot import Snapshot
 from exporter.sources.source import Read, Source, SourceError
 from exporter.sources.table import SOURCES
-from fleet.inventory import Server
+from fleet.inventory import Server, ServerName
 from fleet.tasks import Tasks
 from tests.exporter.fleets import CODEX, make_fleet
 
@@ -138,3 +139,37 @@ async def test_an_unwanted_source_counts_as_run(tmp_path: Path) -> None:
 def test_the_table_has_each_source_once() -> None:
     # Redis is counted for all servers at once (exporter.sources.redis_census): it has no row.
     assert sorted(row.name for row in SOURCES) == sorted(set(SourceName) - {SourceName.REDIS})
+
+
+async def test_a_source_that_hangs_for_every_server_takes_no_thread_from_the_others(
+    tmp_path: Path, gate: threading.Event
+) -> None:
+    def hang(_server: Server, _known: ServerFacts, now: float) -> Reading:
+        gate.wait(60)
+        return TelemetryReading(now)
+
+    servers = tuple(f"server-{number}" for number in range(4 * READERS))
+    rows = source(SourceName.LOG, hang, deadline=0.05), source(SourceName.CONFIG, fine)
+    async with scheduled(tmp_path, *rows, servers=servers) as snapshot:
+        await until(lambda: snapshot.ready)
+        for name in servers:
+            states = snapshot.server(ServerName(name)).states
+            assert states[SourceName.CONFIG].success
+            assert states[SourceName.LOG].problem == "no answer within 0.05 s"
+        gate.set()
+
+
+async def test_a_read_from_memory_needs_no_thread_and_harms_nobody(tmp_path: Path) -> None:
+    threads: set[int] = set()
+
+    def defect(_server: Server, _known: ServerFacts, _now: float) -> Reading:
+        threads.add(threading.get_ident())
+        raise ZeroDivisionError("a defect")
+
+    row = replace(source(SourceName.TELEMETRY, defect), from_memory=True)
+    async with scheduled(tmp_path, row, source(SourceName.CONFIG, fine)) as snapshot:
+        await until(lambda: snapshot.ready)
+        states = snapshot.server(CODEX).states
+    assert states[SourceName.TELEMETRY].problem == "unexpected: ZeroDivisionError('a defect')"
+    assert states[SourceName.CONFIG].success
+    assert threads == {threading.get_ident()}

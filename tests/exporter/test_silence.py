@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from exporter.settings import settings_of
 from exporter.silence import SENTENCE
 from fleet.inventory import Address
 from fleet.telemetry import encode
-from tests.exporter.fleets import body, make_fleet, operations
+from tests.exporter.fleets import body, make_fleet, operations, write_fleet
 
 
 async def answers(folder: Path, environ: Mapping[str, str]) -> dict[str, object]:
@@ -40,3 +44,28 @@ async def test_switched_on_they_are_there(tmp_path: Path) -> None:
     answered = await answers(tmp_path, {"ENABLE_PROMETHEUS_METRICS": "true"})
     assert (answered["pushed"], answered["healthy"], answered["metrics"]) == (204, 200, 200)
     assert "mcp_server_up" in str(answered["text"])
+
+
+async def test_the_program_reads_both_variables_of_its_own_environment(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "--config", str(write_fleet(tmp_path)), "--listen", "127.0.0.1:0"]
+    environ = {**os.environ, "ENABLE_PROMETHEUS_METRICS": "false", "MCP_DEBUG_LEVEL": "verbose"}
+    program = await asyncio.create_subprocess_exec(
+        *command, cwd=Path(__file__).parents[2], env=environ, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert program.stderr is not None
+        async with asyncio.timeout(60):
+            passed_over = (await program.stderr.readline()).decode()
+            listens = (await program.stderr.readline()).decode()
+        assert "MCP_DEBUG_LEVEL is 'verbose', which means nothing here" in passed_over
+        address = re.search(r"address=(\S+)", listens)
+        assert address is not None, listens
+        async with (
+            ClientSession(timeout=ClientTimeout(10)) as session,
+            session.get(f"http://{address.group(1)}/metrics") as answer,
+        ):
+            assert (answer.status, await answer.text()) == (404, SENTENCE)
+    finally:
+        if program.returncode is None:
+            program.kill()
+        await program.communicate()

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fleet import thresholds
-from fleet.inventory import Limits, Rung
+from fleet.inventory import TOOL_VITALS, Limits, Rung
 from fleet.profiles import PROFILES
 from fleet.sections.receiver import DEFAULT_LADDERS, LATER_ACTIONS
 from fleet.security import CHECKED
@@ -67,6 +67,11 @@ def test_the_table_is_the_documented_one() -> None:
 
 def test_later_actions_are_named() -> None:
     assert all(f"`{action}`" in TEXT for action in LATER_ACTIONS)
+
+
+def test_the_vitals_that_a_tool_can_tell_are_the_documented_ones() -> None:
+    listed = TEXT.partition("A name that is one of these vitals")[2].partition(". Any other name")[0]
+    assert tuple(re.findall(r"`(mcp_\w+)`", listed)) == TOOL_VITALS
 
 
 def test_the_security_checks_are_the_documented_ones() -> None:

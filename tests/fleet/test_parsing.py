@@ -62,6 +62,14 @@ def ascii_only(text: str) -> bool:
     return all(ord(character) < 0x10000 for character in text)
 
 
+def test_a_nul_is_refused_wherever_text_is_read() -> None:
+    value = only_value(r'"a\0b"')
+    assert value.text() is None
+    assert value.any_text() is None
+    assert value.path_value() is None
+    assert {problem.message for problem in value.document.problems} == {"must be text"}
+
+
 def test_half_a_surrogate_pair_is_refused_and_shown() -> None:
     value = only_value(r'"\ud800"')
     assert value.text() is None

@@ -75,6 +75,10 @@ def started(folder: Path) -> list[int]:
     return [int(line.split()[0]) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def environ(pid: int) -> set[str]:
+    return set(Path(f"/proc/{pid}/environ").read_text().split("\0"))
+
+
 def by_pidfile(folder: Path, port: int, *flags: str) -> Server:
     argv = json.dumps([sys.executable, "listener.py", str(port), *flags])
     return read(folder, port, f"command: {argv}, process: {{pid_file: server.pid}}, restart: {{via: pidfile}}")
@@ -107,10 +111,6 @@ def lives(pid: int) -> bool:
     return False
 
 
-def environment_of(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/environ").read_text().split("\0")
-
-
 async def test_a_pid_file_restarts_the_server_and_its_children(folder: Path, port: int) -> None:
     server = by_pidfile(folder, port, "child")
     first = await restart(server, folder)
@@ -141,9 +141,9 @@ async def test_the_operators_variables_reach_a_server_that_is_started(
         monkeypatch.setenv(name, value)
     outcome = await restart(by_pidfile(folder, port), folder)
     assert outcome.outcome is Outcome.SUCCEEDED, outcome.detail
-    environ = environment_of(started(folder)[0])
-    assert {f"{name}={value}" for name, value in variables.items()} <= set(environ)
-    assert {"REDIS_URL=redis://127.0.0.1", "COLOUR=red"} <= set(environ)
+    found = environ(started(folder)[0])
+    assert {f"{name}={value}" for name, value in variables.items()} <= found
+    assert {"REDIS_URL=redis://127.0.0.1", "COLOUR=red"} <= found
 
 
 async def test_the_same_id_restarts_once_and_is_known_afterwards(folder: Path, port: int) -> None:

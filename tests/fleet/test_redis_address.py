@@ -61,6 +61,7 @@ def test_every_form_is_taken_apart(url: str, expected: RedisAddress) -> None:
         ("redis://h?password=hunter2", "may have nothing in its query"),
         ("rediss://h?ssl_ca_certs=", "may have only ssl_ca_certs"),
         ("rediss://h?ssl_certfile=/c", "names one of"),
+        ("rediss://h?ssl_ca_certs=ca.pem", "must name files for TLS by absolute paths"),
         ("unix://h/run/r.sock", "must name the socket"),
         ("unix://", "must name the socket"),
         ("unix:///r?db=x", "must have a database"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from fleet.signals import BY_ALERT
 from fleet.telemetry import BOUNDS
 from rules.alerts import RUNBOOKS
 from rules.generate import RULES_FILE
@@ -19,6 +20,7 @@ Series = dict[str, str]
 
 STEP = "15s"
 PER_MINUTE = 4
+FIRING = 'count by (alertname, server, signal, severity) (ALERTS{alertstate="firing",signal!=""})'
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,61 @@ def _counter(phases: Sequence[Phase], per_step: Sequence[int]) -> str:
     return " ".join(samples)
 
 
-def judge(folder: Path, series: Series, tests: Mapping[str, object]) -> None:
-    """Let promtool run the shipped rules over ``series`` and hold what they say against ``tests``."""
+@dataclass(frozen=True)
+class Case:
+    """One life of a server: at each time (``10m``), at which severities the alert fires; no other signal may fire.
+
+    ``step`` is the distance of the series' samples, ``evaluation`` that of the rules' evaluations; of the shipped file
+    ``groups`` are evaluated.
+    """
+
+    name: str
+    alert: str
+    series: Series
+    firing: Mapping[str, tuple[str, ...]]
+    signal: str = ""
+    step: str = STEP
+    evaluation: str = STEP
+    groups: tuple[str, ...] = ("mcp-signals",)
+
+    def hold(self, folder: Path) -> None:
+        """Let promtool judge it."""
+        signal = self.signal or BY_ALERT[self.alert].name
+        expected = [
+            samples(
+                FIRING,
+                at,
+                {
+                    f'{{alertname="{self.alert}", server="a", severity="{severity}", signal="{signal}"}}': 1
+                    for severity in severities
+                },
+            )
+            for at, severities in self.firing.items()
+        ]
+        judge(
+            folder, self.series, {"promql_expr_test": expected}, self.groups, step=self.step, evaluation=self.evaluation
+        )
+
+
+def judge(
+    folder: Path,
+    series: Series,
+    tests: Mapping[str, object],
+    groups: tuple[str, ...] = (),
+    *,
+    step: str = STEP,
+    evaluation: str = STEP,
+) -> None:
+    """Let promtool run the shipped rules over ``series`` and hold what they say against ``tests``.
+
+    ``groups`` are those that are evaluated, all of them when none is named: each takes its time.
+    """
     document = {
-        "rule_files": [str(RULES_FILE)],
-        "evaluation_interval": STEP,
+        "rule_files": [str(_only(groups, folder))],
+        "evaluation_interval": evaluation,
         "tests": [
             {
-                "interval": STEP,
+                "interval": step,
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 **tests,
             }
@@ -131,6 +180,15 @@ def judge(folder: Path, series: Series, tests: Mapping[str, object]) -> None:
         [find("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def _only(groups: tuple[str, ...], folder: Path) -> Path:
+    if not groups:
+        return RULES_FILE
+    shipped = {group["name"]: group for group in yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))["groups"]}
+    file = folder / "some.rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [shipped[name] for name in groups]}, width=10_000), encoding="utf-8")
+    return file
 
 
 def samples(expression: str, at: str, expected: Mapping[str, float]) -> dict[str, object]:

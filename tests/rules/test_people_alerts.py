@@ -30,6 +30,10 @@ RECEIVER_DOWN = ('instance="r:1", job="mcp-receiver", severity="critical"',)
 RECEIVER_GONE = ('job="mcp-receiver", severity="critical"',)
 EXPORTER_DOWN = ('job="mcp-exporter", severity="critical"',)
 ONE_EXPORTER_DOWN = ('instance="e:1", job="mcp-exporter", severity="warning"',)
+LOG = 'server="a",source="log"'
+SOURCE_FAILS = ('server="a", severity="warning", source="log"',)
+STATE_FAILS = ('instance="e:1", severity="warning", source="state file"',)
+CONFIGURATION_FAILS = ('instance="e:1", severity="warning", source="configuration"',)
 FAILING = ('instance="am:1", severity="critical"',)
 
 
@@ -108,6 +112,48 @@ CASES = [
         "deliveries succeed again", "McpNotificationsFailing", failures((15, 1), (15, 0)), {"14m": FAILING, "25m": NONE}
     ),
     Case("another integration", "McpNotificationsFailing", failures((20, 1), integration="email"), {"15m": NONE}),
+    Case(
+        "a source fails",
+        "McpExporterSourceFailing",
+        gauge("mcp_exporter_source_success", (10, 1), (30, 0), labels=LOG),
+        {"24m": NONE, "26m": SOURCE_FAILS},
+    ),
+    Case(
+        "a source fails for a while",
+        "McpExporterSourceFailing",
+        gauge("mcp_exporter_source_success", (10, 1), (10, 0), (30, 1), labels=LOG),
+        {"19m": NONE, "26m": NONE},
+    ),
+    Case(
+        "a source of a server that is down",
+        "McpExporterSourceFailing",
+        {**gauge("mcp_exporter_source_success", (40, 0), labels=LOG), **gauge("mcp_server_up", (40, 0))},
+        {"30m": NONE},
+    ),
+    Case(
+        "the state file fails",
+        "McpExporterSourceFailing",
+        gauge("mcp_exporter_state_success", (30, 0), labels=EXPORTER),
+        {"14m": NONE, "16m": STATE_FAILS},
+    ),
+    Case(
+        "the state file works",
+        "McpExporterSourceFailing",
+        gauge("mcp_exporter_state_success", (30, 1), labels=EXPORTER),
+        {"20m": NONE},
+    ),
+    Case(
+        "the configuration is refused",
+        "McpExporterSourceFailing",
+        gauge("mcp_exporter_config_last_reload_successful", (30, 0), labels=EXPORTER),
+        {"16m": CONFIGURATION_FAILS},
+    ),
+    Case(
+        "what nothing treats is escalated by the receiver",
+        "McpUntreated",
+        gauge("mcp_server_queue_length", (40, 50)),
+        {"35m": NONE},
+    ),
     Case("always", "McpWatchdog", {}, {"0s": ('severity="info"',), "30m": ('severity="info"',)}),
 ]
 
@@ -123,7 +169,7 @@ def test_people_are_called_exactly_when_they_should_be(case: Case, tmp_path: Pat
         )
         for at, firing in case.firing.items()
     ]
-    judge(tmp_path, case.series, {"promql_expr_test": expected})
+    judge(tmp_path, case.series, {"promql_expr_test": expected}, ("mcp-signals", "mcp-people"))
 
 
 TEXTS = {
@@ -164,6 +210,15 @@ TEXTS = {
         (
             "Alertmanager am:1 failed to deliver webhooks 20 times in 5 minutes, and has been failing for longer: "
             "the receiver does not learn what to treat."
+        ),
+    ),
+    "McpExporterSourceFailing": (
+        gauge("mcp_exporter_source_success", (30, 0), labels=LOG),
+        {"server": "a", "source": "log", "severity": "warning"},
+        "Source log of MCP server a fails",
+        (
+            "The source log of a has failed for 15 minutes: what it tells is missing or old, and what is judged by it "
+            "is not judged."
         ),
     ),
     "McpWatchdog": (

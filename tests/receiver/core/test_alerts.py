@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.signals import SignalName
-from receiver.alerts import MAX_LABEL, UnreadableBody, body_hash, differences, read_active, read_webhook
+from receiver.alerts import MAX_LABEL, UnreadableBody, body_hash, differences, is_judged, read_active, read_webhook
 from receiver.book import Book
 from receiver.events import Alert, Delivered, Entry, Via
 from tests.receiver.core.simulated import START, a_delivery, an_alert
@@ -214,3 +214,18 @@ def test_after_a_reconcile_the_fold_and_alertmanager_agree(delivered: list[Alert
         and (alert.severity == "critical" or (alert.severity == "warning" and alert.signal not in UNTREATED))
     }
     assert {alert.fingerprint for alert in book.firing_alerts()} == treatable
+
+
+@pytest.mark.parametrize(
+    ("signal", "severities"),
+    [
+        ("cost", {"critical", "warning"}),
+        ("memory", {"critical", "warning"}),
+        ("queue", {"critical"}),
+        ("availability", {"critical"}),
+        ("security", {"critical"}),
+        ("low_load", {"critical", "warning"}),  # never sent: its alert is advice
+    ],
+)
+def test_a_warning_of_what_nobody_treats_and_advice_are_part_of_no_incident(signal: str, severities: set[str]) -> None:
+    assert {each for each in ("critical", "warning", "info", "") if is_judged(an_alert(signal, each))} == severities

@@ -164,7 +164,8 @@ def test_an_absent_setting_means_what_the_gateway_takes_it_for() -> None:
                 value = getattr(tuning, attribute)
                 assert DEFAULTS[name] == (UNLIMITED if value is None else float(value) * factor)
                 seen.add(attribute)
-    assert seen == {field.name for field in fields(Tuning)}
+    no_rung_moves = {"max_buffer_bytes", "enable_keep_alive"}
+    assert seen == {field.name for field in fields(Tuning)} - no_rung_moves
 
 
 @given(st.sampled_from(sorted(KNOWN)), st.none() | st.text(max_size=8), st.none() | st.text(max_size=8))
