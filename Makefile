@@ -53,6 +53,7 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m rules.generate --check
+	@$(BIN)/python -m rules.lint
 	@$(BIN)/python -m grafana.generate --check
 	@$(BIN)/python -m exporter.documentation --check
 

@@ -8,6 +8,7 @@ cannot send ``application/json`` across origins without a preflight that we neve
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -32,8 +33,13 @@ def host_of(authority: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """True for the names and addresses that only this machine can reach."""
-    return host in LOOPBACK_NAMES or host.startswith("127.")
+    """True for the names and addresses that only this machine can reach; a name is only what it is called here."""
+    if host in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

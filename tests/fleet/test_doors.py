@@ -85,3 +85,4 @@ def test_only_a_known_token_passes(token: str) -> None:
 def test_loopback_names() -> None:
     assert all(is_loopback(host_of(name)) for name in ("localhost:1", "127.0.0.1", "127.9.9.9:80", "[::1]:80"))
     assert not any(is_loopback(host_of(name)) for name in ("0.0.0.0", "10.0.0.1", "localhost.evil.example", ""))
+    assert not any(is_loopback(name) for name in ("127.0.0.1.evil.example", "127.evil.example", "127.", "::2"))
