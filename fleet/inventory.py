@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NewType
 from urllib.parse import urlsplit
 
+from fleet.maintenance import MaintenanceWindow
 from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import Setting, SettingValue, as_toml
 from fleet.thresholds import Thresholds, Written
@@ -304,7 +305,10 @@ Ladder = tuple[Rung, ...]
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file."""
+    """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file.
+
+    ``suggest_actions`` are actions that are only suggested, also on servers whose mode is automatic.
+    """
 
     listen: Address
     url: str
@@ -312,6 +316,8 @@ class ReceiverSettings:
     bearer_token_files: tuple[Path, ...]
     limits: Limits
     ladders: Mapping[str, Ladder]
+    maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+    suggest_actions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
