@@ -15,47 +15,53 @@ if TYPE_CHECKING:
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _EVERY_DAY: Final = frozenset(range(7))
 _ALL: Final = "all"
+_EXAMPLES: Final = (
+    '"22:00", or a moment such as "2026-12-24T18:00:00+01:00"',
+    '"02:00", or a moment such as "2026-12-25T06:00:00+01:00"',
+)
+
+_Moment = time | datetime
 
 
 def maintenance_window(value: Value) -> MaintenanceWindow | None:
     """``{servers: [codex], days: [sat], from: "22:00", to: "02:00", timezone: Europe/Berlin}``, or two moments."""
     section = value.section()
     servers: tuple[str, ...] | None = section.read("servers", _servers, None)
-    begins = section.require("from", _moment, 'Write "22:00", or a moment such as "2026-12-24T18:00:00+01:00"')
-    ends = section.require("to", _moment, 'Write "02:00", or a moment such as "2026-12-25T06:00:00+01:00"')
-    days: frozenset[int] = section.read("days", _days, _EVERY_DAY)
-    zone: ZoneInfo | None = section.read("timezone", _zone, None)
+    begins: _Moment | None = section.require("from", _moment, f"Write {_EXAMPLES[0]}")
+    ends: _Moment | None = section.require("to", _moment, f"Write {_EXAMPLES[1]}")
+    days: frozenset[int] | None = section.read("days", _days, None)
+    zone: ZoneInfo = section.read("timezone", _zone, ZoneInfo("UTC"))
     section.finish()
-    if begins is None or ends is None:
-        return None
-    when = _when(value, section, begins, ends, days, zone)
+    when: Weekly | Once | None = None
+    if isinstance(begins, datetime) and isinstance(ends, datetime):
+        when = _once(value, begins, ends, days, zone)
+    elif isinstance(begins, time) and isinstance(ends, time):
+        when = _weekly(value, begins, ends, days, zone)
+    elif begins is not None and ends is not None:
+        value.fail("mixes a time of the day with a moment", "Write two times of the day, or two moments")
     return None if when is None else MaintenanceWindow(when, None if servers is None else frozenset(servers))
 
 
-def _when(
-    value: Value, section: Section, begins: time | datetime, ends: time | datetime, days: frozenset[int],
-    zone: ZoneInfo | None,
-) -> Weekly | Once | None:  # fmt: skip
-    if isinstance(begins, time) and isinstance(ends, time):
-        if begins == ends:
-            value.fail("begins and ends at the same time of the day", "Write two different times")
-            return None
-        return Weekly(days, begins, ends, zone or ZoneInfo("UTC"))
-    if isinstance(begins, time) or isinstance(ends, time):
-        value.fail("mixes a time of the day with a moment", "Write two times of the day, or two moments")
+def _weekly(value: Value, begins: time, ends: time, days: frozenset[int] | None, zone: ZoneInfo) -> Weekly | None:
+    if begins == ends:
+        value.fail("begins and ends at the same time of the day", "Write two different times")
         return None
-    if section.line_of("days"):
+    return Weekly(_EVERY_DAY if days is None else days, begins, ends, zone)
+
+
+def _once(value: Value, begins: datetime, ends: datetime, days: frozenset[int] | None, zone: ZoneInfo) -> Once | None:
+    if days is not None:
         value.fail("has days, and happens once", "Remove days, or write times of the day")
         return None
-    begins, ends = (_aware(moment, zone) for moment in (begins, ends))
+    begins, ends = _aware(begins, zone), _aware(ends, zone)
     if begins >= ends:
         value.fail("ends before it begins", "Write from and to in this order")
         return None
     return Once(begins, ends)
 
 
-def _aware(moment: datetime, zone: ZoneInfo | None) -> datetime:
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone or UTC)).astimezone(UTC)
+def _aware(moment: datetime, zone: ZoneInfo) -> datetime:
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _servers(value: Value) -> tuple[str, ...] | None:
@@ -74,7 +80,7 @@ def _days(value: Value) -> frozenset[int] | None:
     return frozenset(DAYS.index(name) for name in names) or None
 
 
-def _moment(value: Value) -> time | datetime | None:
+def _moment(value: Value) -> _Moment | None:
     text = value.any_text()
     if text is None:
         return None
