@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fleet.maintenance import DAYS, MaintenanceWindow, Once, Weekly
 
 if TYPE_CHECKING:
-    from fleet.parsing import Section, Value
+    from fleet.parsing import Value
 
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _EVERY_DAY: Final = frozenset(range(7))
@@ -27,8 +27,8 @@ def maintenance_window(value: Value) -> MaintenanceWindow | None:
     """``{servers: [codex], days: [sat], from: "22:00", to: "02:00", timezone: Europe/Berlin}``, or two moments."""
     section = value.section()
     servers: tuple[str, ...] | None = section.read("servers", _servers, None)
-    begins: _Moment | None = section.require("from", _moment, f"Write {_EXAMPLES[0]}")
-    ends: _Moment | None = section.require("to", _moment, f"Write {_EXAMPLES[1]}")
+    begins = cast("_Moment | None", section.require("from", _moment, f"Write {_EXAMPLES[0]}"))
+    ends = cast("_Moment | None", section.require("to", _moment, f"Write {_EXAMPLES[1]}"))
     days: frozenset[int] | None = section.read("days", _days, None)
     zone: ZoneInfo = section.read("timezone", _zone, ZoneInfo("UTC"))
     section.finish()
