@@ -183,7 +183,7 @@ class ActEnded(msgspec.Struct, frozen=True, kw_only=True, tag="act_ended"):
 
 
 class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
-    """A guard refused the next rung. Written once for each rung and reason of an incident."""
+    """A guard refused the next rung that ``signals`` asked for. Written once for each rung and reason of an illness."""
 
     incident: IncidentId
     server: str
@@ -192,7 +192,7 @@ class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
     told: str = ""
     by_hand: bool = False
     signals: list[str] = msgspec.field(default_factory=list)
-    """The signals that asked for it."""
+    detail: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.alerts import identity
 from receiver.events import (
+    RECOVERY,
     ActDenied,
     ActEnded,
     ActId,
@@ -104,7 +105,12 @@ def after(incident: Incident, at: float, event: Event) -> Incident | None:
             return replace(incident, advised=event.detail or event.reason)
         case Escalated() if incident.escalated_at is None:
             return replace(
-                incident, escalated_at=at, escalation=event.reason, escalation_detail=event.detail, awaited=None
+                incident,
+                escalated_at=at,
+                escalation=event.reason,
+                escalation_detail=event.detail,
+                escalated_for=frozenset(state.name.value for state in incident.firing),
+                awaited=None,
             )  # fmt: skip
         case RecoveryBegun():
             asked = None if incident.asked == ByHand.RECOVER else incident.asked
@@ -138,7 +144,12 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         awaited=awaited,
         # One word of a person is good for one act.
         approved=incident.approved - {act.rung},
-        denied=incident.denied - {(act.rung, Denied.APPROVAL)},
+        stale_since=None,
+        denied=frozenset(
+            (told, reason)
+            for told, reason in incident.denied
+            if reason is not Denied.STALE_FACTS and (told, reason) != (act.rung, Denied.APPROVAL)
+        ),
     )
     if event.by_hand and not act.is_recovery:
         changed = replace(changed, asked=None, escalated_at=None, escalation=None)
@@ -152,9 +163,11 @@ def _denied(incident: Incident, at: float, event: ActDenied) -> Incident:
     asked = None if event.by_hand else incident.asked
     changed = replace(incident, denied=incident.denied | {(told, event.reason)}, asked=asked)
     signals = tuple(event.signals) or tuple(state.name.value for state in incident.firing)
+    if event.reason is Denied.STALE_FACTS:
+        return replace(changed, stale_since=at)
     if event.reason is Denied.APPROVAL and (incident.awaited is None or incident.awaited.told != told):
         return replace(changed, awaited=Awaited(told, signals, at))
-    if event.reason is Denied.SUGGEST and not event.by_hand:
+    if event.reason is Denied.SUGGEST and not event.by_hand and event.action not in RECOVERY:
         suggestion = Suggestion(told, signals, at, _severities(incident))
         return replace(changed, suggestions=(*incident.suggestions, suggestion)[-KEPT_SUGGESTIONS:])
     return changed
@@ -187,6 +200,7 @@ def _over(incident: Incident, at: float, event: IllnessEnded) -> Incident | None
     awaited = incident.awaited
     refused = {told: asking for told, asking in incident.refused.items() if not set(asking) <= well}
     is_over = awaited is not None and set(awaited.signals) <= well
+    helped = bool(incident.escalated_for) and incident.escalated_for <= well
     return replace(
         incident,
         signals=signals,
@@ -196,6 +210,8 @@ def _over(incident: Incident, at: float, event: IllnessEnded) -> Incident | None
         approved=frozenset() if is_over or awaited is None else incident.approved,
         # Whatever still holds is found, and said, again.
         denied=frozenset((told, Denied.DENIED) for told in refused),
+        escalated_at=None if helped else incident.escalated_at,
+        escalation=None if helped else incident.escalation,
     )
 
 

@@ -200,6 +200,7 @@ class Incident:
         awaited: the rung that waits for a person's word.
         approved: rungs that a person let go and that were not taken yet.
         refused: rungs that a person forbade, with the signals that had asked for them.
+        stale_since: since when acts are refused because nobody knows how the server is doing now.
         suggestions: what would have been done, oldest first.
         advised: the advice that was given instead of calling people, "" for none.
         before: the last value of each signal before treatment, from the evidence's ``findings["signals"]``.
@@ -209,6 +210,7 @@ class Incident:
         moved: the settings that still stand as treatment set them, in this incident or an earlier one.
         kept: settings that a person changed in between, left alone by the recovery.
         directions: the way in which each setting went in this incident: it may not go the other way.
+        escalated_for: the signals that fired when people were called.
         recovering_since: when health was measured and the way back began; None before, or when a treatment ended it.
         recovery_by_hand: a person asked for that.
         entries: numbers of the journal entries that opened or changed it (the newest 1,000).
@@ -224,6 +226,7 @@ class Incident:
     awaited: Awaited | None = None
     approved: frozenset[str] = frozenset()
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stale_since: float | None = None
     suggestions: tuple[Suggestion, ...] = ()
     advised: str = ""
     manual: bool = False
@@ -238,6 +241,7 @@ class Incident:
     escalated_at: float | None = None
     escalation: EscalationReason | None = None
     escalation_detail: str = ""
+    escalated_for: frozenset[str] = frozenset()
     closed_at: float | None = None
     closing: Closing | None = None
     entries: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fleet.config_change import read_raw
 from fleet.errors import MedicError
 from fleet.lifecycle.control import control_sockets
+from fleet.server_config import read_server_config
 from fleet.server_settings import KNOWN
 from receiver.effects import Surroundings
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.inventory import Server
+    from fleet.server_config import ServerConfig
 
 _SETTINGS: Final = frozenset(setting for setting, _ in KNOWN.values())
 
@@ -32,4 +34,12 @@ def _look(server: Server, control_dir: Path) -> Surroundings:
         found = read_raw(server.config.file, _SETTINGS)
     except MedicError:
         return Surroundings(gateways)
-    return Surroundings(gateways, {str(setting): raw for setting, raw in found.items()})
+    settings = {str(setting): raw for setting, raw in found.items()}
+    return Surroundings(gateways, settings, _config(server.config.file))
+
+
+def _config(file: Path) -> ServerConfig | None:
+    try:
+        return read_server_config(file)
+    except MedicError:  # a mistake in a key that somebody wrote meanwhile: what the file said before holds
+        return None

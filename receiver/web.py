@@ -229,6 +229,7 @@ def _why(refused: guards.Refusal) -> str:
         Denied.SERVER_BUDGET: "limits.actions are spent",
         Denied.RECOVERY_BUDGET: "limits.recovery_actions are spent",
         Denied.FLEET_BUDGET: "limits.fleet_actions are spent",
+        Denied.PRECONDITION: refused.detail,
         Denied.COOLDOWN: "the last treatment ended too short a time ago",
         Denied.CONCURRENT_TREATMENTS: "too many other servers are under treatment",
     }

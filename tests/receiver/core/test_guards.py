@@ -13,7 +13,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver import guards
 from receiver.events import ActId, Denied, IncidentId
-from receiver.guards import BY_HAND, GUARDS, RECOVERY_GUARDS, Asked, Refusal, refuses
+from receiver.guards import BY_HAND, GUARDS, RECOVERY_BY_HAND, RECOVERY_GUARDS, Asked, Refusal, refuses
 from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Treatment
 from tests.receiver.core.simulated import START, a_server, an_alert
@@ -104,7 +104,7 @@ def test_others_under_treatment_count_this_server_does_not() -> None:
 
 
 def test_every_reason_has_its_guard_and_the_permanent_ones_come_first() -> None:
-    guards_ = {*GUARDS, *BY_HAND, *RECOVERY_GUARDS}
+    guards_ = {*GUARDS, *BY_HAND, *RECOVERY_GUARDS, *RECOVERY_BY_HAND}
     assert {guard.__name__ for guard in guards_} == {reason.value for reason in Denied}
     everything = asked(
         signals=(), server=a_server(mode=Mode.SUGGEST, restart=None), ledger=Ledger(treatments(1, 2, 3, 4, 5, 6))
