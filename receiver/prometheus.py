@@ -111,14 +111,10 @@ class Prometheus:
         """Whether it knows how ``server`` is doing now: it has a sample younger than ``within_seconds``, or its own
         rules say at this moment that the server is down or gone. False where it cannot be asked.
         """
-        matchers = f'{{server="{server}"}}'
-        young = f"(time() - timestamp({{metric}}{matchers}) < {within_seconds:g})"
-        query = " or ".join(
-            [
-                *(young.format(metric=metric) for metric in _ALIVE),
-                f'ALERTS{{alertstate="firing",server="{server}",signal="{SignalName.DOWN}"}}',
-            ]
-        )
+        one = f'{{server="{server}"}}'
+        young = [f"(time() - timestamp({metric}{one}) < {within_seconds:g})" for metric in _ALIVE]
+        down = f'ALERTS{{alertstate="firing",server="{server}",signal="{SignalName.DOWN}"}}'
+        query = " or ".join([*young, down])
         try:
             return bool(await self.vector(query))
         except MedicError:

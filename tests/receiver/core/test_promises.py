@@ -230,17 +230,24 @@ def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[
 @settings(max_examples=200)
 @given(LIMITS, MOVES | WAY_BACK)
 def test_no_two_restarts_without_a_change_between_them(limits: Limits, moves: list[tuple[object, ...]]) -> None:
-    found = treatments(play(limits, moves), TREATMENTS)
-    unchanged: dict[str, str] = {}
-    for _, intent in found.intents:
-        if intent.act in found.undone:
-            continue
-        if intent.act in found.changed:
-            unchanged.pop(intent.incident, None)
-        if intent.restarts:
-            # What changes and restarts in one act, and then had nothing to change, restarted nothing.
-            assert intent.changes or intent.incident not in unchanged
-            unchanged[intent.incident] = intent.act
+    world = play(limits, moves)
+    undone, changed = treatments(world, TREATMENTS).undone, treatments(world, TREATMENTS).changed
+    unchanged: dict[str, set[str]] = {}
+    for each in world.entries:
+        match each.event:
+            case IllnessEnded(incident=incident, signals=signals):
+                unchanged[incident] = unchanged.get(incident, set()) - set(signals)
+                if not unchanged[incident]:  # what was restarted for is over
+                    del unchanged[incident]
+            case ActIntended() as intent if intent.action in TREATMENTS and intent.act not in undone:
+                if intent.act in changed:
+                    unchanged.pop(intent.incident, None)
+                if intent.restarts:
+                    # What changes and restarts in one act, and then had nothing to change, restarted nothing.
+                    assert intent.changes or intent.incident not in unchanged
+                    unchanged[intent.incident] = set(intent.signals) or {"by hand"}
+            case _:
+                pass
 
 
 @settings(max_examples=200)
