@@ -70,8 +70,16 @@ class Case:
         return tuple(
             signal
             for signal in self._concerned()
-            if (signal.name not in suspended if act is None else act.judged.get(signal.name) in ILL)
+            if signal.name not in suspended
+            and (act is None or act.judged.get(signal.name) in ILL or self.is_new(signal))
         )
+
+    def is_new(self, signal: SignalState) -> bool:
+        """Whether its illness began so long after the last treatment that it is none of its doing."""
+        act = self.incident.observed
+        if act is None or act.ended_at is None:
+            return False
+        return signal.first_at >= act.ended_at + max(self.limits.healthy_seconds, self.pace.window_seconds)
 
     def suspended(self) -> tuple[SignalState, ...]:
         """The signals that fire and ask for nothing, because an earlier act made them what they are."""

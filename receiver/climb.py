@@ -63,8 +63,15 @@ def _take(case: Case, rung: Rung, signals: tuple[SignalState, ...], times: int) 
     if rung.action == "escalate":
         return _escalate(case, signals)
     if rung.action in _UNGUARDED:
-        return None if was_tried(case.incident, rung.action) else Act(rung.action, names(signals))
+        return None if _is_known(case, rung, signals) else Act(rung.action, names(signals))
     return _treat(case, rung, signals, times)
+
+
+def _is_known(case: Case, rung: Rung, signals: tuple[SignalState, ...]) -> bool:
+    """Whether what is known was gathered about what fires now, and not about something that was long over then."""
+    since = max(signal.first_at for signal in signals) - case.limits.healthy_seconds
+    recent = (act for act in case.incident.acts if not act.past and act.intended_at >= since)
+    return was_tried(recent, rung.action)
 
 
 def _treat(case: Case, rung: Rung, signals: tuple[SignalState, ...], times: int) -> Step | None:

@@ -40,8 +40,7 @@ from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, Ve
 from receiver.verdict import MIN_SCRAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from fleet.inventory import Server
     from fleet.tasks import Tasks
@@ -55,8 +54,7 @@ if TYPE_CHECKING:
     from receiver.prometheus import Prometheus
     from receiver.settings import Settings
     from receiver.steps import Step
-
-    Look = Callable[[Server, Path], Awaitable[Surroundings]]
+    from receiver.surroundings import Look
 
 log = logging.getLogger(__name__)
 

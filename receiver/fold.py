@@ -109,7 +109,7 @@ def after(incident: Incident, at: float, event: Event) -> Incident | None:
                 escalated_at=at,
                 escalation=event.reason,
                 escalation_detail=event.detail,
-                escalated_for=frozenset(state.name.value for state in incident.firing),
+                escalated_for=_called_for(incident),
                 awaited=None,
             )  # fmt: skip
         case RecoveryBegun():
@@ -171,6 +171,12 @@ def _denied(incident: Incident, at: float, event: ActDenied) -> Incident:
         suggestion = Suggestion(told, signals, at, _severities(incident))
         return replace(changed, suggestions=(*incident.suggestions, suggestion)[-KEPT_SUGGESTIONS:])
     return changed
+
+
+def _called_for(incident: Incident) -> frozenset[str]:
+    """What people were called for: what is critical, or all that fires where nothing is."""
+    critical = [state for state in incident.firing if state.severity is Severity.CRITICAL]
+    return frozenset(state.name.value for state in critical or incident.firing)
 
 
 def _severities(incident: Incident) -> dict[str, Severity]:

@@ -17,7 +17,7 @@ from fleet.maintenance import MaintenanceWindow, work_ends_at
 from fleet.security import Approval
 from fleet.signals import Severity, SignalName
 from receiver.events import Denied, Verdict
-from receiver.incident import Incident, SignalState
+from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Treatment
 from receiver.preconditions import Unmet
 from receiver.risk import Risk, is_allowed
@@ -93,16 +93,19 @@ def refuses(asked: Asked) -> Refusal | None:
     return next((refusal for guard in guards if (refusal := guard(asked)) is not None), None)
 
 
-def was_tried(incident: Incident, rung: str, times: int = 1) -> bool:
-    """True when the rung took place ``times`` times in this illness, may have, or was found undone too often."""
-    attempts = [act for act in incident.acts if act.rung == rung and not act.past]
+def was_tried(acts: Iterable[ActRecord], rung: str, times: int = 1) -> bool:
+    """True when the rung took place ``times`` times among ``acts``, may have, or was found undone too often."""
+    attempts = [act for act in acts if act.rung == rung]
     done = [act for act in attempts if act.outcome is not Outcome.NOT_DONE]
     return len(done) >= times or len(attempts) >= times + MAX_ATTEMPTS - 1
 
 
 def already_tried(asked: Asked) -> Refusal | None:
-    """What did not help does not help twice, unless the ladder says so and the configuration changed in between."""
-    if was_tried(asked.incident, asked.rung, asked.times) or _is_in_vain(asked):
+    """What did not help does not help twice in one illness, unless the ladder says so and the configuration changed in
+    between.
+    """
+    acts = _of_this_illness(asked)
+    if was_tried(acts, asked.rung, asked.times) or _is_in_vain(asked, acts):
         return Refusal(Denied.ALREADY_TRIED)
     return None
 
@@ -259,16 +262,25 @@ def _is_past(unmet: Unmet, now: float) -> bool:
     return unmet.until is not None and now >= unmet.until
 
 
-def _is_in_vain(asked: Asked) -> bool:
+def _of_this_illness(asked: Asked) -> list[ActRecord]:
+    """The acts that the newest illness that asks has seen, or that may have caused it; a warning beside something
+    critical is no new reason.
+    """
+    critical = [signal for signal in asked.signals if signal.severity == Severity.CRITICAL]
+    newest = max((signal.first_at for signal in critical or asked.signals), default=-math.inf)
+    since = newest - asked.limits.healthy_seconds
+    return [act for act in asked.incident.acts if not act.past and (act.ended_at is None or act.ended_at > since)]
+
+
+def _is_in_vain(asked: Asked, acts: list[ActRecord]) -> bool:
     """Whether it was done already, or it is a restart and one was given, with no configuration change since."""
     alike = [
         at
-        for at, act in enumerate(asked.incident.acts)
+        for at, act in enumerate(acts)
         if act.outcome is not Outcome.NOT_DONE
-        and not act.past
         and (act.rung == asked.rung or (asked.restarts and not asked.changes and act.restarts))
     ]
-    return bool(alike) and not any(act.changed for act in asked.incident.acts[alike[-1] + 1 :])
+    return bool(alike) and not any(act.changed for act in acts[alike[-1] + 1 :])
 
 
 def _treatments(acts: Iterable[Treatment]) -> list[Treatment]:

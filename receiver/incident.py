@@ -210,7 +210,7 @@ class Incident:
         moved: the settings that still stand as treatment set them, in this incident or an earlier one.
         kept: settings that a person changed in between, left alone by the recovery.
         directions: the way in which each setting went in this incident: it may not go the other way.
-        escalated_for: the signals that fired when people were called.
+        escalated_for: the signals for which people were called.
         recovering_since: when health was measured and the way back began; None before, or when a treatment ended it.
         recovery_by_hand: a person asked for that.
         entries: numbers of the journal entries that opened or changed it (the newest 1,000).

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from receiver.incident import Incident
     from receiver.metrics import Metrics
     from receiver.settings import Settings
+    from receiver.surroundings import Look
 
 
 class Persons:
@@ -36,12 +37,15 @@ class Persons:
         metrics: Metrics,
         choosing: asyncio.Lock,
         now: Callable[[], float] = time.time,
+        *,
+        look: Look = surroundings.look,
     ) -> None:
         self._settings = settings
         self._chronicle = chronicle
         self._metrics = metrics
         self._choosing = choosing
         self._now = now
+        self._look = look
 
     async def ask(self, server: Server, action: ByHand, by: str = LOOPBACK) -> tuple[Incident | None, Refusal | None]:
         """A person's wish: journal it and what the guards say. The incident that takes it up, or why it was refused.
@@ -50,7 +54,7 @@ class Persons:
             JournalUnavailable: nothing was written.
         """
         book = self._chronicle.book
-        around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
+        around = await self._look(server, self._settings.fleet.gateway.control_dir)
         async with self._choosing:
             refusal = refuses_by_hand(
                 action,

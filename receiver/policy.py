@@ -227,6 +227,9 @@ class _Decision:
 
     def _watch(self, act: ActRecord) -> Step:
         """A treatment with a verdict, and alerts fire: leftovers of the time before, or a relapse; measure which."""
+        anew = climb(self.case) if any(map(self.case.is_new, self.case.asking())) else None
+        if anew is not None and not isinstance(anew, Wait):
+            return anew
         judged_at = _judged_at(act)
         period = max(self.case.limits.healthy_seconds, self.case.pace.window_seconds)
         due = judged_at + (self.case.pace.window_seconds if self._has_news(act, judged_at) else period)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fleet.config_change import read_raw
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from fleet.inventory import Server
     from fleet.server_config import ServerConfig
+
+Look = Callable[["Server", "Path"], Awaitable[Surroundings]]
+"""(server, control_dir) to what stands now; raises nothing."""
 
 _SETTINGS: Final = frozenset(setting for setting, _ in KNOWN.values())
 
