@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -33,11 +33,14 @@ class Weekly:
         today = at.astimezone(self.zone).date()
         over_midnight = timedelta(days=1 if self.ends <= self.begins else 0)
         for day in (today, today - timedelta(days=1)):
-            begin = datetime.combine(day, self.begins, self.zone)
-            end = datetime.combine(day + over_midnight, self.ends.replace(fold=1), self.zone)
-            if day.weekday() in self.days and begin.astimezone(UTC) <= at < end.astimezone(UTC):
-                return end.astimezone(UTC)
+            begin, end = min(self._readings(day, self.begins)), max(self._readings(day + over_midnight, self.ends))
+            if day.weekday() in self.days and begin <= at < end:
+                return end
         return None
+
+    def _readings(self, day: date, clock: time) -> list[datetime]:
+        """The moments that a clock time may mean on a day: two where the clocks change at it."""
+        return [datetime.combine(day, clock.replace(fold=fold), self.zone).astimezone(UTC) for fold in (0, 1)]
 
 
 @dataclass(frozen=True, slots=True)
