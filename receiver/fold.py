@@ -38,6 +38,19 @@ from receiver.moves import move
 
 KEPT_SUGGESTIONS: Final = 100
 
+_KNOWING: Final = frozenset(
+    {
+        Denied.STORM,
+        Denied.SERVER_BUDGET,
+        Denied.COOLDOWN,
+        Denied.FLEET_BUDGET,
+        Denied.CONCURRENT_TREATMENTS,
+        Denied.SUGGEST,
+        Denied.APPROVAL,
+    }
+)
+"""Refusals that are only come to where the facts are fresh."""
+
 _ORDER: Final = {name: position for position, name in enumerate(SignalName)}
 _ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})
 
@@ -138,18 +151,14 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         by_hand=event.by_hand,
     )
     awaited = None if incident.awaited is not None and incident.awaited.told == act.rung else incident.awaited
+    known = incident if act.action == "evidence" else _with_facts(incident)
     changed = replace(
-        incident,
+        known,
         acts=(*incident.acts, act),
         awaited=awaited,
         # One word of a person is good for one act.
         approved=incident.approved - {act.rung},
-        stale_since=None,
-        denied=frozenset(
-            (told, reason)
-            for told, reason in incident.denied
-            if reason is not Denied.STALE_FACTS and (told, reason) != (act.rung, Denied.APPROVAL)
-        ),
+        denied=known.denied - {(act.rung, Denied.APPROVAL)},
     )
     if event.by_hand and not act.is_recovery:
         changed = replace(changed, asked=None, escalated_at=None, escalation=None)
@@ -165,12 +174,22 @@ def _denied(incident: Incident, at: float, event: ActDenied) -> Incident:
     signals = tuple(event.signals) or tuple(state.name.value for state in incident.firing)
     if event.reason is Denied.STALE_FACTS:
         return replace(changed, stale_since=at)
+    if event.reason in _KNOWING:
+        changed = _with_facts(changed)
     if event.reason is Denied.APPROVAL and (incident.awaited is None or incident.awaited.told != told):
         return replace(changed, awaited=Awaited(told, signals, at))
     if event.reason is Denied.SUGGEST and not event.by_hand and event.action not in RECOVERY:
         suggestion = Suggestion(told, signals, at, _severities(incident))
         return replace(changed, suggestions=(*incident.suggestions, suggestion)[-KEPT_SUGGESTIONS:])
     return changed
+
+
+def _with_facts(incident: Incident) -> Incident:
+    """Prometheus knows again how the server is doing: the next time that it does not is another one."""
+    if incident.stale_since is None:
+        return incident
+    denied = frozenset(each for each in incident.denied if each[1] is not Denied.STALE_FACTS)
+    return replace(incident, stale_since=None, denied=denied)
 
 
 def _called_for(incident: Incident) -> frozenset[str]:
@@ -291,7 +310,7 @@ def _measured(incident: Incident, at: float, event: VerdictGiven) -> Incident | 
     moved = {
         name: replace(each, proven=healed) if each.act == act.act else each for name, each in incident.moved.items()
     }
-    return replace(incident, acts=_with(incident, act), healed_at=healed_at, moved=moved)
+    return replace(_with_facts(incident), acts=_with(incident, act), healed_at=healed_at, moved=moved)
 
 
 def _consecutive_ill(before: Mapping[str, int], judgements: Iterable[Judgement]) -> Mapping[str, int]:
