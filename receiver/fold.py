@@ -157,7 +157,7 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         acts=(*incident.acts, act),
         awaited=awaited,
         # One word of a person is good for one act.
-        approved=incident.approved - {act.rung},
+        approved={told: asking for told, asking in incident.approved.items() if told != act.rung},
         denied=known.denied - {(act.rung, Denied.APPROVAL)},
     )
     if event.by_hand and not act.is_recovery:
@@ -207,7 +207,7 @@ def _decided(incident: Incident, event: Decided) -> Incident | None:
     if awaited is None or awaited.told != event.told:
         return None
     if event.approved:
-        return replace(incident, awaited=None, approved=incident.approved | {event.told})
+        return replace(incident, awaited=None, approved={**incident.approved, event.told: awaited.signals})
     refused = {**incident.refused, event.told: awaited.signals}
     return replace(incident, awaited=None, refused=refused, denied=incident.denied | {(event.told, Denied.DENIED)})
 
@@ -232,7 +232,7 @@ def _over(incident: Incident, at: float, event: IllnessEnded) -> Incident | None
         acts=tuple(replace(act, past=act.past or _is_past(act, well)) for act in incident.acts),
         awaited=None if is_over else awaited,
         refused=refused,
-        approved=frozenset() if is_over or awaited is None else incident.approved,
+        approved={told: asking for told, asking in incident.approved.items() if not set(asking) <= well},
         # Whatever still holds is found, and said, again.
         denied=frozenset((told, Denied.DENIED) for told in refused),
         escalated_at=None if helped else incident.escalated_at,

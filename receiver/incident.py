@@ -198,7 +198,7 @@ class Incident:
         acts: in the order of their intents.
         denied: (rung, reason) that were recorded.
         awaited: the rung that waits for a person's word.
-        approved: rungs that a person let go and that were not taken yet.
+        approved: rungs that a person let go and that were not taken yet, with the signals that had asked for them.
         refused: rungs that a person forbade, with the signals that had asked for them.
         stale_since: since when acts are refused because nobody knows how the server is doing now.
         suggestions: what would have been done, oldest first.
@@ -224,7 +224,7 @@ class Incident:
     acts: tuple[ActRecord, ...] = ()
     denied: frozenset[tuple[str, Denied]] = frozenset()
     awaited: Awaited | None = None
-    approved: frozenset[str] = frozenset()
+    approved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale_since: float | None = None
     suggestions: tuple[Suggestion, ...] = ()

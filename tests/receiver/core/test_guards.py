@@ -198,7 +198,7 @@ def test_the_servers_own_file_says_what_needs_a_persons_word(
 ) -> None:
     found = guards.approval(asked(risk=risk, approval=section))
     assert (None if found is None else found.reason) == (Denied.APPROVAL if refused else None)
-    given_ = replace(an_incident(), approved=frozenset({"restart"}))
+    given_ = replace(an_incident(), approved={"restart": ("error_ratio",)})
     assert guards.approval(asked(risk=risk, approval=section, incident=given_)) is None
 
 
