@@ -42,8 +42,11 @@ async def request(
     headers: Iterable[tuple[str, str]] = (),
     body: bytes = b"",
     timeout: float = 10.0,
+    tls: bool = False,
 ) -> Response:
     """Send one request to a unix socket (``Path``) or an address, within ``timeout`` seconds.
+
+    ``tls`` speaks HTTPS to an address and believes the certificates that this system trusts.
 
     Raises:
         UnreachableError: no connection, no answer in time, or the connection broke; names the target.
@@ -51,7 +54,7 @@ async def request(
     """
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await _connect(target)
+            reader, writer = await _connect(target, tls=tls)
             try:
                 return await _exchange(reader, writer, _request_head(target, method, path, headers, body), body)
             finally:
@@ -64,10 +67,10 @@ async def request(
         raise PermanentError(f"{target} answered {method} {path} with something that is not HTTP/1.1") from error
 
 
-async def _connect(target: Path | Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(target: Path | Address, *, tls: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if isinstance(target, Path):
         return await asyncio.open_unix_connection(str(target))
-    return await asyncio.open_connection(target.host, target.port)
+    return await asyncio.open_connection(target.host, target.port, ssl=tls or None)
 
 
 def _request_head(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NewType
 from urllib.parse import urlsplit
 
+from fleet.maintenance import MaintenanceWindow
 from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import Setting, SettingValue, as_toml
 from fleet.thresholds import Thresholds, Written
@@ -53,6 +54,8 @@ class RestartVia(enum.StrEnum):
     GATEWAY = "gateway"
     PIDFILE = "pidfile"
     COMMAND = "command"
+    SYSTEMD = "systemd"
+    DOCKER = "docker"
 
 
 class Enforced(enum.StrEnum):
@@ -68,12 +71,17 @@ class Restart:
     """``restart`` of a server.
 
     ``argv`` belongs to ``command``: what is run, without a shell, to restart it. ``on_exit`` belongs to ``gateway``:
-    whether it starts a child that ended again by itself.
+    whether it starts a child that ended again by itself. ``unit`` belongs to ``systemd``, ``user`` says that it is
+    one of the user's own manager. ``container`` and the engine's ``socket`` belong to ``docker``.
     """
 
     via: RestartVia
     argv: tuple[str, ...] = ()
     on_exit: bool = False
+    unit: str = ""
+    user: bool = False
+    container: str = ""
+    socket: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +305,10 @@ Ladder = tuple[Rung, ...]
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file."""
+    """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file.
+
+    ``suggest_actions`` are actions that are only suggested, also on servers whose mode is automatic.
+    """
 
     listen: Address
     url: str
@@ -305,6 +316,8 @@ class ReceiverSettings:
     bearer_token_files: tuple[Path, ...]
     limits: Limits
     ladders: Mapping[str, Ladder]
+    maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+    suggest_actions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

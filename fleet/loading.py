@@ -52,6 +52,7 @@ def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | N
     servers = _servers(section, defaults, gateway.control_dir)
     section.finish()
     _check_doors(section, root, exporter, receiver)
+    _check_windows(section, root, receiver, servers)
     document.fail_if_any()
     if links is not None:
         links.update(document.links)
@@ -166,3 +167,19 @@ def _check_doors(section: Section, root: Value, exporter: ExporterSettings, rece
             f"is empty: the receiver listens on {settings.listen}, which is not loopback",
             "Name a file with a token, or listen on 127.0.0.1",
         )
+
+
+def _check_windows(
+    section: Section, root: Value, receiver: ReceiverSection, servers: Mapping[ServerName, Server]
+) -> None:
+    """A window for a server that does not exist would protect nobody."""
+    for index, window in enumerate(receiver.settings.maintenance_windows):
+        for name in sorted(window.servers or ()):
+            if name not in servers:
+                root.document.report(
+                    section.line_of("receiver"),
+                    f"receiver.maintenance_windows[{index}].servers",
+                    f"names {name}, which is no server of this file",
+                    "Write a name of servers",
+                    name,
+                )

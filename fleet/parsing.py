@@ -91,6 +91,10 @@ class Value:
         """True for a mapping, for values that may be one or a scalar."""
         return isinstance(self.node, yaml.MappingNode)
 
+    def is_list(self) -> bool:
+        """True for a list, for values that may be one or a scalar."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def text(self) -> str | None:
         """A text that is not empty, with variables filled in."""
         if isinstance(self.node, yaml.ScalarNode) and not self.is_null():

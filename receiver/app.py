@@ -25,6 +25,7 @@ from receiver.engine import Engine
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
 from receiver.metrics import Metrics
+from receiver.persons import Persons
 from receiver.prometheus import Prometheus
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
@@ -84,7 +85,10 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     session = await stack.enter_async_context(aiohttp.ClientSession())
     tasks = Tasks("receiver")
     stack.push_async_callback(tasks.stop, _TASKS_SECONDS)
-    engine = Engine(settings, chronicle, Prometheus(session, fleet.prometheus_url, now), metrics, now)
+    choosing = asyncio.Lock()
+    prometheus = Prometheus(session, fleet.prometheus_url, now)
+    engine = Engine(settings, chronicle, prometheus, metrics, now, choosing=choosing)
+    persons = Persons(settings, chronicle, metrics, choosing, now)
     stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
     reconciler = Reconciler(
         session,
@@ -97,7 +101,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
     door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
-    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, ask=engine.ask)
+    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, ask=persons.ask)
     address = await _listen(stack, pages.application(), settings.listen)
     log.info("listening", extra={"address": str(address), "servers": len(fleet.servers)})
     return Running(address, chronicle, tasks)

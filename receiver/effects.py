@@ -12,8 +12,11 @@ from typing import Final
 
 from fleet.inventory import Enforced, RestartVia, Rung, Server, Transport
 from fleet.profiles import PROFILES
+from fleet.security import Approval
+from fleet.server_config import ServerConfig
 from fleet.server_settings import as_toml
 from fleet.signals import SignalName
+from fleet.thresholds import Thresholds
 from receiver.events import Raws
 from receiver.moves import Move, in_force, move
 
@@ -23,11 +26,26 @@ class Surroundings:
     """What was found of a server just now.
 
     ``gateways`` is how many serve it. ``settings`` is how each setting that we know stands in its TOML, by dotted
-    name; None when there is no file or it cannot be read now.
+    name; None when there is no file or it cannot be read now. ``config`` is what the whole file says now, None when
+    it cannot be read: then what it said when the receiver started holds. ``fresh``: Prometheus knows how the server
+    is doing at this moment. ``restorable``: a configuration that was measured healthy is kept, and the file differs
+    from it.
     """
 
     gateways: int = 0
     settings: Mapping[str, str | None] | None = None
+    config: ServerConfig | None = None
+    fresh: bool = True
+    restorable: bool = False
+
+    def thresholds(self, server: Server) -> Thresholds:
+        """The server's levels, as its file has them now."""
+        return server.thresholds if self.config is None else server.written_thresholds.with_file(self.config.monitoring)
+
+    def approval(self, server: Server) -> Approval | None:
+        """What may be done without asking a person, as the server's file has it now."""
+        config = self.config or server.config
+        return None if config is None else config.security.approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,8 @@ def effect_of(
         return Effect() if around.gateways and cached else None
     if rung.action == "end_sessions":
         return Effect() if around.gateways else None
+    if rung.action == "restore":
+        return Effect() if server.config is not None and around.restorable else None
     return Effect(restarts=rung.action == "restart")
 
 

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
@@ -25,35 +26,40 @@ from receiver.events import (
     ActEnded,
     ActId,
     ActIntended,
-    ActionAsked,
     Delivered,
     Escalated,
     Quarantined,
+    SuggestionScored,
     Verdict,
     VerdictGiven,
 )
 from receiver.health import confirmed, verdict_given
 from receiver.journal.store import JournalUnavailable
-from receiver.policy import next_step, refuses_by_hand
-from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, VerifyAct, Wait
+from receiver.policy import next_step
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, VerifyAct, Wait
+from receiver.verdict import MIN_SCRAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fleet.inventory import Server
     from fleet.tasks import Tasks
-    from receiver.actions.act import ActFunction
+    from fleet.thresholds import Thresholds
+    from receiver.actions.act import ActFunction, Action
     from receiver.chronicle import Chronicle
     from receiver.effects import Surroundings
-    from receiver.events import ByHand, Entry, Event, Judgement
-    from receiver.guards import Refusal
+    from receiver.events import Entry, Event, Judgement
     from receiver.incident import ActRecord, Incident
     from receiver.metrics import Metrics
     from receiver.prometheus import Prometheus
     from receiver.settings import Settings
     from receiver.steps import Step
+    from receiver.surroundings import Look
 
 log = logging.getLogger(__name__)
+
+FRESH_SECONDS: Final = 30.0
+"""Facts that are older than this, and than a few scrapes, are no longer those of now."""
 
 _AT_ONCE = 0.0
 _SHORTEST_WAIT = 0.02
@@ -73,7 +79,12 @@ class Engine:
         prometheus: Prometheus,
         metrics: Metrics,
         now: Callable[[], float] = time.time,
+        *,
+        choosing: asyncio.Lock | None = None,
+        actions: Mapping[str, Action] = ACTIONS,
+        look: Look = surroundings.look,
     ) -> None:
+        """``choosing`` is held while a step is chosen, and by whoever must not be passed meanwhile."""
         self._settings = settings
         self._servers = settings.fleet.servers
         self._chronicle = chronicle
@@ -81,7 +92,9 @@ class Engine:
         self._metrics = metrics
         self._now = now
         self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
-        self._choosing = asyncio.Lock()
+        self._choosing = choosing or asyncio.Lock()
+        self._actions = actions
+        self._look = look
         self._acting = 0
         self._none_acting = asyncio.Event()
         self._none_acting.set()
@@ -105,32 +118,6 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._none_acting.wait()
-
-    async def ask(self, server: Server, action: ByHand) -> tuple[Incident | None, Refusal | None]:
-        """A person's wish: journal it and what the guards say. The incident that takes it up, or why it was refused.
-
-        Raises:
-            JournalUnavailable: nothing was written.
-        """
-        book = self._chronicle.book
-        around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
-        async with self._choosing:
-            refusal = refuses_by_hand(
-                action,
-                book.open_incident(server.name) or book.imagined(server.name),
-                server,
-                settings=self._settings.fleet.receiver,
-                ledger=book.ledger(),
-                now=self._now(),
-                around=around,
-            )
-            reason = None if refusal is None else refusal.reason
-            await self._append(ActionAsked(server=server.name, action=action, refused=reason))
-        if reason is not None:
-            self._metrics.denied.labels(reason).inc()
-            return None, refusal
-        self._metrics.manual_actions.inc()
-        return book.open_incident(server.name), None
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
         # What one server's treatment spends or gives back, another may be waiting for.
@@ -162,10 +149,11 @@ class Engine:
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
-        if self._chronicle.book.open_incident(server.name) is None:
+        incident = self._chronicle.book.open_incident(server.name)
+        if incident is None:
             return None
         scrape_seconds = await self._prometheus.scrape_seconds(server.name)
-        around = await surroundings.look(server, self._settings.fleet.gateway.control_dir)
+        around = await self._around(server, incident, scrape_seconds)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
@@ -173,7 +161,7 @@ class Engine:
             step = self._next_step(incident, server, around, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
             intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
-        pause = await self._take(step, incident, server, intent)
+        pause = await self._take(step, incident, server, around, intent)
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
@@ -190,7 +178,17 @@ class Engine:
             lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
 
-    async def _take(self, step: Step, incident: Incident, server: Server, intent: ActIntended | None) -> float | None:
+    async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
+        around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
+            return around
+        within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
+        return replace(around, fresh=await self._prometheus.is_fresh(server.name, within))
+
+    async def _take(
+        self, step: Step, incident: Incident, server: Server, around: Surroundings, intent: ActIntended | None
+    ) -> float | None:
+        levels = around.thresholds(server)
         match step:
             case Act():
                 if intent is None:  # stopping: the next start will choose again
@@ -199,11 +197,17 @@ class Engine:
             case VerifyAct(act):
                 await self._verify_act(incident, server, act)
             case Measure(act, since):
-                await self._measure(incident, server, act, since)
+                given = verdict_given(incident, act, await self._judgements(incident, levels, act, since))
+                await self._give(incident, given)
             case ConfirmHealth(act, since):
-                return await self._confirm_health(incident, server, act, since)
+                judged = await self._judgements(incident, levels, act, since)
+                return await self._confirm_health(incident, judged)
             case Deny():
                 await self._deny(incident, step)
+            case Note(event):
+                await self._append(event)
+                if isinstance(event, SuggestionScored):
+                    self._metrics.suggestions.labels(event.after).inc()
             case Escalate(reason, detail):
                 called = Escalated(incident=incident.id, server=server.name, reason=reason, detail=detail)
                 await self._append(called)
@@ -220,6 +224,8 @@ class Engine:
             reason=step.reason,
             told=step.told,
             by_hand=step.by_hand,
+            signals=list(step.signals),
+            detail=step.detail,
         )
         await self._append(denied)
         self._metrics.denied.labels(step.reason).inc()
@@ -247,8 +253,11 @@ class Engine:
         self._acting += 1
         self._none_acting.clear()
         try:
-            action = ACTIONS[intent.action]
-            result = await self._carry_out(action.perform, server, intent)
+            action = self._actions.get(intent.action)
+            if action is None:
+                result = ActResult(Outcome.FAILED, f"this version knows no action {intent.action}")
+            else:
+                result = await self._carry_out(action.perform, server, intent)
             await self._keep_outcome(intent, result)
         finally:
             self._acting -= 1
@@ -259,14 +268,15 @@ class Engine:
         """Ask what became of an act that has no outcome, again while it may still be under way."""
         timing = self._settings.timing
         intent = _intent_of(incident, act)
-        deadline = time.monotonic() + timing.verify_deadline_seconds
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timing.verify_deadline_seconds
         while True:
-            action = ACTIONS.get(act.action)
+            action = self._actions.get(act.action)
             if action is None:
                 result = ActResult(Outcome.UNKNOWN, f"this version knows no action {act.action}")
                 break
             result = await self._carry_out(action.verify, server, intent)
-            if result.outcome is not Outcome.UNKNOWN or time.monotonic() >= deadline:
+            if result.outcome is not Outcome.UNKNOWN or clock() >= deadline:
                 break
             await asyncio.sleep(timing.verify_retry_seconds)
         log.info("verified an act that was cut off", extra={"server": server.name, "outcome": result.outcome})
@@ -306,18 +316,11 @@ class Engine:
                 break
         self._metrics.actions.labels(intent.server, intent.action, result.outcome).inc()
 
-    async def _measure(self, incident: Incident, server: Server, act: ActRecord, since: float) -> None:
-        given = verdict_given(incident, act, await self._judgements(incident, server, act, since))
-        await self._give(incident, given)
-
-    async def _confirm_health(
-        self, incident: Incident, server: Server, act: ActRecord | None, since: float
-    ) -> float | None:
-        judged = await self._judgements(incident, server, act, since)
+    async def _confirm_health(self, incident: Incident, judged: list[Judgement]) -> float | None:
         fires = await verify.alert_fires(self._prometheus, incident)
         found = confirmed(incident, judged, fires, self._settings.fleet.receiver.limits, self._now())
         if found is None:
-            return max(1.0, await self._prometheus.scrape_seconds(server.name))
+            return max(1.0, await self._prometheus.scrape_seconds(incident.server))
         if isinstance(found, VerdictGiven):
             await self._give(incident, found)
         else:
@@ -325,14 +328,21 @@ class Engine:
         return _AT_ONCE
 
     async def _judgements(
-        self, incident: Incident, server: Server, act: ActRecord | None, since: float
+        self, incident: Incident, thresholds: Thresholds, act: ActRecord | None, since: float
     ) -> list[Judgement]:
         now = self._now()
         # Telemetry of the last moments before ``since`` reaches Prometheus after it; only what is later counts.
         window = now - since - self._settings.timing.telemetry_lag_seconds
         limits = self._settings.fleet.receiver.limits
         return await verify.judgements(
-            self._prometheus, incident, server, act, window_seconds=window, limits=limits, at=now
+            self._prometheus,
+            incident,
+            incident.server,
+            act,
+            window_seconds=window,
+            thresholds=thresholds,
+            limits=limits,
+            at=now,
         )
 
     async def _give(self, incident: Incident, given: VerdictGiven) -> None:

@@ -51,9 +51,21 @@ class Inconclusive(enum.StrEnum):
 
 
 class Denied(enum.StrEnum):
-    """Why a guard refused a rung: the label ``reason``, the log field and the journal's word."""
+    """Why a guard refused a rung: the label ``reason``, the log field and the journal's word.
+
+    APPROVAL: it waits for a person's word. DENIED: a person said no. OWN_TREATMENT: the signal that asks is what an
+    earlier act made of it.
+    """
 
     SUGGEST = "suggest"
+    PAUSED = "paused"
+    MAINTENANCE = "maintenance"
+    STORM = "storm"
+    STALE_FACTS = "stale_facts"
+    PRECONDITION = "precondition"
+    OWN_TREATMENT = "own_treatment"
+    APPROVAL = "approval"
+    DENIED = "denied"
     SEVERITY = "severity"
     NO_RESTART_METHOD = "no_restart_method"
     ALREADY_TRIED = "already_tried"
@@ -67,12 +79,16 @@ class Denied(enum.StrEnum):
 
 
 class EscalationReason(enum.StrEnum):
-    """Why people are called."""
+    """Why people are called. ADVICE calls nobody: it is said in the incident, which goes on."""
 
     LADDER_EXHAUSTED = "ladder_exhausted"
     INCONCLUSIVE = "inconclusive"
     SERVER_BUDGET = "server_budget"
     ACT_FAILED = "act_failed"
+    STORM = "storm"
+    UNAPPROVED = "unapproved"
+    STALE_FACTS = "stale_facts"
+    ADVICE = "advice"
 
 
 class Closing(enum.StrEnum):
@@ -167,7 +183,7 @@ class ActEnded(msgspec.Struct, frozen=True, kw_only=True, tag="act_ended"):
 
 
 class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
-    """A guard refused the next rung. Written once for each rung and reason of an incident."""
+    """A guard refused the next rung that ``signals`` asked for. Written once for each rung and reason of an illness."""
 
     incident: IncidentId
     server: str
@@ -175,6 +191,8 @@ class ActDenied(msgspec.Struct, frozen=True, kw_only=True, tag="act_denied"):
     reason: Denied
     told: str = ""
     by_hand: bool = False
+    signals: list[str] = msgspec.field(default_factory=list)
+    detail: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +263,16 @@ class ByHand(enum.StrEnum):
 
     EMERGENCY = "emergency"
     RECOVER = "recover"
+    RESTART = "restart"
+    RESET_CACHE = "reset_cache"
+    END_SESSIONS = "end_sessions"
+    HIGH_LOAD = "high_load"
+    LOW_LOAD = "low_load"
+    RESTORE = "restore"
+
+
+LOOPBACK: Final = "loopback"
+"""Who asked, where nobody had to say who they are."""
 
 
 class ActionAsked(msgspec.Struct, frozen=True, kw_only=True, tag="action_asked"):
@@ -256,6 +284,61 @@ class ActionAsked(msgspec.Struct, frozen=True, kw_only=True, tag="action_asked")
     server: str
     action: ByHand
     refused: Denied | None = None
+    by: str = LOOPBACK
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decided"):
+    """A person's word on the rung ``told`` that waits for approval: exactly that one may go, or is passed over."""
+
+    incident: IncidentId
+    server: str
+    told: str
+    approved: bool
+    by: str = LOOPBACK
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True, tag="paused"):
+    """A person stopped automation on ``server``, or on the whole fleet ("")."""
+
+    server: str = ""
+    by: str = LOOPBACK
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
+    """A person let automation go on: on ``server``, or on the fleet (""); what was paused apart stays so."""
+
+    server: str = ""
+    by: str = LOOPBACK
+
+
+class IllnessEnded(msgspec.Struct, frozen=True, kw_only=True, tag="illness_ended"):
+    """These signals were well for the healthy period, while others keep the incident open.
+
+    What treated them and nothing else belongs to the past: if they fall ill again, that is a new illness and their
+    rungs may be used again.
+    """
+
+    incident: IncidentId
+    server: str
+    signals: list[str]
+
+
+class After(enum.StrEnum):
+    """What the alerts did after a suggestion that nobody followed: the label ``after``."""
+
+    RESOLVED = "resolved"
+    WENT_ON = "went_on"
+    GOT_WORSE = "got_worse"
+
+
+class SuggestionScored(msgspec.Struct, frozen=True, kw_only=True, tag="suggestion_scored"):
+    """What came after the suggestion of the rung ``told``, ``seconds`` later."""
+
+    incident: IncidentId
+    server: str
+    told: str
+    after: After
+    seconds: float
 
 
 Event = (
@@ -268,8 +351,27 @@ Event = (
     | Escalated
     | RecoveryBegun
     | ActionAsked
+    | Decided
+    | Paused
+    | Resumed
+    | IllnessEnded
+    | SuggestionScored
     | Closed
 )
+
+OF_AN_INCIDENT: Final = (
+    ActIntended,
+    ActEnded,
+    ActDenied,
+    VerdictGiven,
+    Escalated,
+    RecoveryBegun,
+    Decided,
+    IllnessEnded,
+    SuggestionScored,
+    Closed,
+)
+"""Events that name the open incident that they change."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,5 +385,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 RECOVERY: Final = frozenset({"recover", "take_back"})
 """Acts of the way back: a stage given back, or taken back because it hurt. They have a budget of their own."""
 
-TREATMENTS: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart"}) | RECOVERY
+TREATMENTS: Final = (
+    frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "restore"}) | RECOVERY
+)
 """Actions that change the server: they spend a budget and are followed by a verdict. Evidence and escalate do not."""

@@ -6,19 +6,29 @@ nothing of ladders beyond the one action they are asked about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from fleet.inventory import ActionLimit, Limits, Mode, Server
 from fleet.lifecycle.outcome import Outcome
-from fleet.signals import Severity
-from receiver.events import Denied
-from receiver.incident import Incident, SignalState
+from fleet.maintenance import MaintenanceWindow, work_ends_at
+from fleet.security import Approval
+from fleet.signals import Severity, SignalName
+from receiver.events import Denied, Verdict
+from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Treatment
+from receiver.preconditions import Unmet
+from receiver.risk import Risk, is_allowed
 
 MAX_ATTEMPTS: Final = 2
 """Intents of one rung in one incident; a second only after the first was found not to have taken place."""
+
+STORM_SERVERS: Final = 5
+STORM_SHARE: Final = 0.5
+STORM_SECONDS: Final = 300.0
+"""A storm: so many servers at least, this part of them ill within this time."""
 
 _REVERSIBLE: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions"})
 """What a warning allows, unless it comes with a restart."""
@@ -30,7 +40,9 @@ class Asked:
 
     ``signals`` are those that fire, are not healed, and whose ladder names ``action``. ``told`` is the whole rung,
     ``times`` how often the ladder has named it so far. ``restarts`` and ``changes``: what it would do;
-    ``has_effect`` is False when that is nothing. ``by_hand``: a person asks.
+    ``has_effect`` is False when that is nothing. ``by_hand``: a person asks. ``fresh``: Prometheus knows how the
+    server is doing now. ``unmet`` is the precondition that does not hold. ``distorted``: signals whose values earlier
+    acts made. ``risk`` and ``approval``: see ``receiver.risk``. ``windows`` and ``suggest_actions`` are the settings'.
     """
 
     action: str
@@ -46,6 +58,13 @@ class Asked:
     changes: bool = False
     has_effect: bool = True
     by_hand: bool = False
+    fresh: bool = True
+    unmet: Unmet | None = None
+    distorted: frozenset[SignalName] = frozenset()
+    risk: Risk = Risk.LOW
+    approval: Approval | None = None
+    windows: tuple[MaintenanceWindow, ...] = ()
+    suggest_actions: frozenset[str] = frozenset()
 
     @property
     def rung(self) -> str:
@@ -55,10 +74,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``retry_at`` is when the reason ends by itself, UNIX seconds; None when only a new entry can end it."""
+    """``retry_at`` is when the reason ends by itself, UNIX seconds; None when only a new entry can end it.
+
+    ``detail`` says more where the reason alone does not say all.
+    """
 
     reason: Denied
     retry_at: float | None = None
+    detail: str = ""
 
 
 def refuses(asked: Asked) -> Refusal | None:
@@ -70,16 +93,19 @@ def refuses(asked: Asked) -> Refusal | None:
     return next((refusal for guard in guards if (refusal := guard(asked)) is not None), None)
 
 
-def was_tried(incident: Incident, rung: str, times: int = 1) -> bool:
-    """True when the rung took place ``times`` times in this incident, may have, or was found undone too often."""
-    attempts = [act for act in incident.acts if act.rung == rung]
+def was_tried(acts: Iterable[ActRecord], rung: str, times: int = 1) -> bool:
+    """True when the rung took place ``times`` times among ``acts``, may have, or was found undone too often."""
+    attempts = [act for act in acts if act.rung == rung]
     done = [act for act in attempts if act.outcome is not Outcome.NOT_DONE]
     return len(done) >= times or len(attempts) >= times + MAX_ATTEMPTS - 1
 
 
 def already_tried(asked: Asked) -> Refusal | None:
-    """What did not help does not help twice, unless the ladder says so and the configuration changed in between."""
-    if was_tried(asked.incident, asked.rung, asked.times) or _is_in_vain(asked):
+    """What did not help does not help twice in one illness, unless the ladder says so and the configuration changed in
+    between.
+    """
+    acts = _of_this_illness(asked)
+    if was_tried(acts, asked.rung, asked.times) or _is_in_vain(asked, acts):
         return Refusal(Denied.ALREADY_TRIED)
     return None
 
@@ -121,7 +147,10 @@ def recovery_budget(asked: Asked) -> Refusal | None:
 
 
 def cooldown(asked: Asked) -> Refusal | None:
-    """A server needs time to show what the last treatment did."""
+    """A server needs time to show what the last treatment did; one that was measured to be worse has shown it."""
+    last = asked.incident.last_treatment
+    if last is not None and last.verdict is Verdict.WORSE:
+        return None
     ends = [treatment.intended_at if treatment.ended_at is None else treatment.ended_at for treatment in _of(asked)]
     retry_at = max(ends, default=float("-inf")) + asked.limits.cooldown_seconds
     return Refusal(Denied.COOLDOWN, retry_at) if asked.now < retry_at else None
@@ -139,50 +168,119 @@ def concurrent_treatments(asked: Asked) -> Refusal | None:
     return Refusal(Denied.CONCURRENT_TREATMENTS) if len(others) >= asked.limits.concurrent_treatments else None
 
 
+def denied(asked: Asked) -> Refusal | None:
+    """A person said no to this rung, for this illness."""
+    return Refusal(Denied.DENIED) if asked.rung in asked.incident.refused else None
+
+
+def own_treatment(asked: Asked) -> Refusal | None:
+    """What an earlier act made of a signal is no reason for another act."""
+    suspended = asked.signals and all(signal.name in asked.distorted for signal in asked.signals)
+    return Refusal(Denied.OWN_TREATMENT) if suspended else None
+
+
+def precondition(asked: Asked) -> Refusal | None:
+    """What the rung needs on this server does not hold, or not yet."""
+    unmet = asked.unmet
+    return None if unmet is None or _is_past(unmet, asked.now) else Refusal(Denied.PRECONDITION, unmet.until, unmet.why)
+
+
+def paused(asked: Asked) -> Refusal | None:
+    """A person stopped automation, here or everywhere."""
+    pause = asked.ledger.paused.get(str(asked.server.name)) or asked.ledger.paused.get("")
+    return None if pause is None else Refusal(Denied.PAUSED, detail=f"by {pause.by}")
+
+
+def maintenance(asked: Asked) -> Refusal | None:
+    """People work on the server."""
+    end = work_ends_at(asked.windows, asked.server.name, asked.now)
+    return None if end is None else Refusal(Denied.MAINTENANCE, end)
+
+
+def stale_facts(asked: Asked) -> Refusal | None:
+    """Nobody knows how the server is doing now: what the alert said may be long over."""
+    return None if asked.fresh else Refusal(Denied.STALE_FACTS, detail="Prometheus has no fresh sample of the server")
+
+
+def storm(asked: Asked) -> Refusal | None:
+    """So much of the fleet fell ill at once that the cause is elsewhere: whatever is done here is wrong."""
+    ledger = asked.ledger
+    ill = ledger.newly_ill(asked.now, STORM_SECONDS)
+    if ledger.fleet_size < STORM_SERVERS or ill < STORM_SHARE * ledger.fleet_size:
+        return None
+    first = min(at for at in ledger.fell_ill_at.values() if asked.now - at <= STORM_SECONDS)
+    detail = f"{ill} of {ledger.fleet_size} servers fell ill within {STORM_SECONDS:g} s"
+    return Refusal(Denied.STORM, math.nextafter(first + STORM_SECONDS, math.inf), detail)
+
+
 def suggest(asked: Asked) -> Refusal | None:
-    """The operator wants to be told, not treated. Last, so that it means: all other guards would have let it pass."""
-    return None if asked.server.mode == Mode.AUTOMATIC else Refusal(Denied.SUGGEST)
+    """The operator wants to be told, not treated. After all others, so that it means: they would have let it pass."""
+    kinds = {asked.action, "restart"} if asked.restarts else {asked.action}
+    told = asked.server.mode is not Mode.AUTOMATIC or kinds & asked.suggest_actions
+    return Refusal(Denied.SUGGEST) if told else None
+
+
+def approval(asked: Asked) -> Refusal | None:
+    """The server's own file wants a person's word for such a risk. The very last: once given, nothing else is asked."""
+    if is_allowed(asked.risk, asked.approval) or asked.rung in asked.incident.approved:
+        return None
+    return Refusal(Denied.APPROVAL, detail=f"{asked.risk} risk")
 
 
 Guard = Callable[[Asked], Refusal | None]
 
+_BUDGETS: Final[tuple[Guard, ...]] = (server_budget, cooldown, fleet_budget, concurrent_treatments)
+_HANDS_OFF: Final[tuple[Guard, ...]] = (paused, maintenance, stale_facts, storm)
+
 GUARDS: Final[tuple[Guard, ...]] = (
+    denied,
     already_tried,
     no_effect,
+    own_treatment,
     severity,
     no_restart_method,
-    server_budget,
-    cooldown,
-    fleet_budget,
-    concurrent_treatments,
+    precondition,
+    *_HANDS_OFF,
+    *_BUDGETS,
     suggest,
+    approval,
 )
 """In this order; the first refusal counts."""
 
-BY_HAND: Final[tuple[Guard, ...]] = (
-    under_way,
-    no_effect,
-    no_restart_method,
-    server_budget,
-    cooldown,
-    fleet_budget,
-    concurrent_treatments,
-)
-"""A person needs no severity and may act on a server that is only to be advised, but spends the same budgets."""
+BY_HAND: Final[tuple[Guard, ...]] = (under_way, no_effect, no_restart_method, precondition, *_BUDGETS)
+"""A person needs no severity, and may act where automation was told to keep its hands off or only to advise, because
+that is whom it was left to. The act spends the same budgets.
+"""
 
-RECOVERY_GUARDS: Final[tuple[Guard, ...]] = (recovery_budget, concurrent_treatments, suggest)
+RECOVERY_GUARDS: Final[tuple[Guard, ...]] = (*_HANDS_OFF, recovery_budget, concurrent_treatments, suggest)
+"""No approval: it gives back what the server's own file said before."""
+
 RECOVERY_BY_HAND: Final[tuple[Guard, ...]] = (under_way, no_effect, recovery_budget, concurrent_treatments)
 
 
-def _is_in_vain(asked: Asked) -> bool:
+def _is_past(unmet: Unmet, now: float) -> bool:
+    return unmet.until is not None and now >= unmet.until
+
+
+def _of_this_illness(asked: Asked) -> list[ActRecord]:
+    """The acts that the newest illness that asks has seen, or that may have caused it; a warning beside something
+    critical is no new reason.
+    """
+    critical = [signal for signal in asked.signals if signal.severity == Severity.CRITICAL]
+    newest = max((signal.first_at for signal in critical or asked.signals), default=-math.inf)
+    since = newest - asked.limits.healthy_seconds
+    return [act for act in asked.incident.acts if not act.past and (act.ended_at is None or act.ended_at > since)]
+
+
+def _is_in_vain(asked: Asked, acts: list[ActRecord]) -> bool:
     """Whether it was done already, or it is a restart and one was given, with no configuration change since."""
     alike = [
         at
-        for at, act in enumerate(asked.incident.acts)
+        for at, act in enumerate(acts)
         if act.outcome is not Outcome.NOT_DONE
         and (act.rung == asked.rung or (asked.restarts and not asked.changes and act.restarts))
     ]
-    return bool(alike) and not any(act.changed for act in asked.incident.acts[alike[-1] + 1 :])
+    return bool(alike) and not any(act.changed for act in acts[alike[-1] + 1 :])
 
 
 def _treatments(acts: Iterable[Treatment]) -> list[Treatment]:

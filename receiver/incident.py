@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fleet.lifecycle.outcome import Outcome
@@ -12,6 +12,7 @@ from receiver.events import (
     RECOVERY,
     TREATMENTS,
     ActId,
+    After,
     Alert,
     ByHand,
     Closing,
@@ -25,11 +26,12 @@ from receiver.moves import Move
 
 
 class IncidentState(enum.StrEnum):
-    """The label ``state``. ``awaiting_approval`` comes with approvals.
+    """The label ``state``.
 
     WAITING: open, nothing under way: alerts are weighed, or a guard or the quiet period is waited for.
     ACTING: an act was intended and has no outcome yet.
     OBSERVING: a treatment has ended; its verdict, or the end of the healthy period after it, is awaited.
+    AWAITING_APPROVAL: the next rung is decided, and a person must let it go.
     RECOVERING: the server is healthy, and what treatment changed in its configuration is given back in stages.
     ESCALATED: people were called; nothing is done to the server until it is measured healthy or a person asks.
     """
@@ -37,6 +39,7 @@ class IncidentState(enum.StrEnum):
     WAITING = "waiting"
     ACTING = "acting"
     OBSERVING = "observing"
+    AWAITING_APPROVAL = "awaiting_approval"
     RECOVERING = "recovering"
     ESCALATED = "escalated"
     CLOSED = "closed"
@@ -53,6 +56,7 @@ class SignalState:
         first_at: when it joined, UNIX seconds by the journal, as all times here.
         fired_at: when an alert of it last began to fire.
         last_change_at: when ``firing`` last changed.
+        well_since: when its illness was over, by an ``IllnessEnded``, and it has not fired since; None otherwise.
     """
 
     name: SignalName
@@ -61,6 +65,7 @@ class SignalState:
     first_at: float
     fired_at: float
     last_change_at: float
+    well_since: float | None = None
 
     @property
     def severity(self) -> Severity | None:
@@ -97,6 +102,35 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """The rung that waits for a person's word, and who asks for it since when."""
+
+    told: str
+    signals: tuple[str, ...]
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A rung that would have been taken, had automation been switched on.
+
+    Attributes:
+        told: the whole rung.
+        signals: what asked for it.
+        at: when.
+        severities: of each signal that fired then.
+        after: what the alerts did next, None while that is not known; ``after_seconds`` how long that took.
+    """
+
+    told: str
+    signals: tuple[str, ...]
+    at: float
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    after: After | None = None
+    after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ActRecord:
     """One act of an incident: intent, outcome, verdicts.
 
@@ -104,6 +138,7 @@ class ActRecord:
         signals: the signals that asked for it.
         told, changes, expected, restarts, by_hand: as in ``ActIntended``.
         changed: true when it changed a setting, false while that is not known.
+        past: it treated an illness that is over: what it used may be used again, and it is not measured any more.
         ended_at: None until there is an outcome; never before ``intended_at`` nor after the outcome was written.
         verdict: the newest final verdict; ``verdict_at`` is when it was given.
         measured_at: when it was last measured, conclusive or not.
@@ -131,6 +166,7 @@ class ActRecord:
     restarts: bool = False
     by_hand: bool = False
     changed: bool = False
+    past: bool = False
 
     @property
     def is_treatment(self) -> bool:
@@ -161,6 +197,12 @@ class Incident:
         signals: by name, every signal that ever fired in it, in the order of ``SignalName``.
         acts: in the order of their intents.
         denied: (rung, reason) that were recorded.
+        awaited: the rung that waits for a person's word.
+        approved: rungs that a person let go and that were not taken yet, with the signals that had asked for them.
+        refused: rungs that a person forbade, with the signals that had asked for them.
+        stale_since: since when acts are refused because nobody knows how the server is doing now.
+        suggestions: what would have been done, oldest first.
+        advised: the advice that was given instead of calling people, "" for none.
         before: the last value of each signal before treatment, from the evidence's ``findings["signals"]``.
         healed_at: when the verdict HEALED was first given and not taken back since.
         manual: a person's wish opened it, not an alert.
@@ -168,6 +210,7 @@ class Incident:
         moved: the settings that still stand as treatment set them, in this incident or an earlier one.
         kept: settings that a person changed in between, left alone by the recovery.
         directions: the way in which each setting went in this incident: it may not go the other way.
+        escalated_for: the signals for which people were called.
         recovering_since: when health was measured and the way back began; None before, or when a treatment ended it.
         recovery_by_hand: a person asked for that.
         entries: numbers of the journal entries that opened or changed it (the newest 1,000).
@@ -180,6 +223,12 @@ class Incident:
     signals: Mapping[SignalName, SignalState] = field(default_factory=dict)
     acts: tuple[ActRecord, ...] = ()
     denied: frozenset[tuple[str, Denied]] = frozenset()
+    awaited: Awaited | None = None
+    approved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stale_since: float | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    advised: str = ""
     manual: bool = False
     asked: ByHand | None = None
     moved: Mapping[str, Moved] = field(default_factory=dict)
@@ -192,6 +241,7 @@ class Incident:
     escalated_at: float | None = None
     escalation: EscalationReason | None = None
     escalation_detail: str = ""
+    escalated_for: frozenset[str] = frozenset()
     closed_at: float | None = None
     closing: Closing | None = None
     entries: tuple[int, ...] = ()
@@ -207,6 +257,8 @@ class Incident:
             return IncidentState.RECOVERING
         if self.unfinished is not None:
             return IncidentState.ACTING
+        if self.awaited is not None and self.firing:
+            return IncidentState.AWAITING_APPROVAL
         observed = self.observed
         if observed is not None and observed.verdict in {None, Verdict.HEALED}:
             return IncidentState.OBSERVING
@@ -238,8 +290,12 @@ class Incident:
 
     @property
     def last_treatment(self) -> ActRecord | None:
-        """The newest treatment, except those that were found not to have taken place."""
-        return next((act for act in reversed(self.acts) if act.is_treatment and act.outcome != Outcome.NOT_DONE), None)
+        """The newest treatment, except those of the past and those that were found not to have taken place."""
+        return next((act for act in self._newest_first if act.is_treatment and act.outcome != Outcome.NOT_DONE), None)
+
+    @property
+    def _newest_first(self) -> Iterator[ActRecord]:
+        return (act for act in reversed(self.acts) if not act.past)
 
     @property
     def observed(self) -> ActRecord | None:

@@ -20,6 +20,7 @@ RANK: Final = {
     "apply_profile": 3,
     "end_sessions": 4,
     "restart": 5,
+    "restore": 8,
     "escalate": 9,
 }
 _RESTARTING_PROFILE: Final = 6

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
-from receiver.events import Denied, EscalationReason, Verdict
+from receiver.events import After, Denied, EscalationReason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,6 +64,8 @@ class Metrics:
                                 registry=registry)  # fmt: skip
         self.escalations = Counter("mcp_remediation_escalations", "Incidents for which people were called.",
                                    ["reason"], registry=registry)  # fmt: skip
+        self.suggestions = Counter("mcp_remediation_suggestions", "Suggested acts that nobody took, by what the alerts "
+                                   "did next.", ["after"], registry=registry)  # fmt: skip
         self.manual_actions = Counter("mcp_remediation_manual_actions", "Acts that a person asked for.",
                                       registry=registry)  # fmt: skip
         self.time_to_act = Histogram("mcp_remediation_time_to_act_seconds", "From an incident's opening to its "
@@ -90,6 +92,8 @@ class Metrics:
             self.reconciles.labels(outcome)
         for denied in Denied:
             self.denied.labels(denied)
+        for after in After:
+            self.suggestions.labels(after)
         for reason in EscalationReason:
             self.escalations.labels(reason)
         for signal in SIGNALS:

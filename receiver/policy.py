@@ -6,53 +6,35 @@ under one lock over all servers, or two servers could spend the same place of a 
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from fleet.inventory import Ladder, ReceiverSettings, Rung, Server
+from fleet.inventory import ReceiverSettings, Rung, Server
 from fleet.lifecycle.outcome import Outcome
-from fleet.signals import Severity, SignalName
-from receiver import recovery
-from receiver.effects import Effect, Surroundings, effect_of, wanted
-from receiver.events import ByHand, Denied, EscalationReason, Verdict
-from receiver.guards import Asked, Refusal, refuses, was_tried
+from fleet.signals import Severity
+from receiver import illness, recovery, suggestions
+from receiver.case import Case, Pace
+from receiver.climb import climb, wait_for
+from receiver.effects import Surroundings, effect_of
+from receiver.events import ByHand, Denied, EscalationReason, IllnessEnded, Verdict
+from receiver.guards import Refusal, refuses
 from receiver.health import quiet_since
-from receiver.incident import ActRecord, Incident, SignalState
-from receiver.ladder import merged_ladder
+from receiver.incident import ActRecord, Incident
 from receiver.ledger import Ledger
-from receiver.moves import Move, move
 from receiver.recovery import StageDue
-from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Step, VerifyAct, Wait
-from receiver.verdict import ILL, MIN_SCRAPES
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, Step, VerifyAct, Wait
 
-_UNGUARDED: Final = frozenset({"evidence"})
-"""Actions that change nothing and ask no guard. Whatever is not named here is guarded, unknown actions too."""
-
-_PASSED_OVER: Final = frozenset({Denied.ALREADY_TRIED, Denied.NO_EFFECT, Denied.NO_RESTART_METHOD, Denied.SEVERITY})
-"""Refusals after which the next rung is looked at; the others are waited for."""
-
-EMERGENCY: Final = Rung("apply_profile", profile="emergency")
-
-_WINDOW_MARGIN: Final = 0.05
-"""Seconds. Windows are floored to whole seconds: one that is short by a rounding error would cost a scrape more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast measurements can follow each other.
-
-    ``scrape_seconds``: the scrape interval. ``lag_seconds``: after an act, until a scrape shows nothing from before.
-    """
-
-    scrape_seconds: float = 15.0
-    lag_seconds: float = 2.0
-
-    @property
-    def window_seconds(self) -> float:
-        """The shortest time after which a measurement can say something."""
-        return math.ceil(MIN_SCRAPES * self.scrape_seconds) + self.lag_seconds + _WINDOW_MARGIN
+WISHES: Final[Mapping[ByHand, Rung]] = {
+    ByHand.EMERGENCY: Rung("apply_profile", profile="emergency"),
+    ByHand.HIGH_LOAD: Rung("apply_profile", profile="high_load"),
+    ByHand.LOW_LOAD: Rung("apply_profile", profile="low_load"),
+    ByHand.RESTART: Rung("restart"),
+    ByHand.RESET_CACHE: Rung("reset_cache"),
+    ByHand.END_SESSIONS: Rung("end_sessions"),
+    ByHand.RESTORE: Rung("restore"),
+}
+"""What a person may ask for, as rungs; ``recover`` is the way back."""
 
 
 def next_step(
@@ -66,8 +48,9 @@ def next_step(
     scrape_seconds: float = 15.0,
     lag_seconds: float = 2.0,
 ) -> Step:
-    """The next step of an open incident. See ``Pace`` for ``scrape_seconds`` and ``lag_seconds``."""
-    return _Case(incident, server, settings, ledger, now, Pace(scrape_seconds, lag_seconds), around).next_step()
+    """The next step of an open incident. See ``receiver.case.Pace`` for ``scrape_seconds`` and ``lag_seconds``."""
+    case = Case(incident, server, settings, ledger, now, Pace(scrape_seconds, lag_seconds), around)
+    return _Decision(case).next_step()
 
 
 def refuses_by_hand(
@@ -83,29 +66,42 @@ def refuses_by_hand(
     """Why a person's wish is refused, None when it may begin. ``incident`` is the open one, or what would be opened."""
     if incident.asked is not None:
         return Refusal(Denied.UNDER_WAY)
-    case = _Case(incident, server, settings, ledger, now, Pace(), around)
-    return refuses(case.by_hand_asked() if action is ByHand.EMERGENCY else case.recovery_asked(by_hand=True))
+    case = Case(incident, server, settings, ledger, now, Pace(), around)
+    if action is ByHand.RECOVER:
+        return refuses(case.recovery_asked(by_hand=True))
+    rung = WISHES[action]
+    return refuses(case.asked(rung, (), effect_of(rung, server, around, (), {}), by_hand=True))
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """One incident with all that its next step depends on."""
+class _Decision:
+    """What one case leads to."""
 
-    incident: Incident
-    server: Server
-    settings: ReceiverSettings
-    ledger: Ledger
-    now: float
-    pace: Pace
-    around: Surroundings
+    case: Case
+
+    @property
+    def incident(self) -> Incident:
+        return self.case.incident
+
+    @property
+    def now(self) -> float:
+        return self.case.now
 
     def next_step(self) -> Step:
         if self.incident.unfinished is not None:
             return VerifyAct(self.incident.unfinished)
-        if self.incident.asked is ByHand.EMERGENCY:
-            return self._by_hand()
+        noted = self._noted()
+        if noted is not None:
+            return noted
+        step = self._decided()
+        return self._no_later_than_notes(step) if isinstance(step, Wait) else step
+
+    def _decided(self) -> Step:
+        wish = None if self.incident.asked is None else WISHES.get(self.incident.asked)
+        if wish is not None:
+            return self._by_hand(wish)
         if self.incident.escalated_at is not None:
-            return self._quiet() or Wait(None, "people were called; nothing more is done to the server")
+            return self._called()
         act = self.incident.observed
         back = self._way_back()
         if back is not None:
@@ -115,32 +111,55 @@ class _Case:
         quiet = self._quiet()
         if quiet is not None:
             return quiet
-        return self._climb() if act is None else self._watch(act)
+        return climb(self.case) if act is None else self._watch(act)
+
+    # What is noted as it becomes known
+
+    def _noted(self) -> Note | None:
+        limits = self.case.limits
+        scored = suggestions.score(self.incident, self.now, limits.verdict_timeout_seconds)
+        if scored is not None:
+            return Note(scored)
+        over = illness.over(self.incident, self.now, limits.healthy_seconds)
+        if not over:
+            return None
+        return Note(IllnessEnded(incident=self.incident.id, server=self.incident.server, signals=list(over)))
+
+    def _no_later_than_notes(self, wait: Wait) -> Wait:
+        limits = self.case.limits
+        ends = (
+            wait.until,
+            suggestions.score_at(self.incident, self.now, limits.verdict_timeout_seconds),
+            illness.over_at(self.incident, self.now, limits.healthy_seconds),
+        )
+        return replace(wait, until=min((end for end in ends if end is not None), default=None))
+
+    def _called(self) -> Step:
+        """People were called; what they did is measured once it looks well, even while something lesser fires."""
+        quiet = self._quiet()
+        if quiet is not None:
+            return quiet
+        act, healthy = self.incident.observed, self.case.limits.healthy_seconds
+        quiet_at = illness.to_measure_at(self.incident, healthy)
+        if act is None or quiet_at is None:
+            return Wait(None, "people were called; nothing more is done to the server")
+        due = max(quiet_at, (act.measured_at or 0.0) + healthy)
+        if self.now >= due:
+            return Measure(act, self.now - max(healthy, self.case.pace.window_seconds))
+        return Wait(due, "people were called; it is measured again then")
 
     # A person's wish
 
-    def by_hand_asked(self) -> Asked:
-        """The emergency that a person asks for, as guards see it."""
-        effect = effect_of(EMERGENCY, self.server, self.around, (), {})
-        return self._asked(EMERGENCY, (), effect, by_hand=True)
-
-    def _by_hand(self) -> Step:
-        asked = self.by_hand_asked()
+    def _by_hand(self, rung: Rung) -> Step:
+        effect = effect_of(rung, self.case.server, self.case.around, (), {})
+        asked = self.case.asked(rung, (), effect, by_hand=True)
         refusal = refuses(asked)
-        effect = effect_of(EMERGENCY, self.server, self.around, (), {})
         if refusal is not None or effect is None:
             reason = Denied.NO_EFFECT if refusal is None else refusal.reason
             return Deny(asked.action, reason, told=asked.rung, by_hand=True)
         return Act(asked.action, (), told=asked.rung, changes=effect.changes, restarts=effect.restarts, by_hand=True)
 
     # The way back
-
-    def recovery_asked(self, *, by_hand: bool, told: str = "") -> Asked:
-        """A stage of the way back, or the whole of it, as guards see it."""
-        return Asked(
-            "recover", (), self.incident, self.server, self.settings.limits, self.ledger, self.now,
-            told=told, has_effect=bool(recovery.due(self.incident)), by_hand=by_hand,
-        )  # fmt: skip
 
     def _way_back(self) -> Step | None:
         """A stage to take back or to give back now; None when there is none, or its verdict is awaited."""
@@ -157,16 +176,16 @@ class _Case:
 
     def _give_back(self, stage: StageDue) -> Step | None:
         by_hand = self.incident.recovery_by_hand
-        refusal = refuses(self.recovery_asked(by_hand=by_hand, told=stage.told))
+        refusal = refuses(self.case.recovery_asked(by_hand=by_hand, told=stage.told))
         if refusal is None:
-            restarts = stage.restarts and self.server.restart is not None
+            restarts = stage.restarts and self.case.server.restart is not None
             return Act(
                 "recover", (), told=stage.told, changes=stage.changes, expected=stage.expected, restarts=restarts,
                 by_hand=by_hand,
             )  # fmt: skip
         if (stage.told, refusal.reason) not in self.incident.denied:
             return Deny("recover", refusal.reason, refusal.retry_at, told=stage.told)
-        return None if refusal.reason is Denied.SUGGEST else self._wait_for(refusal, stage.told)
+        return None if refusal.reason is Denied.SUGGEST else wait_for(self.case, refusal, stage.told)
 
     def _take_back(self, act: ActRecord, why: str) -> Step:
         """Set again what a stage gave back. No guard is asked: it restores what was measured healthy."""
@@ -181,7 +200,7 @@ class _Case:
     def _await_verdict(self, act: ActRecord) -> Step:
         """A treatment without a final verdict: measure until there is one, whatever the alerts say meanwhile."""
         ended_at = _ended_at(act)
-        first = ended_at + max(self.settings.limits.verdict_delay_seconds, self.pace.window_seconds)
+        first = ended_at + max(self.case.limits.verdict_delay_seconds, self.case.pace.window_seconds)
         due = first if act.measured_at is None else self._again_at(act, act.measured_at)
         if self.now >= due:
             return Measure(act, ended_at)
@@ -191,7 +210,7 @@ class _Case:
 
     def _unmeasured(self, act: ActRecord, due: float) -> Step:
         """Nobody could say for long whether the act helped: people are called where it matters, else it is waited."""
-        critical = any(signal.severity == Severity.CRITICAL for signal in self.incident.firing)
+        critical = self.case.is_critical
         if critical and act.action == "recover":
             return self._take_back(act, "whether it hurt could not be measured")
         # A restart was done for something critical, even where the warning was delivered first and opened the incident.
@@ -208,18 +227,21 @@ class _Case:
 
     def _watch(self, act: ActRecord) -> Step:
         """A treatment with a verdict, and alerts fire: leftovers of the time before, or a relapse; measure which."""
+        anew = climb(self.case) if any(map(self.case.is_new, self.case.asking())) else None
+        if anew is not None and not isinstance(anew, Wait):
+            return anew
         judged_at = _judged_at(act)
-        period = max(self.settings.limits.healthy_seconds, self.pace.window_seconds)
-        due = judged_at + (self.pace.window_seconds if self._has_news(act, judged_at) else period)
+        period = max(self.case.limits.healthy_seconds, self.case.pace.window_seconds)
+        due = judged_at + (self.case.pace.window_seconds if self._has_news(act, judged_at) else period)
         if act.measured_at is not None and act.measured_at > judged_at:
             due = max(due, self._again_at(act, act.measured_at))
         if self.now >= due:
             first_asked = self.now if act.inconclusive_since is None else act.inconclusive_since
             return Measure(act, max(judged_at, first_asked - period))
-        critical = any(signal.severity == Severity.CRITICAL for signal in self.incident.firing)
+        critical = self.case.is_critical
         if critical and self._is_inconclusive_for_long(act):
             return self._escalate_inconclusive(act)
-        step = self._climb()
+        step = climb(self.case)
         if isinstance(step, Wait):
             until = due if step.until is None else min(due, step.until)
             return Wait(until, f"{step.why}; measured again then")
@@ -235,15 +257,17 @@ class _Case:
     def _again_at(self, act: ActRecord, measured_at: float) -> float:
         patient = self._is_inconclusive_for_long(act)
         return measured_at + (
-            max(self.settings.limits.healthy_seconds, self.pace.scrape_seconds) if patient else self.pace.scrape_seconds
+            max(self.case.limits.healthy_seconds, self.case.pace.scrape_seconds)
+            if patient
+            else self.case.pace.scrape_seconds
         )
 
     def _is_inconclusive_for_long(self, act: ActRecord) -> bool:
         since = act.inconclusive_since
-        return since is not None and self.now - since >= self.settings.limits.verdict_timeout_seconds
+        return since is not None and self.now - since >= self.case.limits.verdict_timeout_seconds
 
     def _escalate_inconclusive(self, act: ActRecord) -> Escalate:
-        seconds = self.settings.limits.verdict_timeout_seconds
+        seconds = self.case.limits.verdict_timeout_seconds
         detail = f"whether {act.rung} helped could not be measured for {seconds:g} s"
         return Escalate(EscalationReason.INCONCLUSIVE, detail)
 
@@ -253,128 +277,14 @@ class _Case:
         if since is None:
             return None
         asked = self.incident.asked is ByHand.RECOVER  # a person needs a measurement, and no period before it
-        healthy = 0.0 if asked else self.settings.limits.healthy_seconds
-        due = since + max(healthy, self.pace.window_seconds)
+        healthy = 0.0 if asked else self.case.limits.healthy_seconds
+        due = since + max(healthy, self.case.pace.window_seconds)
         act = self.incident.observed
         if act is not None and act.measured_at is not None and act.measured_at > since:
-            due = max(due, act.measured_at + self.pace.scrape_seconds)
+            due = max(due, act.measured_at + self.case.pace.scrape_seconds)
         if self.now < due:
             return Wait(due, "nothing fires; the healthy period")
         return ConfirmHealth(act, since)
-
-    def _climb(self) -> Step:
-        """The next rung of the merged ladder, or why there is none now."""
-        asking = self._asking()
-        named = Counter[Rung]()
-        for rung in merged_ladder([signal.name for signal in asking], self.settings.ladders):
-            named[rung] += 1
-            signals = tuple(signal for signal in asking if rung in self._ladder(signal))
-            if rung.action == "escalate":
-                if any(signal.severity == Severity.CRITICAL for signal in signals):
-                    return self._call_people()
-            elif rung.action in _UNGUARDED:
-                if not was_tried(self.incident, rung.action):
-                    return Act(rung.action, _names(signals))
-            else:
-                step = self._treat(rung, signals, named[rung])
-                if step is not None:
-                    return step
-        return Wait(None, "no rung is left for what fires" if asking else "no signal asks for more")
-
-    def _treat(self, rung: Rung, signals: tuple[SignalState, ...], times: int) -> Step | None:
-        """Give the treatment, or say why not; None when the next rung should be looked at."""
-        effect = effect_of(rung, self.server, self.around, _names(signals), self._allowed(signals))
-        asked = self._asked(rung, signals, effect, times=times)
-        refusal = refuses(asked)
-        if refusal is None and effect is not None:
-            told, names = asked.rung, _names(signals)
-            return Act(rung.action, names, told=told, changes=effect.changes, restarts=effect.restarts)
-        refusal = refusal or Refusal(Denied.NO_EFFECT)
-        if (asked.rung, refusal.reason) not in self.incident.denied:
-            return Deny(rung.action, refusal.reason, refusal.retry_at, told=asked.rung)
-        if refusal.reason in _PASSED_OVER:
-            return None
-        if refusal.reason == Denied.SERVER_BUDGET:
-            if not any(signal.severity == Severity.CRITICAL for signal in signals):
-                return self._wait_for(refusal, asked.rung)
-            limit = self.settings.limits.actions
-            detail = f"{asked.rung} is needed, but {limit.count} treatments in {limit.per_seconds:g} s were given"
-            return Escalate(EscalationReason.SERVER_BUDGET, f"{detail} already")
-        return self._wait_for(refusal, asked.rung)
-
-    def _asked(
-        self,
-        rung: Rung,
-        signals: tuple[SignalState, ...],
-        effect: Effect | None,
-        *,
-        times: int = 1,
-        by_hand: bool = False,
-    ) -> Asked:
-        return Asked(
-            rung.action,
-            signals,
-            self.incident,
-            self.server,
-            self.settings.limits,
-            self.ledger,
-            self.now,
-            told=str(rung),
-            times=times,
-            restarts=effect is not None and effect.restarts,
-            changes=effect is not None and bool(effect.changes),
-            has_effect=effect is not None,
-            by_hand=by_hand,
-        )
-
-    def _allowed(self, signals: tuple[SignalState, ...]) -> dict[str, Move]:
-        """The direction that a setting may go: as it went in this incident, and as no higher signal forbids."""
-        allowed: dict[str, Move] = {}
-        for signal in self._asking():
-            if signal in signals:
-                break
-            for rung in self._ladder(signal):
-                for name, raw in wanted(rung).items():
-                    way = move(name, (self.around.settings or {}).get(name), raw)
-                    if way is not None:
-                        allowed.setdefault(name, way)
-        return allowed | dict(self.incident.directions)
-
-    def _wait_for(self, refusal: Refusal, what: str) -> Wait:
-        until = refusal.retry_at
-        if refusal.reason == Denied.CONCURRENT_TREATMENTS:
-            until = self.now + self.pace.scrape_seconds  # another server's end is not in this incident's entries
-        return Wait(until, f"{what} is refused: {refusal.reason}")
-
-    def _call_people(self) -> Escalate:
-        last = self.incident.last_treatment
-        if last is not None and last.outcome == Outcome.FAILED:
-            return Escalate(EscalationReason.ACT_FAILED, f"{last.rung} failed: {last.detail}")
-        if last is not None and last.verdict in ILL:
-            return Escalate(EscalationReason.LADDER_EXHAUSTED, f"{last.rung} did not help: {last.verdict}")
-        return Escalate(EscalationReason.LADDER_EXHAUSTED, "the ladder has no other rung that may be tried")
-
-    def _asking(self) -> tuple[SignalState, ...]:
-        """The signals that want a rung: they fire, and after a treatment they were measured to be still ill.
-
-        A signal that the treatment distorts is never measured ill, so it asks for nothing until it is undone.
-        """
-        act, firing = self.incident.observed, self.incident.firing
-        # A cold or emptied cache is the companion of every other illness; it is looked at when it is alone.
-        alone = all(signal.name == SignalName.CACHE_HIT_RATIO for signal in firing)
-        return tuple(
-            signal
-            for signal in firing
-            if (alone or signal.name != SignalName.CACHE_HIT_RATIO)
-            and (act is None or act.judged.get(signal.name) in ILL)
-        )
-
-    def _ladder(self, signal: SignalState) -> Ladder:
-        return self.settings.ladders.get(signal.name, ())
-
-
-def _names(signals: tuple[SignalState, ...]) -> tuple[str, ...]:
-    return tuple(signal.name.value for signal in signals)
 
 
 def _ended_at(act: ActRecord) -> float:

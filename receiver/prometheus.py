@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import msgspec
 
-from fleet.errors import PermanentError, UnreachableError
-from fleet.signals import BY_NAME
+from fleet.errors import MedicError, PermanentError, UnreachableError
+from fleet.signals import BY_NAME, SignalName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from fleet.signals import SignalName
 
 QUERY_SECONDS: Final = 5.0
 """Longest wait for one answer; an instant query over minutes of one server takes milliseconds."""
@@ -31,6 +29,8 @@ USUAL_SCRAPE_SECONDS: Final = 15.0
 _LEARNED_FOR_SECONDS: Final = 300.0
 _UNKNOWN_FOR_SECONDS: Final = 10.0
 _SEEN_RANGE: Final = "5m"
+_ALIVE: Final = ("mcp_server_up", "mcp_server_operation_duration_seconds_count")
+"""What there is of every server that is watched: the second where nothing but OpenTelemetry reports it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,22 @@ class Prometheus:
         self._intervals[server] = (known if learned is None else learned, self._now() + kept)
         return self._intervals[server][0]
 
+    async def is_fresh(self, server: str, within_seconds: float) -> bool:
+        """Whether it knows how ``server`` is doing now: it has a sample younger than ``within_seconds``, or its own
+        rules say at this moment that the server is down or gone. False where it cannot be asked.
+        """
+        one = f'{{server="{server}"}}'
+        young = [f"(time() - timestamp({metric}{one}) < {within_seconds:g})" for metric in _ALIVE]
+        down = f'ALERTS{{alertstate="firing",server="{server}",signal="{SignalName.DOWN}"}}'
+        query = " or ".join([*young, down])
+        try:
+            return bool(await self.vector(query))
+        except MedicError:
+            return False
+
     async def _learned_interval(self, server: str) -> float | None:
         # A range selector cannot be joined by "or", so the second name is asked only when the first is absent.
-        for metric in ("mcp_server_up", "mcp_server_operation_duration_seconds_count"):
+        for metric in _ALIVE:
             try:
                 result = await self._query(f'{metric}{{server="{server}"}}[{_SEEN_RANGE}]', None)
                 gaps = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from receiver.events import Denied, EscalationReason, Raws
+from receiver.events import Denied, EscalationReason, IllnessEnded, Raws, SuggestionScored
 from receiver.incident import ActRecord
 
 
@@ -33,6 +33,15 @@ class Deny:
     retry_at: float | None = None
     told: str = ""
     by_hand: bool = False
+    signals: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Journal ``event``, then ask again."""
+
+    event: IllnessEnded | SuggestionScored
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +85,4 @@ class Wait:
     why: str
 
 
-Step = Act | Deny | VerifyAct | Measure | Escalate | ConfirmHealth | Wait
+Step = Act | Deny | Note | VerifyAct | Measure | Escalate | ConfirmHealth | Wait

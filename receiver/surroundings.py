@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fleet.config_change import read_raw
 from fleet.errors import MedicError
 from fleet.lifecycle.control import control_sockets
+from fleet.server_config import read_server_config
 from fleet.server_settings import KNOWN
 from receiver.effects import Surroundings
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.inventory import Server
+    from fleet.server_config import ServerConfig
+
+Look = Callable[["Server", "Path"], Awaitable[Surroundings]]
+"""(server, control_dir) to what stands now; raises nothing."""
 
 _SETTINGS: Final = frozenset(setting for setting, _ in KNOWN.values())
 
@@ -32,4 +38,12 @@ def _look(server: Server, control_dir: Path) -> Surroundings:
         found = read_raw(server.config.file, _SETTINGS)
     except MedicError:
         return Surroundings(gateways)
-    return Surroundings(gateways, {str(setting): raw for setting, raw in found.items()})
+    settings = {str(setting): raw for setting, raw in found.items()}
+    return Surroundings(gateways, settings, _config(server.config.file))
+
+
+def _config(file: Path) -> ServerConfig | None:
+    try:
+        return read_server_config(file)
+    except MedicError:  # a mistake in a key that somebody wrote meanwhile: what the file said before holds
+        return None

@@ -133,14 +133,15 @@ def judge(
 def distorted(incident: Incident) -> frozenset[SignalName]:
     """The signals whose values say nothing, because an act of this incident made them what they are.
 
-    An emptied cache stays so for the incident; a cache that was switched off or shortened until that is undone.
+    An emptied cache stays so for the illness; a cache that was switched off or shortened until that is undone.
     """
-    done = {act.action for act in incident.acts if act.outcome is not Outcome.NOT_DONE}
-    if any(act.restarts for act in incident.acts if act.outcome is not Outcome.NOT_DONE):
+    recent = [act for act in incident.acts if act.outcome is not Outcome.NOT_DONE and not act.past]
+    done = {act.action for act in recent}
+    if any(act.restarts for act in recent):
         done.add("restart")
     found = {name for name in incident.signals if BY_NAME[name].distorted_by & done}
     lowered = (each for name, each in incident.moved.items() if name in _CACHE_SETTINGS)
-    switched = any(act.is_recovery and _CACHING in act.changes for act in incident.acts)  # on again, and empty
+    switched = any(act.is_recovery and _CACHING in act.changes for act in recent)  # on again, and empty
     if switched or any(each.direction is Move.DOWN for each in lowered):
         found.add(SignalName.CACHE_HIT_RATIO)
     return frozenset(found)

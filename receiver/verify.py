@@ -14,8 +14,9 @@ from fleet.signals import BY_NAME
 from receiver.verdict import Measurement, distorted, judge, queries
 
 if TYPE_CHECKING:
-    from fleet.inventory import Limits, Server
+    from fleet.inventory import Limits
     from fleet.signals import Signal
+    from fleet.thresholds import Thresholds
     from receiver.events import Judgement
     from receiver.incident import ActRecord, Incident
     from receiver.prometheus import Prometheus
@@ -24,27 +25,30 @@ if TYPE_CHECKING:
 async def judgements(
     prometheus: Prometheus,
     incident: Incident,
-    server: Server,
+    server: str,
     act: ActRecord | None,
     *,
     window_seconds: float,
+    thresholds: Thresholds,
     limits: Limits,
     at: float,
 ) -> list[Judgement]:
     """Every signal of ``incident`` judged over the ``window_seconds`` before ``at`` (UNIX seconds).
 
+    ``thresholds`` are the server's, as its file has them now.
+
     ``act`` is the treatment whose effect is in question, None when there was none.
     """
-    scrape_seconds = await prometheus.scrape_seconds(server.name)
+    scrape_seconds = await prometheus.scrape_seconds(server)
     window = max(0.0, float(math.floor(window_seconds)))
     signals = [BY_NAME[name] for name in incident.signals]
     suspended = distorted(incident)
-    measured = await asyncio.gather(*(measure(prometheus, signal, server.name, window, at) for signal in signals))
+    measured = await asyncio.gather(*(measure(prometheus, signal, server, window, at) for signal in signals))
     return [
         judge(
             signal,
             incident.signals[signal.name].opened_with,
-            server.thresholds,
+            thresholds,
             measurement,
             distorted=signal.name in suspended,
             before=incident.before.get(signal.name),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from receiver.events import Entry
-    from receiver.incident import ActRecord, Incident, SignalState
+    from receiver.incident import ActRecord, Awaited, Incident, SignalState, Suggestion
 
 
 def incident(of: Incident) -> dict[str, Any]:
@@ -29,6 +29,9 @@ def incident(of: Incident) -> dict[str, Any]:
         "firing": [_signal(signal) for signal in of.firing],
         "acts": [_act(act) for act in of.acts],
         "denied": [_denied(told, reason) for told, reason in sorted(of.denied)],
+        "awaited": None if of.awaited is None else _awaited(of.awaited),
+        "suggestions": [_suggestion(each) for each in of.suggestions],
+        "advised": of.advised,
         "manual": of.manual,
         "asked": of.asked,
         "moved": {name: {"before": each.before, "after": each.after} for name, each in of.moved.items()},
@@ -60,6 +63,20 @@ def _signal(state: SignalState) -> dict[str, Any]:
         "opened_with": state.opened_with,
         "alerts": sorted({alert.alertname for alert in state.firing.values()}),
         "since": state.fired_at,
+    }
+
+
+def _awaited(awaited: Awaited) -> dict[str, Any]:
+    return {"told": awaited.told, "signals": list(awaited.signals), "asked_at": awaited.asked_at}
+
+
+def _suggestion(suggestion: Suggestion) -> dict[str, Any]:
+    return {
+        "told": suggestion.told,
+        "signals": list(suggestion.signals),
+        "at": suggestion.at,
+        "after": suggestion.after,
+        "after_seconds": suggestion.after_seconds,
     }
 
 

@@ -172,7 +172,8 @@ class Web:
         except JournalUnavailable as error:
             self._count(WebhookResult.FAILED)
             return _answer(503, {"error": str(error)})
-        if delivered.truncated:
+        # The same body again is a retry, or the same alert after an end that was none: Alertmanager knows which.
+        if delivered.truncated or entry is None:
             self._reconcile_soon()
         result = WebhookResult.DUPLICATE if entry is None else self._result(delivered)
         log.info("webhook", extra={"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable})
@@ -229,6 +230,7 @@ def _why(refused: guards.Refusal) -> str:
         Denied.SERVER_BUDGET: "limits.actions are spent",
         Denied.RECOVERY_BUDGET: "limits.recovery_actions are spent",
         Denied.FLEET_BUDGET: "limits.fleet_actions are spent",
+        Denied.PRECONDITION: refused.detail,
         Denied.COOLDOWN: "the last treatment ended too short a time ago",
         Denied.CONCURRENT_TREATMENTS: "too many other servers are under treatment",
     }

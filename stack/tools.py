@@ -118,6 +118,20 @@ def peer(package: str, program: str, libraries: Sequence[str] = ()) -> Path:
     return kept
 
 
+def engine(name: str, packages: Sequence[str]) -> Path:
+    """The folder ``.tools/NAME`` that holds the unpacked files of several Debian packages, for tests of what they do.
+
+    Raises:
+        ToolMissingError: they cannot be fetched.
+    """
+    kept = TOOLS / name
+    with _alone():
+        if not kept.is_dir():
+            with _unpacked(packages, name) as root:
+                root.replace(kept)
+    return kept
+
+
 _PEER_WRAPPER: Final = """\
 #!/bin/sh
 # A Debian program with the libraries that were unpacked with it.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fleet.inventory import RestartVia, Server
-from fleet.lifecycle import command, gateway, pidfile
+from fleet.lifecycle import command, docker, gateway, pidfile, systemd
 from fleet.lifecycle.outcome import RestartOutcome
 
 RestartFunction = Callable[[Server, Path, str], Awaitable[RestartOutcome]]
@@ -29,5 +29,7 @@ METHODS: Final[Mapping[RestartVia, RestartMethod]] = MappingProxyType(
         RestartVia.GATEWAY: RestartMethod(gateway.restart, gateway.verify),
         RestartVia.PIDFILE: RestartMethod(pidfile.restart, pidfile.verify),
         RestartVia.COMMAND: RestartMethod(command.restart, command.verify),
+        RestartVia.SYSTEMD: RestartMethod(systemd.restart, systemd.verify),
+        RestartVia.DOCKER: RestartMethod(docker.restart, docker.verify),
     }
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from fleet.errors import MedicError, PermanentError
 from fleet.lifecycle import record
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
-from fleet.lifecycle.ready import READY_SECONDS, becomes_ready
+from fleet.lifecycle.ready import READY_SECONDS, proves_itself
 
 if TYPE_CHECKING:
     from fleet.inventory import Server
@@ -161,13 +161,13 @@ async def _start(server: Server, file: Path) -> str:
     def is_lost() -> bool:
         return _running(launched) is None and not file.exists()
 
-    ready = await becomes_ready(server, READY_SECONDS, is_lost)
-    if not ready and is_lost():
+    proof = await proves_itself(server, READY_SECONDS, is_lost)
+    if not proof.given and is_lost():
         raise PermanentError(f"the server ended at once after {server.command[0]} was started; see its output")
     _note(file, launched)
-    if not ready:
-        raise PermanentError(f"{server.url} took no connection within {READY_SECONDS:g} s")
-    return f"process {launched} started and takes connections"
+    if not proof.given:
+        raise PermanentError(f"process {launched} was started, but {proof}")
+    return f"process {launched} started; {proof}"
 
 
 def _forget(file: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fleet import server_settings
 from fleet.inventory import Address, Ladder, Limits, Mode, ReceiverSettings, Rung
 from fleet.profiles import PROFILES
+from fleet.sections.maintenance import maintenance_window
 from fleet.sections.values import action_limit, address, mode, url
 from fleet.signals import SignalName
 
@@ -15,22 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from fleet.maintenance import MaintenanceWindow
     from fleet.parsing import Section, Value
     from fleet.server_settings import Setting, SettingValue
 
 ACTIONS: Final = frozenset(
-    {"evidence", "reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "escalate"}
+    {"evidence", "reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "restore", "escalate"}
 )
 """Actions that a ladder may name."""
 
-LATER_ACTIONS: Final = frozenset({"start", "stop", "restore", "debug_mode", "recover"})
+NEVER_SUGGESTED: Final = frozenset({"evidence", "escalate"})
+"""They change nothing, so there is nothing to be asked about."""
+
+LATER_ACTIONS: Final = frozenset({"start", "stop", "debug_mode", "recover"})
 WITHOUT_LADDER: Final = frozenset({SignalName.LOW_LOAD})
 """Signals that only suggest."""
 
-_EVIDENCE, _RESET_CACHE, _RESTART, _ESCALATE = (
+_EVIDENCE, _RESET_CACHE, _RESTART, _RESTORE, _ESCALATE = (
     Rung("evidence"),
     Rung("reset_cache"),
     Rung("restart"),
+    Rung("restore"),
     Rung("escalate"),
 )
 _HIGH_LOAD, _EMERGENCY = Rung("apply_profile", profile="high_load"), Rung("apply_profile", profile="emergency")
@@ -41,7 +47,7 @@ def _set(name: str, value: SettingValue) -> Rung:
 
 
 DEFAULT_LADDERS: Final[Mapping[str, Ladder]] = {
-    SignalName.DOWN: (_EVIDENCE, _RESTART, _ESCALATE),
+    SignalName.DOWN: (_EVIDENCE, _RESTART, _RESTORE, _RESTART, _ESCALATE),
     SignalName.CIRCUIT_BREAKER: (_EVIDENCE, _RESTART, _ESCALATE),
     SignalName.ERROR_RATIO: (_EVIDENCE, _RESTART, _EMERGENCY, _ESCALATE),
     SignalName.MEMORY: (
@@ -64,8 +70,8 @@ DEFAULT_LADDERS: Final[Mapping[str, Ladder]] = {
     SignalName.QUEUE: (_EVIDENCE, _ESCALATE),
     # Fewer at once, and answers kept: both spend less without cutting anyone off. A restart spends as much as before.
     SignalName.COST: (_EVIDENCE, _HIGH_LOAD, _set("mcp.enable_response_caching", True), _ESCALATE),
-    # Nobody is called at night for a hit ratio.
-    SignalName.CACHE_HIT_RATIO: (_EVIDENCE, _set("mcp.cache_ttl_ms", 600_000)),
+    # Nobody is called at night for a hit ratio: its escalate is advice.
+    SignalName.CACHE_HIT_RATIO: (_EVIDENCE, _set("mcp.cache_ttl_ms", 600_000), _ESCALATE),
     # Its alert is the suggestion. Whoever follows it applies the profile low_load.
     SignalName.LOW_LOAD: (),
     SignalName.AVAILABILITY: (_EVIDENCE, _ESCALATE),
@@ -91,11 +97,17 @@ def read_receiver(section: Section, default_journal: Path) -> ReceiverSection:
     fleet_mode = section.read("mode", mode, Mode.AUTOMATIC)
     token_files = _authentication(section)
     section.later("web_config_file", "TLS and basic authentication by --web.config.file")
-    section.later("maintenance_windows", "maintenance windows")
+    windows: tuple[MaintenanceWindow, ...] = section.read(
+        "maintenance_windows", lambda v: v.each(maintenance_window), ()
+    )
+    suggested: tuple[str, ...] = section.read(
+        "suggest_actions", lambda v: v.each(lambda item: item.choice(ACTIONS - NEVER_SUGGESTED)), ()
+    )
     limits = section.read("limits", _limits, Limits())
     ladders = section.read("ladders", _ladders, DEFAULT_LADDERS)
     section.finish()
-    return ReceiverSection(ReceiverSettings(listen, own_url, journal, token_files, limits, ladders), fleet_mode)
+    settings = ReceiverSettings(listen, own_url, journal, token_files, limits, ladders, windows, frozenset(suggested))
+    return ReceiverSection(settings, fleet_mode)
 
 
 def _journal(value: Value) -> Path | None:
@@ -214,10 +226,14 @@ def _check_ladder(value: Value, rungs: Ladder) -> None:
         )
 
 
+_CHANGES: Final = frozenset({"set_config", "apply_profile", "restore"})
+"""Actions that change the configuration."""
+
+
 def _repeats(rungs: Ladder, index: int) -> bool:
     """Whether the rung stood before, and nothing that changes the configuration stands between the two."""
     before = rungs[:index]
     if rungs[index] not in before:
         return False
     last = max(at for at, rung in enumerate(before) if rung == rungs[index])
-    return not any(rung.action in {"set_config", "apply_profile"} for rung in rungs[last + 1 : index])
+    return not any(rung.action in _CHANGES for rung in rungs[last + 1 : index])

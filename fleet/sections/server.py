@@ -24,7 +24,8 @@ from fleet.inventory import (
     Transport,
 )
 from fleet.sections import sources
-from fleet.sections.values import address, mode, url
+from fleet.sections.restart import read_restart
+from fleet.sections.values import address, argv, mode, url
 from fleet.server_config import ServerConfig, read_server_config
 from fleet.signals import Severity
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from fleet.thresholds import Levels, Thresholds
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_LATER_VIA: Final = ("systemd", "supervisor", "pm2", "docker", "kubernetes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     transport = section.require("transport", _transport, "Write transport: http or transport: stdio")
     target = section.read("url", url, "")
     listen = section.read("listen", address, None)
-    command: tuple[str, ...] = section.read("command", _argv, ())
+    command: tuple[str, ...] = section.read("command", argv, ())
     env: Mapping[str, str] = section.read("env", _env, {})
     directory = section.read("working_directory", lambda v: v.path_value(), value.document.file.parent.resolve())
     config = section.read("config_file", _config, None)
     process = section.read("process", sources.process, None)
-    restart = section.read("restart", _restart, None)
+    restart = section.read("restart", read_restart, None)
     own_mode = section.read("mode", mode, defaults.mode)
     own: Thresholds = section.read("thresholds", read_thresholds, {})
     enforce: frozenset[Enforced] = section.read("enforce", _enforce, frozenset())
@@ -170,13 +170,6 @@ def _transport(value: Value) -> Transport | None:
     return None if text is None else Transport(text)
 
 
-def _argv(value: Value) -> tuple[str, ...]:
-    argv = value.each(lambda item: item.text())
-    if not argv:
-        value.fail("must name a program", "Write such as [node, server.js]")
-    return argv
-
-
 def _env(value: Value) -> Mapping[str, str]:
     return {key: text for key, entry in value.section(secret=True).entries() if (text := entry.any_text()) is not None}
 
@@ -190,28 +183,6 @@ def _config(value: Value) -> ServerConfig | None:
     except ConfigError as error:
         value.document.problems.extend(error.problems)
         return None
-
-
-def _restart(value: Value) -> Restart | None:
-    section = value.section()
-    via = section.require("via", lambda v: v.choice({*RestartVia, *_LATER_VIA}), "Write via: gateway")
-    on_exit = section.read("on_exit", lambda v: v.choice(("report", "restart")), "report")
-    argv: tuple[str, ...] = section.read("argv", _argv, ())
-    if via in _LATER_VIA:
-        for key in ("unit", "socket", "program", "name", "container", "deployment", "namespace"):
-            section.take(key)
-        value.fail(f"is not supported by this version: restart via {via}", "Use via gateway, pidfile or command")
-        via = None
-    section.finish()
-    if via == RestartVia.COMMAND and not argv:
-        value.fail("does not say what to run", "Write {via: command, argv: [systemctl, restart, codex]}")
-        return None
-    if on_exit == "restart" and via is not None and via != RestartVia.GATEWAY:
-        value.fail(
-            f"has on_exit, which only the gateway can do, and via {via}", "Remove on_exit, or write via: gateway"
-        )
-        return None
-    return None if via is None else Restart(RestartVia(via), argv, on_exit == "restart")
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:

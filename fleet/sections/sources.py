@@ -16,14 +16,13 @@ from fleet.inventory import (
     ProcessSelector,
     ToolMetrics,
 )
+from fleet.sections.values import unit_name
 
 if TYPE_CHECKING:
     from fleet.parsing import Section, Value
 
 _PATTERN_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FIGURE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-# Never begins with a dash: it becomes an argument.
-_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}")
 
 
 def process(value: Value) -> ProcessSelector | None:
@@ -32,7 +31,7 @@ def process(value: Value) -> ProcessSelector | None:
     pid_file = section.read("pid_file", lambda v: v.path_value(), None)
     port = section.read("port", lambda v: v.integer(1, 65535), None)
     command_regex = section.read("command_regex", _command_regex, None)
-    systemd_unit = section.read("systemd_unit", _unit, None)
+    systemd_unit = section.read("systemd_unit", unit_name, None)
     section.finish()
     if sum(found is not None for found in (pid_file, port, command_regex, systemd_unit)) > 1:
         value.fail(
@@ -189,14 +188,6 @@ def _dotted(value: Value) -> str | None:
     text = value.text()
     if text is not None and "" in text.split("."):
         value.fail("must be keys joined by dots", "Write such as stats.queue_size")
-        return None
-    return text
-
-
-def _unit(value: Value) -> str | None:
-    text = value.text()
-    if text is not None and not _UNIT.fullmatch(text):
-        value.fail("must be the name of a systemd unit", "Write such as codex or codex.service")
         return None
     return text
 

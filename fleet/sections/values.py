@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from fleet.inventory import ActionLimit, Address, Mode
 
 if TYPE_CHECKING:
     from fleet.parsing import Value
+
+# Never begins with a dash: it becomes an argument.
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}")
 
 
 def address(value: Value) -> Address | None:
@@ -55,3 +59,20 @@ def mode(value: Value) -> Mode | None:
     """``automatic`` or ``suggest``."""
     text = value.choice(Mode)
     return None if text is None else Mode(text)
+
+
+def argv(value: Value) -> tuple[str, ...]:
+    """A list of texts, the first of which is the program."""
+    found = value.each(lambda item: item.text())
+    if not found:
+        value.fail("must name a program", "Write such as [node, server.js]")
+    return found
+
+
+def unit_name(value: Value) -> str | None:
+    """The name of a unit, with or without ``.service``."""
+    text = value.text()
+    if text is not None and not _UNIT.fullmatch(text):
+        value.fail("must be the name of a systemd unit", "Write such as codex or codex.service")
+        return None
+    return text

@@ -22,17 +22,24 @@ from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from fleet.loading import load_fleet
 
 LISTENER = """
-import os, signal, socket, subprocess, sys, time
+import os, signal, subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 if "stubborn" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "own" in sys.argv: open("server.pid", "w").write(str(os.getpid()))
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", int(sys.argv[1])))
-listener.listen()
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = b'{"jsonrpc": "2.0", "id": 1, "result": {}}'
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(500 if "broken" in sys.argv else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 with open("starts", "a") as starts: starts.write(f"{os.getpid()} {os.environ.get('COLOUR')}\\n")
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) if "child" in sys.argv else None
 if child: open("child", "w").write(str(child.pid))
-time.sleep(60)
+signal.alarm(60)
+server.serve_forever()
 """
 
 
@@ -207,6 +214,13 @@ async def test_a_server_that_ends_at_once_failed(folder: Path, port: int) -> Non
     assert not (folder / "server.pid").exists()
 
 
+async def test_a_port_that_is_open_proves_nothing(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pidfile, "READY_SECONDS", 1.0)
+    done = await restart(by_pidfile(folder, port, "broken"), folder)
+    assert done.outcome is Outcome.FAILED
+    assert f"http://127.0.0.1:{port}/mcp answered 500 to server/discover" in done.detail
+
+
 async def test_a_program_that_does_not_exist_is_a_message(folder: Path, port: int) -> None:
     server = read(folder, port, "command: [/no/such/program], process: {pid_file: server.pid}, restart: {via: pidfile}")
     done = await restart(server, folder)
@@ -257,7 +271,8 @@ async def test_a_command_whose_server_never_listens_failed(
     monkeypatch.setattr(command, "READY_SECONDS", 0.1)
     done = await restart(by_command(folder, port, sys.executable, "-c", "pass"), folder)
     assert done.outcome is Outcome.FAILED
-    assert "took no connection" in done.detail
+    assert "ended with 0, but 127.0.0.1:" in done.detail
+    assert "cannot be reached" in done.detail
 
 
 async def test_without_a_place_for_the_record_nothing_is_done(folder: Path, port: int) -> None:

@@ -26,7 +26,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.sections.receiver import DEFAULT_LADDERS
 from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import KNOWN
-from fleet.signals import BY_NAME, Direction, Severity
+from fleet.signals import BY_NAME, Direction, Severity, SignalName
 from fleet.thresholds import TABLE
 from receiver.book import Book
 from receiver.effects import Surroundings
@@ -40,13 +40,19 @@ from receiver.events import (
     ByHand,
     Changed,
     Closed,
+    Decided,
     Delivered,
     Denied,
     Entry,
     Escalated,
+    EscalationReason,
     Event,
+    IllnessEnded,
     Judgement,
+    Paused,
     RecoveryBegun,
+    Resumed,
+    SuggestionScored,
     VerdictGiven,
     Via,
 )
@@ -54,7 +60,7 @@ from receiver.health import confirmed, verdict_given
 from receiver.incident import ActRecord, Incident
 from receiver.journal.memory import MemoryJournal
 from receiver.policy import next_step, refuses_by_hand
-from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, VerifyAct, Wait
+from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, VerifyAct, Wait
 from receiver.verdict import Measurement, distorted, judge
 
 SCRAPE = 15.0
@@ -145,6 +151,7 @@ class Simulation:
     edited: dict[tuple[str, str], str] = field(default_factory=dict)
     """What a person wrote last, by server and setting."""
     gateways: int = 1
+    fresh: bool = True
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(lambda: self.now)
@@ -196,8 +203,9 @@ class Simulation:
 
     def around(self, server: Server) -> Surroundings:
         if server.config is None:
-            return Surroundings(self.gateways)
-        return Surroundings(self.gateways, {name: self.files[server.name].get(name) for name in KNOWN})
+            return Surroundings(self.gateways, fresh=self.fresh)
+        settings = {name: self.files[server.name].get(name) for name in KNOWN}
+        return Surroundings(self.gateways, settings, fresh=self.fresh)
 
     def settle(self, server: Server) -> float | None:
         """Take steps until one is a wait; its end."""
@@ -232,8 +240,12 @@ class Simulation:
                         reason=step.reason,
                         told=step.told,
                         by_hand=step.by_hand,
+                        signals=list(step.signals),
+                        detail=step.detail,
                     )
                     self.append(denied)
+                case Note(noted):
+                    self.append(noted)
                 case Escalate(reason, detail):
                     self.append(Escalated(incident=incident.id, server=server.name, reason=reason, detail=detail))
                 case ConfirmHealth(observed, since):
@@ -315,7 +327,7 @@ class Simulation:
         self._end(incident, act.act, act.action, outcome, act.told)
 
     def _end(self, incident: Incident, act: ActId, action: str, outcome: str, told: str) -> None:
-        ill = {name: a_value(name, "ill") for name in incident.signals}
+        ill = {SignalName.MEMORY: 1e8} | {name: a_value(name, "ill") for name in incident.signals}
         ended = ActEnded(
             incident=incident.id,
             server=incident.server,
@@ -336,9 +348,9 @@ class Simulation:
         """The journal in words; deliveries, repeated measurements and rungs that would do nothing are left out."""
         told: list[str] = []
         for entry in self.entries:
-            word = _word(entry.event)
-            if word and getattr(entry.event, "server", "") == server and not (told and told[-1] == word):
-                told.append(word)
+            said = word(entry.event)
+            if said and getattr(entry.event, "server", "") == server and not (told and told[-1] == said):
+                told.append(said)
         return told
 
 
@@ -351,7 +363,9 @@ def a_value(signal: str, health: str) -> float:
     return {"ill": level * 0.5, "worse": level * 0.1, "idle": level * 0.5}.get(health, 1.0)
 
 
-def _word(event: Event) -> str:
+def word(event: Event) -> str:
+    if isinstance(event, Decided | Paused | Resumed | IllnessEnded | SuggestionScored):
+        return _word_of_people(event)
     match event:
         case ActIntended(action=action, told=told):
             return told or action
@@ -363,6 +377,8 @@ def _word(event: Event) -> str:
             return f"no {told or action}: {reason}"
         case VerdictGiven(verdict=verdict):
             return verdict.value
+        case Escalated(reason=EscalationReason.ADVICE):
+            return "advice"
         case Escalated(reason=reason):
             return f"people: {reason}"
         case RecoveryBegun(stages=stages):
@@ -374,3 +390,15 @@ def _word(event: Event) -> str:
             return ", ".join([f"closed: {reason}", *named])
         case _:
             return ""
+
+
+def _word_of_people(event: Decided | Paused | Resumed | IllnessEnded | SuggestionScored) -> str:
+    match event:
+        case Decided(told=told, approved=approved):
+            return f"{'approved' if approved else 'denied'}: {told}"
+        case Paused() | Resumed():
+            return f"{type(event).__name__.lower()}: {event.server or 'the fleet'}"
+        case IllnessEnded(signals=signals):
+            return f"over: {', '.join(signals)}"
+        case SuggestionScored(told=told, after=after):
+            return f"after the suggestion of {told}: {after}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 
 from fleet.inventory import ActionLimit, Limits, Mode
 from fleet.lifecycle.outcome import Outcome
+from fleet.maintenance import MaintenanceWindow, Once
+from fleet.security import Approval
 from fleet.signals import Severity, SignalName
 from receiver import guards
-from receiver.events import ActId, Denied, IncidentId
-from receiver.guards import BY_HAND, GUARDS, RECOVERY_GUARDS, Asked, Refusal, refuses
+from receiver.events import ActId, Denied, IncidentId, Verdict
+from receiver.guards import BY_HAND, GUARDS, RECOVERY_BY_HAND, RECOVERY_GUARDS, Asked, Refusal, refuses
 from receiver.incident import ActRecord, Incident, SignalState
-from receiver.ledger import Ledger, Treatment
+from receiver.ledger import Ledger, Pause, Treatment
+from receiver.preconditions import Unmet
+from receiver.risk import Risk
 from tests.receiver.core.simulated import START, a_server, an_alert
 
 
@@ -104,7 +109,7 @@ def test_others_under_treatment_count_this_server_does_not() -> None:
 
 
 def test_every_reason_has_its_guard_and_the_permanent_ones_come_first() -> None:
-    guards_ = {*GUARDS, *BY_HAND, *RECOVERY_GUARDS}
+    guards_ = {*GUARDS, *BY_HAND, *RECOVERY_GUARDS, *RECOVERY_BY_HAND}
     assert {guard.__name__ for guard in guards_} == {reason.value for reason in Denied}
     everything = asked(
         signals=(), server=a_server(mode=Mode.SUGGEST, restart=None), ledger=Ledger(treatments(1, 2, 3, 4, 5, 6))
@@ -129,3 +134,112 @@ def test_when_a_budget_says_retry_it_has_room_and_not_before(
             assert refusal.retry_at > START
             assert guard(asked(ledger=ledger, limits=limits, now=refusal.retry_at)) is None
             assert guard(asked(ledger=ledger, limits=limits, now=refusal.retry_at - 0.001)) is not None
+
+
+SATURDAY = MaintenanceWindow(Once(datetime.fromtimestamp(START - 60, UTC), datetime.fromtimestamp(START + 60, UTC)))
+
+
+def test_a_pause_of_the_server_or_of_the_fleet_refuses_until_somebody_resumes() -> None:
+    pause = Pause("anna", START - 5)
+    for name, refused in (("codex", True), ("", True), ("other", False)):
+        found = guards.paused(asked(ledger=Ledger(paused={name: pause})))
+        assert found == (Refusal(Denied.PAUSED, detail="by anna") if refused else None)
+
+
+def test_planned_work_refuses_until_its_end() -> None:
+    assert guards.maintenance(asked(windows=(SATURDAY,))) == Refusal(Denied.MAINTENANCE, START + 60)
+    assert guards.maintenance(asked(windows=(SATURDAY,), now=START + 60)) is None
+
+
+def test_stale_facts_refuse() -> None:
+    found = guards.stale_facts(asked(fresh=False))
+    assert found is not None
+    assert found.reason is Denied.STALE_FACTS
+
+
+@pytest.mark.parametrize(
+    ("size", "ages", "refused"),
+    [
+        (4, [1, 2, 3, 4], False),
+        (5, [1, 2], False),
+        (5, [1, 2, 300], True),
+        (5, [1, 2, 301], False),
+        (6, [1, 2, 3], True),
+        (7, [1, 2, 3], False),
+    ],
+)
+def test_half_of_at_least_five_servers_within_five_minutes_is_a_storm(
+    size: int, ages: list[float], refused: bool
+) -> None:
+    ledger = Ledger(fell_ill_at={f"s{age}": START - age for age in ages}, fleet_size=size)
+    found = guards.storm(asked(ledger=ledger))
+    assert (found is not None) == refused
+    if found is not None:
+        assert found.reason is Denied.STORM
+        assert found.retry_at is not None
+        assert guards.storm(asked(ledger=ledger, now=found.retry_at)) is None
+
+
+@pytest.mark.parametrize(
+    ("risk", "section", "refused"),
+    [
+        (Risk.LOW, None, False),
+        (Risk.HIGH, None, False),
+        (Risk.LOW, Approval(), False),
+        (Risk.LOW, Approval(auto_approve_read_only=False), True),
+        (Risk.MEDIUM, Approval(), True),
+        (Risk.MEDIUM, Approval(auto_approve_isolated=True), False),
+        (Risk.HIGH, Approval(auto_approve_isolated=True, auto_approve_read_only=True), True),
+        (Risk.HIGH, Approval(auto_approve_full_access=True), False),
+    ],
+)
+def test_the_servers_own_file_says_what_needs_a_persons_word(
+    risk: Risk, section: Approval | None, refused: bool
+) -> None:
+    found = guards.approval(asked(risk=risk, approval=section))
+    assert (None if found is None else found.reason) == (Denied.APPROVAL if refused else None)
+    given_ = replace(an_incident(), approved={"restart": ("error_ratio",)})
+    assert guards.approval(asked(risk=risk, approval=section, incident=given_)) is None
+
+
+def test_what_a_person_forbade_stays_forbidden() -> None:
+    incident = replace(an_incident(), refused={"restart": ("error_ratio",)})
+    assert refuses(asked(incident=incident)) == Refusal(Denied.DENIED)
+
+
+def test_a_precondition_refuses_until_it_holds() -> None:
+    assert guards.precondition(asked(unmet=Unmet("not yet", START + 5))) == Refusal(
+        Denied.PRECONDITION, START + 5, "not yet"
+    )
+    assert guards.precondition(asked(unmet=Unmet("not yet", START))) is None
+    assert guards.precondition(asked(unmet=Unmet("never"))) == Refusal(Denied.PRECONDITION, None, "never")
+
+
+def test_what_an_act_distorted_is_no_reason_but_beside_another_signal() -> None:
+    memory = replace(a_signal(), name=SignalName.MEMORY)
+    distorted = frozenset({SignalName.ERROR_RATIO})
+    assert guards.own_treatment(asked(distorted=distorted)) == Refusal(Denied.OWN_TREATMENT)
+    assert guards.own_treatment(asked(distorted=distorted, signals=(a_signal(), memory))) is None
+
+
+def test_a_single_action_may_be_suggested_and_what_restarts_is_a_restart() -> None:
+    suggested = frozenset({"restart"})
+    assert guards.suggest(asked(suggest_actions=suggested)) == Refusal(Denied.SUGGEST)
+    assert guards.suggest(asked(action="apply_profile", suggest_actions=suggested)) == Refusal(Denied.SUGGEST)
+    assert guards.suggest(asked(action="apply_profile", restarts=False, suggest_actions=suggested)) is None
+
+
+def test_worse_needs_no_cooldown() -> None:
+    ledger = Ledger(treatments(10))
+    incident = an_incident(replace(act(Outcome.SUCCEEDED), verdict=Verdict.WORSE))
+    assert guards.cooldown(asked(ledger=ledger)) is not None
+    assert guards.cooldown(asked(ledger=ledger, incident=incident)) is None
+
+
+def test_a_person_is_not_held_back_by_what_leaves_things_to_people() -> None:
+    held = asked(
+        ledger=Ledger(paused={"": Pause("anna", START)}), windows=(SATURDAY,), fresh=False, signals=(),
+        risk=Risk.HIGH, approval=Approval(), server=a_server(mode=Mode.SUGGEST), by_hand=True,
+    )  # fmt: skip
+    assert refuses(held) is None
+    assert refuses(replace(held, by_hand=False, signals=(a_signal(),))) is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fleet.inventory import ActionLimit, Enforced, Limits, Mode
+from fleet.signals import SignalName
 from receiver import moves as ways_of
 from receiver.book import Book
 from receiver.events import (
@@ -23,6 +25,7 @@ from receiver.events import (
     Verdict,
     VerdictGiven,
 )
+from receiver.incident import Incident
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
 
@@ -151,6 +154,7 @@ class Treatments:
     undone: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     ended_at: dict[str, float] = field(default_factory=dict)
+    worse: set[str] = field(default_factory=set)
 
 
 def treatments(world: Simulation, actions: frozenset[str] = TREATMENTS - RECOVERY) -> Treatments:
@@ -159,6 +163,8 @@ def treatments(world: Simulation, actions: frozenset[str] = TREATMENTS - RECOVER
         match entry.event:
             case ActIntended(action=action) as intent if action in actions:
                 found.intents.append((entry, intent))
+            case VerdictGiven(verdict=Verdict.WORSE, act=act):
+                found.worse.add(act)
             case ActEnded(outcome="not_done", act=act):
                 found.undone.add(act)
             case ActEnded(act=act, ended_at=ended_at, changed=changed):
@@ -170,13 +176,33 @@ def treatments(world: Simulation, actions: frozenset[str] = TREATMENTS - RECOVER
 
 @settings(max_examples=300)
 @given(LIMITS, MOVES)
-def test_at_most_one_restart_takes_place_in_an_incident(limits: Limits, moves: list[tuple[object, ...]]) -> None:
-    found = treatments(play(limits, moves), frozenset({"restart"}))
+def test_at_most_one_restart_takes_place_in_an_illness(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    world = play(limits, moves)
+    found = treatments(world, frozenset({"restart"}))
     event(f"restarts: {len(found.intents)}")
-    intents = [intent.incident for _, intent in found.intents]
-    assert all(intents.count(incident) <= 2 for incident in intents)
-    happened = [intent.incident for _, intent in found.intents if intent.act not in found.undone]
-    assert len(happened) == len(set(happened))
+    happened = {intent.act: entry.at for entry, intent in found.intents if intent.act not in found.undone}
+    book = Book([server.name for server in world.servers])
+    earlier: dict[str, list[float]] = {}
+    for entry in world.entries:
+        if isinstance(entry.event, ActIntended) and entry.event.act in happened and not entry.event.by_hand:
+            intent, incident = entry.event, book.open_incident(entry.event.server)
+            assert incident is not None
+            began = max(_begins(incident, intent))
+            for at in earlier.setdefault(intent.incident, []):
+                event("a second illness")
+                assert began >= at + limits.healthy_seconds
+            earlier[intent.incident].append(entry.at)
+        book.apply(entry)
+
+
+@settings(max_examples=100)
+@given(LIMITS, MOVES)
+def test_an_intent_without_effect_is_repeated_once_at_most(limits: Limits, moves: list[tuple[object, ...]]) -> None:
+    world = play(limits, moves)
+    found = treatments(world, frozenset({"restart"}))
+    asked = [intent.incident for _, intent in found.intents if not intent.by_hand]
+    done = [intent.incident for _, intent in found.intents if not intent.by_hand and intent.act not in found.undone]
+    assert all(asked.count(incident) <= 2 * max(1, done.count(incident)) for incident in asked)
 
 
 @settings(max_examples=200)
@@ -204,24 +230,30 @@ def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[
         budget = [t for t, _ in own if at - limits.actions.per_seconds < t <= at]
         assert len(fleet) <= limits.fleet_actions.count
         assert len(budget) <= limits.actions.count
-        ends = [found.ended_at.get(i.act, t) for t, i in own if t < at]
+        ends = [found.ended_at.get(i.act, t) for t, i in own if t < at and i.act not in found.worse]
         assert all(at - end >= limits.cooldown_seconds - 0.001 for end in ends)
 
 
 @settings(max_examples=200)
 @given(LIMITS, MOVES | WAY_BACK)
 def test_no_two_restarts_without_a_change_between_them(limits: Limits, moves: list[tuple[object, ...]]) -> None:
-    found = treatments(play(limits, moves), TREATMENTS)
-    unchanged: dict[str, str] = {}
-    for _, intent in found.intents:
-        if intent.act in found.undone:
-            continue
-        if intent.act in found.changed:
-            unchanged.pop(intent.incident, None)
-        if intent.restarts:
-            # What changes and restarts in one act, and then had nothing to change, restarted nothing.
-            assert intent.changes or intent.incident not in unchanged
-            unchanged[intent.incident] = intent.act
+    world = play(limits, moves)
+    found = treatments(world, TREATMENTS)
+    book = Book([server.name for server in world.servers])
+    unchanged: dict[str, float] = {}
+    for each in world.entries:
+        if isinstance(each.event, ActIntended) and each.event.action in TREATMENTS:
+            intent, incident = each.event, book.open_incident(each.event.server)
+            assert incident is not None
+            if intent.act in found.changed:
+                unchanged.pop(intent.incident, None)
+            if intent.restarts and intent.act not in found.undone:
+                last = unchanged.get(intent.incident, -math.inf)
+                is_new = any(began >= last + limits.healthy_seconds for began in _begins(incident, intent))
+                # What changes and restarts in one act, and then had nothing to change, restarted nothing.
+                assert intent.changes or intent.incident not in unchanged or is_new or intent.by_hand
+                unchanged[intent.incident] = each.at
+        book.apply(each)
 
 
 @settings(max_examples=200)
@@ -357,3 +389,10 @@ def test_a_receiver_that_starts_again_at_any_entry_knows_what_the_first_one_knew
 def _is_treatment(intent: ActIntended) -> bool:
     """One that nobody but the receiver chose."""
     return not intent.by_hand and intent.action not in RECOVERY
+
+
+def _begins(incident: Incident, intent: ActIntended) -> list[float]:
+    """When the illnesses began that asked for it: the critical ones, where there are any."""
+    signals = [incident.signals[SignalName(name)] for name in intent.signals]
+    critical = [signal for signal in signals if signal.severity == "critical"]
+    return [signal.first_at for signal in critical or signals]

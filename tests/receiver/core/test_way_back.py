@@ -179,8 +179,8 @@ SCENARIOS = (
             ("well", 2000),
         ),
         ("evidence", "set_config mcp.cache_ttl_ms=600000", "inconclusive", "not_healed",
-         "no set_config mcp.cache_ttl_ms=600000: already_tried", "way back: caching", "recover caching", "healed",
-         "closed: healed"),
+         "no set_config mcp.cache_ttl_ms=600000: already_tried", "advice",
+         "way back: caching", "recover caching", "healed", "closed: healed"),
     ),
 )  # fmt: skip
 

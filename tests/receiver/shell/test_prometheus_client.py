@@ -105,3 +105,12 @@ async def test_a_redirect_is_not_followed(session: aiohttp.ClientSession) -> Non
     async for url in answering(b"", 302, {"Location": "http://127.0.0.1:1/"}):
         with pytest.raises(PermanentError, match="answered 302 without JSON"):
             await Prometheus(session, url, time.time).one_value("up")
+
+
+async def test_facts_are_fresh_only_where_prometheus_says_so(world: World, client: Prometheus) -> None:
+    assert await client.is_fresh("alpha", 30.0)
+    world.prometheus.vitals["alpha"].fresh = False
+    assert not await client.is_fresh("alpha", 30.0)
+    assert await client.is_fresh("beta", 30.0)
+    world.prometheus.broken = True
+    assert not await client.is_fresh("beta", 30.0)

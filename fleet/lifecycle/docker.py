@@ -1,0 +1,72 @@
+"""Restart of a container by the Docker Engine's HTTP API on its socket."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import msgspec
+
+from fleet.control_client import Response, request
+from fleet.errors import MedicError
+from fleet.lifecycle import record
+from fleet.lifecycle.outcome import Outcome, RestartOutcome
+from fleet.lifecycle.ready import READY_SECONDS, proves_itself
+
+if TYPE_CHECKING:
+    from fleet.inventory import Server
+
+STOP_SECONDS: Final = 10
+"""How long the container may take to stop before the engine kills it; the engine's own default."""
+
+_ANSWER_SECONDS: Final = STOP_SECONDS + 20.0
+_MAX_SAID: Final = 400
+
+
+async def restart(server: Server, control_dir: Path, restart_id: str) -> RestartOutcome:
+    """POST ``/containers/NAME/restart`` once for ``restart_id``: done when the server answers."""
+    return await record.once(server.name, control_dir, restart_id, lambda: _restart(server))
+
+
+async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartOutcome:
+    """Whether the restart of ``restart_id`` was begun, and how it ended."""
+    return await record.verify(server.name, control_dir, restart_id)
+
+
+async def _restart(server: Server) -> RestartOutcome:
+    how = server.restart
+    if how is None or not how.container or how.socket is None:
+        return _ended(Outcome.FAILED, "fleet.yml names no container: write restart: {via: docker, container: codex}")
+    # Without a version in the path the engine takes its newest, which has known this call since its first.
+    path = f"/containers/{quote(how.container, safe='')}/restart?t={STOP_SECONDS}"
+    try:
+        answer = await request(how.socket, "POST", path, timeout=_ANSWER_SECONDS)
+    except MedicError as error:
+        return _ended(Outcome.FAILED, f"the Docker Engine: {error}")
+    if answer.status != 204:
+        return _ended(Outcome.FAILED, _why(how.container, answer))
+    proof = await proves_itself(server, READY_SECONDS)
+    if not proof.given:
+        return _ended(Outcome.FAILED, f"Docker restarted {how.container}, but {proof}; see docker logs {how.container}")
+    return _ended(Outcome.SUCCEEDED, f"Docker restarted {how.container}; {proof}")
+
+
+def _why(container: str, answer: Response) -> str:
+    said = _said(answer)
+    if answer.status == 404:
+        return f"Docker knows no container {container}: {said}"
+    return f"Docker answered {answer.status} for {container}: {said}"
+
+
+def _said(answer: Response) -> str:
+    try:
+        message = msgspec.json.decode(answer.body).get("message")
+    except (msgspec.DecodeError, AttributeError):
+        message = answer.body.decode("utf-8", "replace")
+    return " ".join(str(message).split())[:_MAX_SAID]
+
+
+def _ended(outcome: Outcome, detail: str) -> RestartOutcome:
+    return RestartOutcome(outcome, detail, time.time())

@@ -1,0 +1,82 @@
+"""Running a program that an operator named, or that belongs to the system: argv, no shell, bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import IO, Final
+
+_KILL_SECONDS: Final = 5.0
+_SHOWN_BYTES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended.
+
+    ``status`` is its exit status, below 0 the signal that ended it, None when it had to be killed. ``said`` is the
+    end of what it wrote on stdout and stderr, on one line.
+    """
+
+    program: str
+    status: int | None
+    within: float
+    said: str
+
+    @property
+    def well(self) -> bool:
+        """It ended with 0."""
+        return self.status == 0
+
+    def __str__(self) -> str:
+        """How it ended as a part of a sentence."""
+        said = f": {self.said}" if self.said else ""
+        if self.status is None:
+            return f"{self.program} did not end within {self.within:g} s and was killed{said}"
+        if self.status < 0:
+            return f"{self.program} was ended by signal {-self.status}{said}"
+        return f"{self.program} ended with {self.status}{said}"
+
+
+async def run(argv: Sequence[str], within: float, *, directory: Path | None = None, env: Mapping[str, str]) -> Ended:
+    """Run ``argv`` to its end in a session of its own; killed with its whole process group after ``within`` seconds.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    # A file, because a server that the program leaves behind may hold a pipe open for ever.
+    with tempfile.TemporaryFile() as output:
+        status = await _status(argv, within, output, directory, env)
+        return Ended(argv[0], status, within, _tail(output))
+
+
+async def _status(
+    argv: Sequence[str], within: float, output: IO[bytes], directory: Path | None, env: Mapping[str, str]
+) -> int | None:
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=DEVNULL, stdout=output, stderr=output, cwd=directory, env=dict(env), start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(within):
+            return await process.wait()
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            async with asyncio.timeout(_KILL_SECONDS):
+                await process.wait()
+
+
+def _tail(output: IO[bytes]) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - _SHOWN_BYTES))
+    return " ".join(output.read().decode("utf-8", "replace").split())
