@@ -27,6 +27,7 @@ from receiver.journal.sqlite import SqliteJournal
 from receiver.metrics import Metrics
 from receiver.persons import Persons
 from receiver.prometheus import Prometheus
+from receiver.reception import Reception
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
 from receiver.web import Web
@@ -101,7 +102,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
     door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
-    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, ask=persons.ask)
+    reception = Reception(door, persons, fleet.servers)
+    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, reception=reception)
     address = await _listen(stack, pages.application(), settings.listen)
     log.info("listening", extra={"address": str(address), "servers": len(fleet.servers)})
     return Running(address, chronicle, tasks)

@@ -11,41 +11,34 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from aiohttp import web
 
-from fleet.inventory import ServerName
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
-from receiver.events import ByHand, Denied, Quarantined
+from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
+from receiver.events import Quarantined
 from receiver.journal.store import JournalUnavailable
 from receiver.metrics import CONTENT_TYPE, WebhookResult
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from fleet.doors import Door, Refusal
-    from fleet.inventory import Server
-    from receiver import guards
+    from fleet.inventory import Server, ServerName
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
-    from receiver.incident import Incident
     from receiver.metrics import Metrics
+    from receiver.reception import Reception
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES: Final = 1024 * 1024
-"""A group of one server's alerts has a few kilobytes; a larger body is refused and Alertmanager is asked instead."""
-
 EXCERPT_CHARACTERS: Final = 500
-READ_SECONDS: Final = 10.0
-"""How long a sender may take for its body: Alertmanager itself gives up after 10 s."""
 
 
 class Web:
     """The routes and what they need.
 
-    ``reconcile_soon`` asks for a reading of Alertmanager's active alerts, ``ask`` for an action by hand.
+    ``reconcile_soon`` asks for a reading of Alertmanager's active alerts, ``reception`` is where people ask.
     """
 
     def __init__(
@@ -56,14 +49,14 @@ class Web:
         servers: Mapping[ServerName, Server],
         *,
         reconcile_soon: Callable[[], None],
-        ask: Callable[[Server, ByHand], Awaitable[tuple[Incident | None, guards.Refusal | None]]],
+        reception: Reception,
     ) -> None:
         self._door = door
         self._chronicle = chronicle
         self._metrics = metrics
         self._servers = servers
         self._reconcile_soon = reconcile_soon
-        self._ask = ask
+        self._reception = reception
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -73,7 +66,7 @@ class Web:
                 web.post("/api/v1/alerts", self.alerts),
                 web.get("/api/v1/incidents", self.incidents),
                 web.get("/api/v1/incidents/{incident}", self.incident),
-                web.post("/api/v1/servers/{server}/actions/{action}", self.act),
+                *self._reception.routes(),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),
@@ -87,63 +80,39 @@ class Web:
         if refusal is not None:
             unauthorized = refusal.status == 401
             self._count(WebhookResult.UNAUTHORIZED if unauthorized else WebhookResult.REFUSED)
-            return _refused(refusal)
+            return refused(refusal)
         try:
-            body = await _body(request)
+            body = await body_of(request)
         except (TimeoutError, web.RequestPayloadError):
             self._count(WebhookResult.REFUSED)
-            return _answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
+            return answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
         if body is None:
             self._count(WebhookResult.TOO_LARGE)
             log.warning("a webhook was too large, Alertmanager is asked instead", extra={"limit": MAX_BODY_BYTES})
             self._reconcile_soon()
-            return _answer(413, {"error": f"at most {MAX_BODY_BYTES} bytes; Alertmanager is asked instead"})
+            return answer(413, {"error": f"at most {MAX_BODY_BYTES} bytes; Alertmanager is asked instead"})
         return await self._take_in(body)
 
     async def incidents(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents: the open and the last closed ones, newest first."""
         refusal = self._refuses_reading(request)
         if refusal is not None:
-            return _refused(refusal)
-        return _answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
+            return refused(refusal)
+        return answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents/ID: one incident and the journal's entries that made it."""
         refusal = self._refuses_reading(request)
         if refusal is not None:
-            return _refused(refusal)
+            return refused(refusal)
         incident = self._chronicle.book.find(request.match_info["incident"])
         if incident is None:
-            return _answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
+            return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
         try:
             entries = await self._chronicle.entries(incident.entries)
         except JournalUnavailable as error:
-            return _answer(503, {"error": str(error)})
-        return _answer(200, {"incident": views.incident(incident), "events": [views.event(entry) for entry in entries]})
-
-    async def act(self, request: web.Request) -> web.Response:
-        """POST /api/v1/servers/NAME/actions/ACTION: 202 and the incident that takes it up, 409 and why not."""
-        refusal = self._door.refuses_post(request.headers, request.can_read_body)
-        if refusal is not None:
-            return _refused(refusal)
-        server = self._servers.get(ServerName(request.match_info["server"]))
-        if server is None:
-            return _answer(404, {"error": "fleet.yml names no such server"})
-        name = request.match_info["action"]
-        if name not in set(ByHand):
-            return _answer(404, {"error": f"no such action by hand; there are {', '.join(ByHand)}"})
-        try:
-            body = await _body(request)
-            if body is None or body.strip() not in {b"", b"{}"}:
-                return _answer(400, {"error": "send no body, or {}"})
-            incident, refused = await self._ask(server, ByHand(name))
-        except (TimeoutError, web.RequestPayloadError):
-            return _answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
-        except JournalUnavailable as error:
-            return _answer(503, {"error": str(error)})
-        if refused is not None:
-            return _answer(409, {"reason": refused.reason, "retry_at": refused.retry_at, "error": _why(refused)})
-        return _answer(202, {"incident": None if incident is None else incident.id, "action": name})
+            return answer(503, {"error": str(error)})
+        return answer(200, {"incident": views.incident(incident), "events": [views.event(entry) for entry in entries]})
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """GET /metrics."""
@@ -171,14 +140,14 @@ class Web:
             entry = await self._chronicle.append(delivered, delivered.body_hash)
         except JournalUnavailable as error:
             self._count(WebhookResult.FAILED)
-            return _answer(503, {"error": str(error)})
+            return answer(503, {"error": str(error)})
         # The same body again is a retry, or the same alert after an end that was none: Alertmanager knows which.
         if delivered.truncated or entry is None:
             self._reconcile_soon()
         result = WebhookResult.DUPLICATE if entry is None else self._result(delivered)
         log.info("webhook", extra={"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable})
         self._count(result)
-        return _answer(200, {"result": result})
+        return answer(200, {"result": result})
 
     async def _quarantine(self, body: bytes, reason: str) -> web.Response:
         body_hash = hashlib.sha256(body).hexdigest()
@@ -188,12 +157,12 @@ class Web:
             entry = await self._chronicle.append(event, body_hash)
         except JournalUnavailable as error:
             self._count(WebhookResult.FAILED)
-            return _answer(503, {"error": str(error)})
+            return answer(503, {"error": str(error)})
         result = WebhookResult.DUPLICATE if entry is None else WebhookResult.QUARANTINED
         if entry is not None:
             log.warning("a webhook could not be read and was put aside", extra={"reason": reason, "size": len(body)})
         self._count(result)
-        return _answer(200, {"result": result})
+        return answer(200, {"result": result})
 
     def _result(self, delivered: Delivered) -> WebhookResult:
         unknown = sorted({alert.server for alert in delivered.alerts if alert.server not in self._servers})
@@ -207,42 +176,3 @@ class Web:
 
     def _count(self, result: WebhookResult) -> None:
         self._metrics.webhooks.labels(result).inc()
-
-
-async def _body(request: web.Request) -> bytes | None:
-    """The body, or None when it is too large: not read further than the limit."""
-    if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async with asyncio.timeout(READ_SECONDS):
-        async for chunk in request.content.iter_chunked(65536):
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                return None
-    return bytes(body)
-
-
-def _why(refused: guards.Refusal) -> str:
-    words = {
-        Denied.NO_EFFECT: "it would change nothing here",
-        Denied.UNDER_WAY: "an act is under way, or another one was asked for; see /api/v1/incidents",
-        Denied.NO_RESTART_METHOD: "fleet.yml names no way to restart this server",
-        Denied.SERVER_BUDGET: "limits.actions are spent",
-        Denied.RECOVERY_BUDGET: "limits.recovery_actions are spent",
-        Denied.FLEET_BUDGET: "limits.fleet_actions are spent",
-        Denied.PRECONDITION: refused.detail,
-        Denied.COOLDOWN: "the last treatment ended too short a time ago",
-        Denied.CONCURRENT_TREATMENTS: "too many other servers are under treatment",
-    }
-    return words.get(refused.reason, str(refused.reason))
-
-
-def _refused(refusal: Refusal) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
-    return _answer(refusal.status, {"error": refusal.reason}, headers)
-
-
-def _answer(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers or {}
-    )

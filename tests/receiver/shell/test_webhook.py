@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from receiver.answers import MAX_BODY_BYTES
 from receiver.metrics import WebhookResult
-from receiver.web import MAX_BODY_BYTES
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.world import TOKEN, Client, World, alert, until, webhook
 
@@ -92,7 +92,9 @@ async def test_the_same_body_again_changes_nothing(start: Start) -> None:
         for _ in range(3):
             assert await client.post(body) == (200, {"result": "duplicate"})
         (incident,) = await client.incidents()
-        assert (await client.kinds(incident["id"])).count("delivered") == 1
+        # Alertmanager may be asked what a repetition means; what it says is no delivery of the webhook.
+        events = await client.events(incident["id"])
+        assert [event["via"] for event in events if event["kind"] == "delivered"].count("webhook") == 1
         assert await counted(client) == {"accepted": 1, "duplicate": 3}
 
 

@@ -213,10 +213,15 @@ class Client:
 
     async def act(self, server: str, action: str, body: bytes = b"{}", **headers: str) -> tuple[int, dict[str, Any]]:
         """POST an action by hand."""
+        return await self.say(f"servers/{server}/actions/{action}", body, **headers)
+
+    async def say(self, path: str, body: bytes = b"{}", **headers: str) -> tuple[int, dict[str, Any]]:
+        """POST what a person says to ``/api/v1/PATH``."""
         given = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        url = f"{self.address.url}/api/v1/servers/{server}/actions/{action}"
-        async with self.session.post(url, data=body, headers=given) as answer:
+        async with self.session.post(
+            f"{self.address.url}/api/v1/{path}", data=io.BytesIO(body), headers=given
+        ) as answer:
             return answer.status, json.loads(await answer.read())
 
     async def incidents(self) -> list[dict[str, Any]]:
