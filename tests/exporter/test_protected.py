@@ -272,7 +272,9 @@ async def test_who_guesses_keeps_nobody_out(tmp_path: Path, settings: Settings) 
 async def test_the_real_program_on_its_own_event_loop(tmp_path: Path, authority: trustme.CA) -> None:
     (tmp_path / "web.yml").write_text(MUTUAL + "}")
     file = write_fleet(tmp_path, exporter=", web_config_file: web.yml")
-    async with started(file) as (_, url), ClientSession() as kept:
+    # Kept for longer than a busy machine may take.
+    patient = aiohttp.TCPConnector(keepalive_timeout=300)
+    async with started(file) as (_, url), ClientSession(connector=patient) as kept:
         address = f"https{url.removeprefix('http')}/metrics"
         old = trusting(authority, "prometheus.example")
         async with kept.get(address, ssl=old) as answer:
