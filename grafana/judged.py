@@ -40,7 +40,8 @@ TREATMENT: Final = (
     State(2, "acting", "blue"),
     State(3, "observing", "light-blue"),
     State(4, "recovering", "purple"),
-    State(5, "escalated", "red"),
+    State(5, "awaiting_approval", "yellow"),
+    State(6, "escalated", "red"),
 )
 """States of an incident, what needs people last; 0 is no incident."""
 

@@ -166,7 +166,8 @@ async def test_a_slow_server_that_answers_the_gateway_is_not_hung(folder: Path) 
     command = [sys.executable, "-S", "silent.py"]
     async with connected(fleet_file(folder, command, toml=QUICK)) as client:
         client.ask("tools/call", {"name": "echo"})
-        await until(lambda: (folder / "pings").read_text().count("ping") == 2)
+        pings = folder / "pings"
+        await until(lambda: pings.exists() and pings.read_text().count("ping") == 2)
         status = await client.status()
         assert (status["hung"], status["up"], status["in_flight"]) == (False, 1, 1)
         assert not any(b"mcp-medic:" in line for line in client.seen)
