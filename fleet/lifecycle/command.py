@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,19 +29,17 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
 async def _run(server: Server) -> RestartOutcome:
     argv = () if server.restart is None else server.restart.argv
     if not argv:
-        return _ended(Outcome.FAILED, "fleet.yml names no command: write restart: {via: command, argv: [...]}")
+        return RestartOutcome.now(
+            Outcome.FAILED, "fleet.yml names no command: write restart: {via: command, argv: [...]}"
+        )
     environment = {**os.environ, **server.env}
     try:
         ended = await program.run(argv, COMMAND_SECONDS, directory=server.working_directory, env=environment)
     except OSError as error:
-        return _ended(Outcome.FAILED, f"{argv[0]} cannot be run: {error.strerror or error}")
+        return RestartOutcome.now(Outcome.FAILED, f"{argv[0]} cannot be run: {error.strerror or error}")
     if not ended.well:
-        return _ended(Outcome.FAILED, str(ended))
+        return RestartOutcome.now(Outcome.FAILED, str(ended))
     proof = await proves_itself(server, READY_SECONDS)
     if not proof.given:
-        return _ended(Outcome.FAILED, f"{argv[0]} ended with 0, but {proof}")
-    return _ended(Outcome.SUCCEEDED, f"{argv[0]} ended with 0; {proof}")
-
-
-def _ended(outcome: Outcome, detail: str) -> RestartOutcome:
-    return RestartOutcome(outcome, detail, time.time())
+        return RestartOutcome.now(Outcome.FAILED, f"{argv[0]} ended with 0, but {proof}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"{argv[0]} ended with 0; {proof}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -38,19 +37,23 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
 async def _restart(server: Server) -> RestartOutcome:
     how = server.restart
     if how is None or not how.container or how.socket is None:
-        return _ended(Outcome.FAILED, "fleet.yml names no container: write restart: {via: docker, container: codex}")
+        return RestartOutcome.now(
+            Outcome.FAILED, "fleet.yml names no container: write restart: {via: docker, container: codex}"
+        )
     # Without a version in the path the engine takes its newest, which has known this call since its first.
     path = f"/containers/{quote(how.container, safe='')}/restart?t={STOP_SECONDS}"
     try:
         answer = await request(how.socket, "POST", path, timeout=_ANSWER_SECONDS)
     except MedicError as error:
-        return _ended(Outcome.FAILED, f"the Docker Engine: {error}")
+        return RestartOutcome.now(Outcome.FAILED, f"the Docker Engine: {error}")
     if answer.status != 204:
-        return _ended(Outcome.FAILED, _why(how.container, answer))
+        return RestartOutcome.now(Outcome.FAILED, _why(how.container, answer))
     proof = await proves_itself(server, READY_SECONDS)
     if not proof.given:
-        return _ended(Outcome.FAILED, f"Docker restarted {how.container}, but {proof}; see docker logs {how.container}")
-    return _ended(Outcome.SUCCEEDED, f"Docker restarted {how.container}; {proof}")
+        return RestartOutcome.now(
+            Outcome.FAILED, f"Docker restarted {how.container}, but {proof}; see docker logs {how.container}"
+        )
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"Docker restarted {how.container}; {proof}")
 
 
 def _why(container: str, answer: Response) -> str:
@@ -66,7 +69,3 @@ def _said(answer: Response) -> str:
     except (msgspec.DecodeError, AttributeError):
         message = answer.body.decode("utf-8", "replace")
     return " ".join(str(message).split())[:_MAX_SAID]
-
-
-def _ended(outcome: Outcome, detail: str) -> RestartOutcome:
-    return RestartOutcome(outcome, detail, time.time())

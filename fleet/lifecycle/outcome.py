@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 
 
@@ -30,3 +31,8 @@ class RestartOutcome:
     outcome: Outcome
     detail: str
     ended_at: float | None = None
+
+    @classmethod
+    def now(cls, outcome: Outcome, detail: str) -> RestartOutcome:
+        """A restart that ended in this moment, by this host's clock."""
+        return cls(outcome, detail, time.time())

@@ -66,15 +66,15 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
 async def _restart(server: Server) -> RestartOutcome:
     file = None if server.process is None else server.process.pid_file
     if file is None or not server.command:
-        return _ended(Outcome.FAILED, "fleet.yml names no pid file or no command for this server")
+        return RestartOutcome.now(Outcome.FAILED, "fleet.yml names no pid file or no command for this server")
     try:
         stopped = await _stop(file)
         started = await _start(server, file)
     except MedicError as error:
-        return _ended(Outcome.FAILED, str(error))
+        return RestartOutcome.now(Outcome.FAILED, str(error))
     except OSError as error:
-        return _ended(Outcome.FAILED, f"{error.filename or file}: {error.strerror or error}")
-    return _ended(Outcome.SUCCEEDED, f"{stopped}; {started}")
+        return RestartOutcome.now(Outcome.FAILED, f"{error.filename or file}: {error.strerror or error}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"{stopped}; {started}")
 
 
 async def _stop(file: Path) -> str:
@@ -199,7 +199,3 @@ async def _launch(server: Server) -> int:
     if process.returncode or not said.isdigit():
         raise PermanentError(f"{server.command[0]} cannot be started: {said or process.returncode}")
     return int(said)
-
-
-def _ended(outcome: Outcome, detail: str) -> RestartOutcome:
-    return RestartOutcome(outcome, detail, time.time())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,17 +37,19 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
 async def _restart(server: Server) -> RestartOutcome:
     how = server.restart
     if how is None or not how.unit:
-        return _ended(Outcome.FAILED, "fleet.yml names no unit: write restart: {via: systemd, unit: codex}")
+        return RestartOutcome.now(Outcome.FAILED, "fleet.yml names no unit: write restart: {via: systemd, unit: codex}")
     try:
         ended = await program.run(_argv(how, "restart"), RESTART_SECONDS, env=os.environ)
         if not ended.well:
-            return _ended(Outcome.FAILED, await _why(how, ended))
+            return RestartOutcome.now(Outcome.FAILED, await _why(how, ended))
     except OSError as error:
-        return _ended(Outcome.FAILED, f"{SYSTEMCTL} cannot be run: {error.strerror or error}")
+        return RestartOutcome.now(Outcome.FAILED, f"{SYSTEMCTL} cannot be run: {error.strerror or error}")
     proof = await proves_itself(server, READY_SECONDS)
     if not proof.given:
-        return _ended(Outcome.FAILED, f"systemd restarted {how.unit}, but {proof}; see journalctl -u {how.unit}")
-    return _ended(Outcome.SUCCEEDED, f"systemd restarted {how.unit}; {proof}")
+        return RestartOutcome.now(
+            Outcome.FAILED, f"systemd restarted {how.unit}, but {proof}; see journalctl -u {how.unit}"
+        )
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"systemd restarted {how.unit}; {proof}")
 
 
 async def _why(how: Restart, ended: program.Ended) -> str:
@@ -67,7 +68,3 @@ async def _why(how: Restart, ended: program.Ended) -> str:
 def _argv(how: Restart, verb: str, *options: str) -> tuple[str, ...]:
     whose = ("--user",) if how.user else ()
     return (SYSTEMCTL, *whose, "--no-ask-password", verb, *options, "--", how.unit)
-
-
-def _ended(outcome: Outcome, detail: str) -> RestartOutcome:
-    return RestartOutcome(outcome, detail, time.time())

@@ -81,10 +81,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     if transport is Transport.STDIO:
         restart = restart or Restart(RestartVia.GATEWAY)
     if transport is Transport.HTTP and not target and not section.line_of("url"):
-        value.document.report(
-            value.line, f"{value.path}.url", "is missing", "Write the server's MCP endpoint, such as"
-            " http://127.0.0.1:3001/mcp",
-        )  # fmt: skip
+        _report_no_url(value)
     _check_transport(value, transport, target, command, restart)
     _check_probe(value, transport, probe)
     _check_restart(value, transport, command, process, restart)
@@ -214,6 +211,11 @@ def _audit_log(value: Value) -> AuditLog | None:
     arguments = section.read("arguments", lambda v: v.boolean(), False)
     section.finish()
     return None if path is None else AuditLog(path, arguments)
+
+
+def _report_no_url(value: Value) -> None:
+    remedy = "Write the server's MCP endpoint, such as http://127.0.0.1:3001/mcp"
+    value.document.report(value.line, f"{value.path}.url", "is missing", remedy)
 
 
 def _check_transport(
