@@ -32,6 +32,9 @@ RETRY_AFTER_SECONDS: Final = 1
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 """Prometheus' own default, for those who do not say how long they wait."""
 
+MIN_TIMEOUT_SECONDS: Final = 0.001
+"""Prometheus says its deadline in whole milliseconds; less is nothing that half of it could be taken of."""
+
 MAX_TIMEOUT_SECONDS: Final = 60.0
 """A scraper that says it waits longer, or that never reads, holds its place no longer than this."""
 
@@ -56,7 +59,7 @@ def patience(header: str) -> float:
         return DEFAULT_TIMEOUT_SECONDS
     if not math.isfinite(seconds) or seconds <= 0:
         return DEFAULT_TIMEOUT_SECONDS
-    return min(seconds, MAX_TIMEOUT_SECONDS)
+    return min(max(seconds, MIN_TIMEOUT_SECONDS), MAX_TIMEOUT_SECONDS)
 
 
 def time_to_render(patience_seconds: float) -> float:
