@@ -1,0 +1,38 @@
+"""``incidents``: the list, or one with its timeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from console.frame import SERVER, command
+from console.reading.incidents import Incident, Incidents, listed
+from console.root import Section
+from console.views import incidents as views
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from console.desk import Desk
+    from console.report import Report
+
+
+def _view(report: Any) -> RenderableType:
+    return views.incident(report) if isinstance(report, Incident) else views.incidents(report)
+
+
+@command(Section.INCIDENTS, "incidents", Incidents | Incident, _view, watched=True)
+@click.argument("incident", metavar="[ID]", required=False)
+@click.option("--server", type=SERVER, help="Only of this server.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+async def incidents(desk: Desk, incident: str | None, server: str | None, limit: int) -> Report:
+    """Say what was ill and what was done about it, newest first; with an ID, its whole timeline.
+
+    Example: mcp-medic incidents --server codex
+    """
+    if incident is not None:
+        found = await desk.receiver.incident(incident)
+        return Incident(incident=found["incident"], events=tuple(found["events"]))
+    filters = {"limit": str(limit)} | ({} if server is None else {"server": desk.server(server).name})
+    return listed(await desk.receiver.incidents(**filters))

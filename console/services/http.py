@@ -1,0 +1,99 @@
+"""One request, bounded in time and size, as JSON; every failure is one sentence that names service and address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+
+from fleet.errors import PermanentError, UnreachableError
+
+if TYPE_CHECKING:
+    import ssl
+
+ASK_SECONDS: Final = 10.0
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_SHOWN: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``status``, and the body as JSON where it was JSON, else as text."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who is asked: its ``name`` as people say it, its base ``url`` without a trailing slash."""
+
+    session: aiohttp.ClientSession
+    name: str
+    url: str
+    headers: Mapping[str, str]
+    tls: ssl.SSLContext | bool = True
+
+    async def ask(
+        self, method: str, path: str, *, form: Mapping[str, str] | None = None, json: object = None,
+        params: Mapping[str, str] | None = None, within: float = ASK_SECONDS,
+    ) -> Answer:  # fmt: skip
+        """Send one request.
+
+        Raises:
+            UnreachableError: no connection, or no whole answer within ``within`` seconds.
+            PermanentError: the answer is too large.
+        """
+        timeout = aiohttp.ClientTimeout(total=within)
+        try:
+            async with self.session.request(
+                method, f"{self.url}{path}", data=form, json=json, params=params, headers=self.headers,
+                timeout=timeout, allow_redirects=False, ssl=self.tls,
+            ) as answer:  # fmt: skip
+                return Answer(answer.status, _read(await self._body(answer)))
+        except TimeoutError as error:
+            raise UnreachableError(f"{self.name} at {self.url} did not answer within {within:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {error}") from error
+
+    async def fetch(self, path: str, *, form: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None,
+                    within: float = ASK_SECONDS) -> Any:  # fmt: skip
+        """The JSON of an answer that has to be 200; a form is posted.
+
+        Raises:
+            UnreachableError: as ``ask``, or it answered that it is not ready (502, 503, 504).
+            PermanentError: it refused; carries what it said.
+        """
+        answer = await self.ask("GET" if form is None else "POST", path, form=form, params=params, within=within)
+        if answer.status in {502, 503, 504}:
+            raise UnreachableError(f"{self.name} at {self.url} is not ready: {self.said(answer)}")
+        if answer.status != 200 or isinstance(answer.body, str):
+            raise PermanentError(f"{self.name} at {self.url} refused {path}: {self.said(answer)}")
+        return answer.body
+
+    @staticmethod
+    def said(answer: Answer) -> str:
+        """What an answer says in one line: its ``error``, else its text, with its status."""
+        body = answer.body
+        text = body.get("error") if isinstance(body, dict) else body if isinstance(body, str) else None
+        shown = " ".join(str(text or "no reason given").split())[:_SHOWN]
+        return f"{shown} ({answer.status})"
+
+    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in answer.content.iter_chunked(65536):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise PermanentError(f"{self.name} at {self.url} answered with more than {MAX_ANSWER_BYTES} bytes")
+        return bytes(body)
+
+
+def _read(body: bytes) -> object:
+    try:
+        decoded: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+    return decoded
