@@ -11,4 +11,4 @@ from console.root import main
 __all__ = ["main"]
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="mcp-medic")
