@@ -12,12 +12,12 @@ import aiohttp
 from rich.console import Console
 
 from console.services.alertmanager import Alertmanager
+from console.services.credentials import Credentials, read_credentials
 from console.services.http import Service
 from console.services.prometheus import Prometheus
 from console.services.receiver import Receiver
-from fleet.errors import PermanentError
+from fleet.errors import ConfigError, PermanentError
 from fleet.inventory import ServerName
-from fleet.tokens import read_token
 
 if TYPE_CHECKING:
     from fleet.inventory import Fleet, Server
@@ -61,11 +61,7 @@ class Desk:
 
 @asynccontextmanager
 async def opened(fleet: Fleet, environ: Mapping[str, str]) -> AsyncIterator[Desk]:
-    """A desk for one command.
-
-    Raises:
-        ConfigError: a token file that the receiver's authentication names cannot be read.
-    """
+    """A desk for one command."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
         yield Desk(
             fleet=fleet,
@@ -73,13 +69,19 @@ async def opened(fleet: Fleet, environ: Mapping[str, str]) -> AsyncIterator[Desk
             session=session,
             prometheus=Prometheus(Service(session, "Prometheus", fleet.prometheus_url, {})),
             alertmanager=Alertmanager(Service(session, "Alertmanager", fleet.alertmanager_url, {})),
-            receiver=Receiver(Service(session, "the receiver", fleet.receiver.url, _credentials(fleet))),
+            receiver=_receiver(session, fleet, environ),
             screen=Console(stderr=True),
         )
 
 
-def _credentials(fleet: Fleet) -> dict[str, str]:
-    files = fleet.receiver.bearer_token_files
-    if not files:
-        return {}
-    return {"Authorization": f"Bearer {read_token(files[0], 'receiver.authentication.bearer_token_files[0]')}"}
+def _receiver(session: aiohttp.ClientSession, fleet: Fleet, environ: Mapping[str, str]) -> Receiver:
+    """Credentials that cannot be read hinder only the commands that show them."""
+    credentials, closed = Credentials(), None
+    try:
+        credentials = read_credentials(fleet, environ)
+    except ConfigError as error:
+        closed = error
+    service = Service(
+        session, "the receiver", fleet.receiver.url, credentials.headers, credentials.tls, credentials.remedy, closed
+    )
+    return Receiver(service)

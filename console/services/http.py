@@ -14,6 +14,8 @@ from fleet.errors import PermanentError, UnreachableError
 if TYPE_CHECKING:
     import ssl
 
+    from fleet.errors import MedicError
+
 ASK_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _SHOWN: Final = 300
@@ -29,13 +31,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Who is asked: its ``name`` as people say it, its base ``url`` without a trailing slash."""
+    """Who is asked: its ``name`` as people say it, its base ``url`` without a trailing slash.
+
+    ``remedy`` says what to do where it refuses who asks (401, 403). ``closed`` is why it cannot be asked at all, such
+    as a token file that nobody can read: it matters only to a command that asks this service.
+    """
 
     session: aiohttp.ClientSession
     name: str
     url: str
     headers: Mapping[str, str]
     tls: ssl.SSLContext | bool = True
+    remedy: str = ""
+    closed: MedicError | None = None
 
     async def ask(
         self, method: str, path: str, *, form: Mapping[str, str] | None = None, json: object = None,
@@ -46,7 +54,10 @@ class Service:
         Raises:
             UnreachableError: no connection, or no whole answer within ``within`` seconds.
             PermanentError: the answer is too large.
+            MedicError: it is ``closed``.
         """
+        if self.closed is not None:
+            raise self.closed
         timeout = aiohttp.ClientTimeout(total=within)
         try:
             async with self.session.request(
@@ -71,8 +82,13 @@ class Service:
         if answer.status in {502, 503, 504}:
             raise UnreachableError(f"{self.name} at {self.url} is not ready: {self.said(answer)}")
         if answer.status != 200 or isinstance(answer.body, str):
-            raise PermanentError(f"{self.name} at {self.url} refused {path}: {self.said(answer)}")
+            raise PermanentError(f"{self.name} at {self.url} refused {path}: {self.refusal(answer)}")
         return answer.body
+
+    def refusal(self, answer: Answer) -> str:
+        """What a refusal says, and what to do about it where it is about who asks."""
+        said = self.said(answer)
+        return f"{said}; {self.remedy}" if self.remedy and answer.status in {401, 403} else said
 
     @staticmethod
     def said(answer: Answer) -> str:

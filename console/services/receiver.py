@@ -42,5 +42,5 @@ class Receiver:
         if answer.status == 503:
             raise UnreachableError(f"{self.service.name} at {self.service.url}: {self.service.said(answer)}")
         if not 200 <= answer.status < 300 and answer.status != 409:
-            raise PermanentError(f"{self.service.name} at {self.service.url} refused: {self.service.said(answer)}")
+            raise PermanentError(f"{self.service.name} at {self.service.url} refused: {self.service.refusal(answer)}")
         return answer
