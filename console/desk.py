@@ -20,12 +20,16 @@ from fleet.errors import ConfigError, PermanentError
 from fleet.inventory import ServerName
 
 if TYPE_CHECKING:
+    from fleet.errors import Problem
     from fleet.inventory import Fleet, Server
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """``session`` is the HTTP session of this command, ``screen`` is stderr: what is shown there is not the report."""
+    """``session`` is the HTTP session of this command, ``screen`` is stderr: what is shown there is not the report.
+
+    ``mistakes`` are those of the servers' TOML files, for a command that works in spite of them.
+    """
 
     fleet: Fleet
     environ: Mapping[str, str]
@@ -35,6 +39,7 @@ class Desk:
     receiver: Receiver
     screen: Console
     now: Callable[[], float] = time.time
+    mistakes: tuple[Problem, ...] = ()
 
     def server(self, name: str) -> Server:
         """The configured server of that name.
@@ -60,7 +65,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened(fleet: Fleet, environ: Mapping[str, str]) -> AsyncIterator[Desk]:
+async def opened(fleet: Fleet, environ: Mapping[str, str], mistakes: tuple[Problem, ...] = ()) -> AsyncIterator[Desk]:
     """A desk for one command."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
         yield Desk(
@@ -71,6 +76,7 @@ async def opened(fleet: Fleet, environ: Mapping[str, str]) -> AsyncIterator[Desk
             alertmanager=Alertmanager(Service(session, "Alertmanager", fleet.alertmanager_url, {})),
             receiver=_receiver(session, fleet, environ),
             screen=Console(stderr=True),
+            mistakes=mistakes,
         )
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from console.desk import Desk
     from console.report import Gap, Report
     from console.root import Section
+    from fleet.errors import Problem
     from fleet.inventory import Fleet
 
 Work = Callable[..., Awaitable["Report"]]
@@ -78,18 +79,22 @@ REGISTRY: Final[dict[str, Any]] = {}
 
 
 def command(
-    section: Section, name: str, report: Any, view: View, *, watched: bool = False
+    section: Section, name: str, report: Any, view: View, *, watched: bool = False, troubleshoots: bool = False
 ) -> Callable[[Work], click.Command]:
-    """Make a coroutine a command with ``--config``, ``--json`` and, where ``watched``, ``--watch``."""
+    """Make a coroutine a command with ``--config``, ``--json`` and, where ``watched``, ``--watch``.
+
+    One that ``troubleshoots`` works in spite of mistakes in the servers' TOML files: it finds them in the desk.
+    """
     REGISTRY[name] = report
 
     def framed(work: Work) -> click.Command:
         @functools.wraps(work)
         def invoked(config: Path, json_wanted: bool, watch: float | None = None, **arguments: Any) -> None:
-            fleet = _fleet(config)
+            mistakes: list[Problem] | None = [] if troubleshoots else None
+            fleet = _fleet(config, mistakes)
             show = functools.partial(_show, view=view, json_wanted=json_wanted)
             with _said_well():
-                code = asyncio.run(_worked(work, fleet, arguments, show, watch))
+                code = asyncio.run(_worked(work, fleet, tuple(mistakes or ()), arguments, show, watch=watch))
                 sys.exit(code)
 
         decorated = CONFIG(JSON(WATCH(invoked) if watched else invoked))
@@ -101,11 +106,17 @@ def command(
 
 
 async def _worked(
-    work: Work, fleet: Fleet, arguments: dict[str, Any], show: Callable[..., None], watch: float | None
+    work: Work,
+    fleet: Fleet,
+    mistakes: tuple[Problem, ...],
+    arguments: dict[str, Any],
+    show: Callable[..., None],
+    *,
+    watch: float | None,
 ) -> int:
     from console.desk import opened  # noqa: PLC0415 - aiohttp costs a third of a second that --help need not wait for
 
-    async with opened(fleet, os.environ) as desk:
+    async with opened(fleet, os.environ, mistakes) as desk:
         while True:
             report = await _once(work, desk, arguments, watch)
             if report is not None:
@@ -141,9 +152,9 @@ def _told(gap: Gap) -> Text:
     return Text(f"cannot say {gap.missing}: {paper.printable(gap.reason)}", style="yellow")
 
 
-def _fleet(config: Path) -> Fleet:
+def _fleet(config: Path, tolerated: list[Problem] | None) -> Fleet:
     try:
-        return load_fleet(config, os.environ)
+        return load_fleet(config, os.environ, tolerated=tolerated)
     except ConfigError as error:
         _complain(error.problems)
         sys.exit(ExitCode.WRONG_USE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.doors import is_loopback
 from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Price, Server, ServerName
-from fleet.parsing import Section, Value, open_document
+from fleet.parsing import Document, Section, Value, open_document
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
 from fleet.sections.services import read_prices, read_redis
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from fleet.errors import Problem
     from fleet.thresholds import Thresholds
 
 MAX_SOCKET_PATH_BYTES: Final = 107
@@ -28,10 +29,17 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 _LONGEST_PID: Final = "4194304"
 
 
-def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | None = None) -> Fleet:
+def load_fleet(
+    path: Path,
+    environ: Mapping[str, str],
+    links: dict[str, str] | None = None,
+    tolerated: list[Problem] | None = None,
+) -> Fleet:
     """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
 
     ``links`` is filled with the paths that lead to another place than is written, for whoever keeps what was read.
+    ``tolerated`` is for whoever looks into what is broken: it is filled with the mistakes of the servers' TOML files,
+    which then raise nothing; such a server has the defaults.
 
     Raises:
         ConfigError: with every mistake of the file, and of the TOML files that it names, at once.
@@ -53,6 +61,8 @@ def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | N
     section.finish()
     _check_doors(section, root, exporter, receiver)
     _check_windows(section, root, receiver, servers)
+    if tolerated is not None:
+        tolerated += _of_other_files(document)
     document.fail_if_any()
     if links is not None:
         links.update(document.links)
@@ -67,6 +77,14 @@ def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | N
         redis_url=redis_url,
         prices=prices,
     )
+
+
+def _of_other_files(document: Document) -> list[Problem]:
+    """Take the problems of the files that this one names out of it."""
+    own = str(document.file)
+    found = [problem for problem in document.problems if problem.file != own]
+    document.problems = [problem for problem in document.problems if problem.file == own]
+    return found
 
 
 def _inner(section: Section, key: str) -> Section | None:

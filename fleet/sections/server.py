@@ -26,7 +26,7 @@ from fleet.inventory import (
 from fleet.sections import sources
 from fleet.sections.restart import read_restart
 from fleet.sections.values import address, argv, mode, url
-from fleet.server_config import ServerConfig, read_server_config
+from fleet.server_config import ServerConfig, Tuning, read_server_config
 from fleet.signals import Severity
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ def _config(value: Value) -> ServerConfig | None:
         return read_server_config(file)
     except ConfigError as error:
         value.document.problems.extend(error.problems)
-        return None
+        # Whoever reads a fleet in spite of broken TOML files still has to know which file it is.
+        return ServerConfig(file, {}, {}, Tuning())
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:
