@@ -27,7 +27,7 @@ from fleet.errors import ConfigError, MedicError, UnreachableError
 from fleet.loading import load_fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from click.shell_completion import CompletionItem
     from rich.console import RenderableType
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 Work = Callable[..., Awaitable["Report"]]
 View = Callable[[Any], "RenderableType"]
+Question = Callable[["Fleet", "Mapping[str, Any]"], str | None]
+"""(the fleet, the command's arguments) to what a person has to say yes to; None where there is nothing to ask."""
 
 _LEAST_WATCH_SECONDS: Final = 1.0
 _CLEAR: Final = "\x1b[H\x1b[2J"
@@ -49,6 +51,7 @@ CONFIG: Final = click.option(
     show_default=True, show_envvar=True, help="The fleet file.",
 )  # fmt: skip
 JSON: Final = click.option("--json", "json_wanted", is_flag=True, help="Print the report as JSON.")
+YES: Final = click.option("--yes", "-y", is_flag=True, help="Do it without asking.")
 WATCH: Final = click.option(
     "--watch", type=click.FloatRange(min=_LEAST_WATCH_SECONDS), metavar="SECONDS",
     help="Again every so many seconds, until Ctrl-C.",
@@ -79,11 +82,19 @@ REGISTRY: Final[dict[str, Any]] = {}
 
 
 def command(
-    section: Section, name: str, report: Any, view: View, *, watched: bool = False, troubleshoots: bool = False
+    section: Section,
+    name: str,
+    report: Any,
+    view: View,
+    *,
+    watched: bool = False,
+    troubleshoots: bool = False,
+    asks: Question | None = None,
 ) -> Callable[[Work], click.Command]:
     """Make a coroutine a command with ``--config``, ``--json`` and, where ``watched``, ``--watch``.
 
     One that ``troubleshoots`` works in spite of mistakes in the servers' TOML files: it finds them in the desk.
+    One that ``asks`` has ``--yes``: without it a person at a terminal is asked before anything is done.
     """
     REGISTRY[name] = report
 
@@ -92,17 +103,36 @@ def command(
         def invoked(config: Path, json_wanted: bool, watch: float | None = None, **arguments: Any) -> None:
             mistakes: list[Problem] | None = [] if troubleshoots else None
             fleet = _fleet(config, mistakes)
+            if asks is not None and not arguments.pop("yes"):
+                _confirmed(asks(fleet, arguments))
             show = functools.partial(_show, view=view, json_wanted=json_wanted)
             with _said_well():
                 code = asyncio.run(_worked(work, fleet, tuple(mistakes or ()), arguments, show, watch=watch))
                 sys.exit(code)
 
-        decorated = CONFIG(JSON(WATCH(invoked) if watched else invoked))
+        framed_once = WATCH(invoked) if watched else invoked
+        decorated = CONFIG(JSON(YES(framed_once) if asks is not None else framed_once))
         made = click.command(name)(decorated)
         main.adopt(section, made)
         return made
 
     return framed
+
+
+def _confirmed(question: str | None) -> None:
+    """Go on where a person says yes. Asked before anything runs, so that Ctrl-C ends the question at once."""
+    if question is None:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        _complain([f"{question} Nobody is here to be asked: say --yes"])
+        sys.exit(ExitCode.WRONG_USE)
+    try:
+        said = click.confirm(paper.printable(question), err=True)
+    except click.Abort:
+        said = False
+    if not said:
+        _complain(["nothing was done"])
+        sys.exit(ExitCode.FAILED)
 
 
 async def _worked(

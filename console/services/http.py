@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import msgspec
 
+from console.services.credentials import CA_FILE
 from fleet.errors import PermanentError, UnreachableError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Service:
         """Send one request.
 
         Raises:
-            UnreachableError: no connection, or no whole answer within ``within`` seconds.
+            UnreachableError: no connection, no trust in its certificate, or no whole answer within ``within`` seconds.
             PermanentError: the answer is too large.
             MedicError: it is ``closed``.
         """
@@ -67,6 +68,9 @@ class Service:
                 return Answer(answer.status, _read(await self._body(answer)))
         except TimeoutError as error:
             raise UnreachableError(f"{self.name} at {self.url} did not answer within {within:g} s") from error
+        except aiohttp.ClientSSLError as error:
+            whom = f"; name whom to believe in {CA_FILE}" if self.remedy else ""
+            raise UnreachableError(f"{self.name} at {self.url} is not trusted: {error}{whom}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {error}") from error
 
