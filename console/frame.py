@@ -21,6 +21,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from console import paper
+from console.reading.period import parse_period
 from console.report import ExitCode, as_json
 from console.root import main
 from fleet.errors import ConfigError, MedicError, UnreachableError
@@ -76,6 +77,24 @@ class ServerType(click.ParamType[str]):
 
 
 SERVER: Final = ServerType()
+
+
+class PeriodType(click.ParamType[int]):
+    """A duration as Prometheus writes it; whole seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """``30d`` to 2592000."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_period(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+PERIOD: Final = PeriodType()
 
 REGISTRY: Final[dict[str, Any]] = {}
 """The report of each command by its name: what documents ``--json``."""

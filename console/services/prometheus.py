@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from console.services.http import ASK_SECONDS
 from fleet.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class Prometheus:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    async def vector(self, query: str, at: float | None = None) -> list[Sample]:
+    async def vector(self, query: str, at: float | None = None, *, within: float = ASK_SECONDS) -> list[Sample]:
         """The samples of an instant query at ``at`` (UNIX seconds, default now); NaN is kept."""
         form = {"query": query} | ({} if at is None else {"time": f"{at:.3f}"})
-        return [Sample(item["metric"], float(item["value"][1])) for item in await self._result("query", form)]
+        return [Sample(item["metric"], float(item["value"][1])) for item in await self._result("query", form, within)]
 
     async def by_server(self, query: str, at: float | None = None) -> dict[str, float]:
         """The value for each ``server``; what is no number is left out. At most one sample a server is expected."""
@@ -51,13 +52,15 @@ class Prometheus:
             one.labels["server"]: one.value for one in samples if "server" in one.labels and not math.isnan(one.value)
         }
 
-    async def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
+    async def range(
+        self, query: str, start: float, end: float, step: float, *, within: float = ASK_SECONDS
+    ) -> list[Series]:
         """The series of a range query; ``step`` seconds, made larger where the answer would exceed MAX_POINTS."""
         wide = max(step, (end - start) / MAX_POINTS, 0.001)
         form = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{wide:.3f}"}
         return [
             Series(item["metric"], tuple((float(at), float(value)) for at, value in item["values"] if value != "NaN"))
-            for item in await self._result("query_range", form)
+            for item in await self._result("query_range", form, within)
         ]
 
     async def targets(self) -> list[dict[str, Any]]:
@@ -68,15 +71,15 @@ class Prometheus:
         """Every rule of every group as Prometheus' API describes them."""
         return [rule for group in (await self._data("/api/v1/rules"))["groups"] for rule in group["rules"]]
 
-    async def _result(self, kind: str, form: Mapping[str, str]) -> list[Any]:
-        data = await self._data(f"/api/v1/{kind}", form)
+    async def _result(self, kind: str, form: Mapping[str, str], within: float) -> list[Any]:
+        data = await self._data(f"/api/v1/{kind}", form, within)
         result = data.get("result") if isinstance(data, dict) else None
         if not isinstance(result, list):
             raise PermanentError(f"Prometheus at {self.service.url} answered a query without a result")
         return result
 
-    async def _data(self, path: str, form: Mapping[str, str] | None = None) -> Any:
-        body = await self.service.fetch(path, form=form)
+    async def _data(self, path: str, form: Mapping[str, str] | None = None, within: float = ASK_SECONDS) -> Any:
+        body = await self.service.fetch(path, form=form, within=within)
         if not isinstance(body, dict) or body.get("status") != "success":
             raise PermanentError(f"Prometheus at {self.service.url} answered {path} with something else than its API's")
         return body["data"]
