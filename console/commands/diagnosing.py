@@ -1,0 +1,30 @@
+"""``test``, ``health-check``, ``diagnose``: whether it can work, whether it works, and why it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from console.diagnosing.requirements import Test, tested
+from console.frame import SERVER, command
+from console.root import Section
+from console.views import diagnosing as views
+
+if TYPE_CHECKING:
+    from console.desk import Desk
+    from console.report import Report
+
+
+@command(Section.CHECKING, "test", Test, views.test, troubleshoots=True)
+@click.argument("server", type=SERVER)
+@click.option("--dry-run", is_flag=True, help="Ask the server itself nothing, and start nothing.")
+async def test(desk: Desk, server: str, dry_run: bool) -> Report:
+    """Check what a server needs, then speak its protocol with it.
+
+    Runtime, Redis, auth file, port, config syntax and control directory; then handshake, tools/list and probe.tool,
+    directly and by the gateway. A stdio server is started for this and taken down again.
+
+    Example: mcp-medic test codex --dry-run
+    """
+    return await tested(desk, desk.server(server), dry_run=dry_run)

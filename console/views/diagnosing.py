@@ -1,0 +1,60 @@
+"""Checks and walks for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.text import Text
+
+from console.diagnosing.checks import ILL, Outcome
+from console.paper import printable, seconds
+from console.views.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from console.diagnosing.checks import Check
+    from console.diagnosing.requirements import Test
+
+_STYLES: Final = {
+    Outcome.PASSED: "green",
+    Outcome.FAILED: "bold red",
+    Outcome.UNREACHABLE: "bold yellow",
+    Outcome.SKIPPED: "dim",
+}
+
+
+def test(report: Test) -> RenderableType:
+    """A row a check, then what to do about those that failed."""
+    return Group(*_checks(report.checks), _counted(report.checks))
+
+
+def _checks(checks: Iterable[Check]) -> list[RenderableType]:
+    found = list(checks)
+    rows = [
+        (check.name, Text(check.outcome, style=_STYLES[check.outcome]), seconds(check.seconds), check.saw)
+        for check in found
+    ]
+    return [table(("check", "", "took", "seen"), rows, right=(2,)), *_remedies(found)]
+
+
+def _remedies(checks: Iterable[Check]) -> list[RenderableType]:
+    return [
+        Text(f"{printable(check.name)}: {printable(check.remedy)}")
+        for check in checks
+        if check.outcome in ILL and check.remedy
+    ]
+
+
+def _counted(checks: Iterable[Check]) -> Text:
+    found = [check.outcome for check in checks]
+    ill = sum(outcome in ILL for outcome in found)
+    if ill:
+        return Text(f"{ill} of {len(found)} checks failed", style="bold red")
+    skipped = found.count(Outcome.SKIPPED)
+    return Text(
+        f"{found.count(Outcome.PASSED)} checks passed" + (f", {skipped} skipped" if skipped else ""), style="green"
+    )
