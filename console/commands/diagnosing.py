@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from console.diagnosing.health import Health, checked
 from console.diagnosing.requirements import Test, tested
 from console.frame import SERVER, command
 from console.root import Section
@@ -28,3 +29,16 @@ async def test(desk: Desk, server: str, dry_run: bool) -> Report:
     Example: mcp-medic test codex --dry-run
     """
     return await tested(desk, desk.server(server), dry_run=dry_run)
+
+
+@command(Section.CHECKING, "health-check", Health, views.health, watched=True, troubleshoots=True)
+@click.argument("server", type=SERVER, required=False)
+async def health_check(desk: Desk, server: str | None) -> Report:
+    """Ask every program of the chain and every server whether it works.
+
+    Gateway, exporter, Prometheus with its targets, rules and clock, Alertmanager and its way to the receiver, the
+    receiver, Redis; then of each server: up, a protocol exchange, and how old its newest sample is.
+
+    Example: mcp-medic health-check codex
+    """
+    return await checked(desk, desk.servers(server))

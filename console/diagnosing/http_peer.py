@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +11,7 @@ import aiohttp
 import msgspec
 
 from console.diagnosing.conversation import MODERN, Answer, Era, answer_in
+from console.services.http import in_words
 from fleet.errors import PermanentError, UnreachableError
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ class HttpPeer:
             async with self._post(message, headers) as response:
                 return await _read(response, message["id"])
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"{self.url} cannot be reached: {_told(error)}") from error
+            raise UnreachableError(f"{self.url} cannot be reached: {in_words(error)}") from error
 
     async def notify(self, message: Mapping[str, Any], own: Mapping[str, str]) -> None:
         """One POST; what is answered does not matter."""
@@ -46,7 +46,7 @@ class HttpPeer:
             async with self._post(message, own):
                 pass
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"{self.url} cannot be reached: {_told(error)}") from error
+            raise UnreachableError(f"{self.url} cannot be reached: {in_words(error)}") from error
 
     async def farewell(self, own: Mapping[str, str]) -> None:
         """DELETE of the session."""
@@ -101,13 +101,6 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         data.append(rest[5:].strip())
     if data:
         yield b"\n".join(data)
-
-
-def _told(error: aiohttp.ClientError | OSError) -> str:
-    """The system's own words where it has some: the library's repeat the address that is named already."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    said = (os.strerror(cause.errno) if cause.errno else "") if isinstance(cause, OSError) else ""
-    return said or str(error) or type(error).__name__
 
 
 def _bounded(size: int) -> None:

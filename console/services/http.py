@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -72,7 +73,7 @@ class Service:
             whom = f"; name whom to believe in {CA_FILE}" if self.remedy else ""
             raise UnreachableError(f"{self.name} at {self.url} is not trusted: {error}{whom}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {error}") from error
+            raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {in_words(error)}") from error
 
     async def fetch(self, path: str, *, form: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None,
                     within: float = ASK_SECONDS) -> Any:  # fmt: skip
@@ -109,6 +110,13 @@ class Service:
             if len(body) > MAX_ANSWER_BYTES:
                 raise PermanentError(f"{self.name} at {self.url} answered with more than {MAX_ANSWER_BYTES} bytes")
         return bytes(body)
+
+
+def in_words(error: aiohttp.ClientError | OSError) -> str:
+    """The system's own words where it has some: the library's repeat the address that is named already."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    said = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno and cause.errno > 0 else ""
+    return said or str(error) or type(error).__name__
 
 
 def _read(body: bytes) -> object:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from console.diagnosing.checks import ILL, Outcome
 from console.paper import printable, seconds
-from console.views.tables import table
+from console.views.tables import table, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.diagnosing.checks import Check
+    from console.diagnosing.health import Health
     from console.diagnosing.requirements import Test
 
 _STYLES: Final = {
@@ -30,6 +31,16 @@ _STYLES: Final = {
 def test(report: Test) -> RenderableType:
     """A row a check, then what to do about those that failed."""
     return Group(*_checks(report.checks), _counted(report.checks))
+
+
+def health(report: Health) -> RenderableType:
+    """The programs, then the servers."""
+    parts: list[RenderableType] = [*_checks(report.programs)]
+    for one in report.servers:
+        parts += [Text(""), Text.assemble(("server ", "bold"), (one.server, "bold"), ": ", word(one.word))]
+        parts += _checks(one.checks)
+    every = [*report.programs, *(check for one in report.servers for check in one.checks)]
+    return Group(*parts, Text(""), _counted(every))
 
 
 def _checks(checks: Iterable[Check]) -> list[RenderableType]:
