@@ -44,8 +44,8 @@ class Outlook(enum.StrEnum):
     NO_GROWTH = "no growth"
     SHRINKING = "shrinking"
     NO_LIMIT = "growing, no limit set"
-    MET = "limit already met"
-    WITHIN_A_YEAR = "limit met within a year"
+    MET = "met already"
+    WITHIN_A_YEAR = "met within a year"
     LATER = "not within a year"
     TOO_LITTLE_HISTORY = "too little history"
 

@@ -61,7 +61,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """What was counted in the period, in ``unit``; ``of`` says of what (a reason, a model, an error type), or nothing."""
+    """What was counted in the period, in ``unit``; ``of`` says of what (a reason, a model, ...), or nothing."""
 
     name: str
     of: str

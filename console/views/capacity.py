@@ -10,8 +10,8 @@ from rich.text import Text
 from console.paper import moment, size
 from console.reading.capacity import Outlook
 from console.reading.figures import Unit
-from console.views.tables import facts, table
-from console.views.units import shown
+from console.views.tables import facts, listing
+from console.views.units import bare, heading, pace, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +26,7 @@ def capacity(found: Capacity) -> RenderableType:
     pairs = (
         ("memory per session", _demand(found.memory, Unit.BYTES)),
         ("memory limit", size(found.memory_limit)),
-        ("sessions that fit", "-" if found.sessions_fit is None else f"{found.sessions_fit} below the memory limit"),
+        ("sessions that fit", _fit(found)),
         ("CPU per session", _demand(found.cpu, Unit.CORES)),
         ("busy now (p95)", _size(found.now)),
         ("next size up", _size(found.next_size)),
@@ -36,9 +36,26 @@ def capacity(found: Capacity) -> RenderableType:
 
 
 def growth(found: tuple[Growth, ...]) -> RenderableType:
-    """A line a figure: how it grows, and when it meets its limit."""
-    rows = [(one.name, _pace(one), shown(one.unit, one.limit), _outlook(one)) for one in found]
-    return table(("growth", "a day (95 %)", "limit", "outlook"), rows)
+    """A line a figure: how it grows; then when each meets its limit."""
+    rows = [
+        (
+            heading(one.name, one.unit),
+            pace(one.unit, one.per_day),
+            "" if one.low is None else f"{pace(one.unit, one.low)} to {pace(one.unit, one.high)}",
+            bare(one.unit, one.limit),
+            Text(one.outlook, style=_GRAVE.get(one.outlook, "")),
+        )
+        for one in found
+    ]
+    met = [_met(one) for one in found if one.met_at is not None]
+    return Group(listing(("growth", "a day", "between (95 %)", "limit", "outlook"), rows, right=(1,)), *met)
+
+
+def _fit(found: Capacity) -> str:
+    if found.sessions_fit is None or found.memory is None:
+        return "-"
+    least = "" if found.memory.basis == "least squares" else "at least "
+    return f"{least}{found.sessions_fit} below the memory limit"
 
 
 def _demand(demand: Demand | None, unit: Unit) -> str:
@@ -56,15 +73,7 @@ def _size(of: Size | None) -> str:
     return f"{of.sessions} sessions: {size(of.memory_bytes)}, {shown(Unit.CORES, of.cpu_cores)}"
 
 
-def _pace(one: Growth) -> str:
-    if one.per_day is None:
-        return "-"
-    return f"{shown(one.unit, one.per_day)} ({shown(one.unit, one.low)} to {shown(one.unit, one.high)})"
-
-
-def _outlook(one: Growth) -> Text:
-    if one.outlook is not Outlook.WITHIN_A_YEAR:
-        return Text(one.outlook, style=_GRAVE.get(one.outlook, ""))
-    later = "later than a year" if one.latest is None else moment(one.latest)[:10]
-    text = f"met on {moment(one.met_at)[:10]} ({moment(one.earliest)[:10]} to {later})"
-    return Text(text, style=_GRAVE[one.outlook])
+def _met(one: Growth) -> Text:
+    later = "more than a year from now" if one.latest is None else moment(one.latest)[:10]
+    between = f"between {moment(one.earliest)[:10]} and {later}"
+    return Text(f"{one.name} meets its limit on {moment(one.met_at)[:10]}, {between}", style=_GRAVE[one.outlook])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.text import Text
@@ -11,13 +11,15 @@ from console.paper import moment, number, ratio, seconds, trend
 from console.reading.figures import Unit
 from console.reading.period import DAY, written
 from console.views.capacity import capacity
-from console.views.tables import table
-from console.views.units import share, shown
+from console.views.tables import listing
+from console.views.units import bare, heading, mean, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.reading.metrics import Detail, Figure, Metrics, ServerMetrics
+
+_BARS: Final = 14
 
 
 def metrics(report: Metrics) -> RenderableType:
@@ -51,14 +53,17 @@ def _history(one: ServerMetrics, period: int) -> str:
 def _figures(figures: tuple[Figure, ...]) -> RenderableType:
     rows = [
         (
-            one.name,
-            shown(one.unit, one.now),
-            *(share(one.unit, value) for value in (one.min, one.mean, one.p95, one.max)),
-            trend([value for _, value in one.trend], 12),
+            heading(one.name, one.unit),
+            bare(one.unit, one.now),
+            bare(one.unit, one.min),
+            mean(one.unit, one.mean) if one.unit in {Unit.UP, Unit.OPEN} else bare(one.unit, one.mean),
+            bare(one.unit, one.p95),
+            bare(one.unit, one.max),
+            trend([value for _, value in one.trend], _BARS),
         )
         for one in figures
     ]
-    return table(("figure", "now", "min", "mean", "p95", "max", "trend"), rows, right=(1, 2, 3, 4, 5))
+    return listing(("figure", "now", "min", "mean", "p95", "max", "trend"), rows, right=(1, 2, 3, 4, 5))
 
 
 def _detail(detail: Detail) -> list[RenderableType]:
@@ -76,11 +81,11 @@ def _detail(detail: Detail) -> list[RenderableType]:
     counts = [(f"{one.name} {one.of}".rstrip(), _counted(one.unit, one.value)) for one in detail.counts]
     return [
         Text(""),
-        table(("tool", "calls", "errors", "p50", "p95", "worst p95"), tools, right=(1, 2, 3, 4, 5))
+        listing(("tool", "calls", "errors", "p50", "p95", "worst p95"), tools, right=(1, 2, 3, 4, 5))
         if tools
         else Text("no tool was called"),
         Text(""),
-        table(("counted in the period", "total"), counts, right=(1,)) if counts else Text("nothing was counted"),
+        listing(("counted in the period", "total"), counts, right=(1,)) if counts else Text("nothing was counted"),
     ]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.text import Text
 
 from console.paper import moment, trend
-from console.views.tables import table, word
+from console.reading.figures import Unit
+from console.views.tables import listing, word
 from console.views.units import levels, shown, worded
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.reading.performance import Health, Performance, Reading
+
+_BARS: Final = 16
 
 
 def performance(report: Performance) -> RenderableType:
@@ -25,19 +28,23 @@ def performance(report: Performance) -> RenderableType:
 
 
 def _server(health: Health) -> RenderableType:
-    drawn = any(one.trend for one in health.readings)
-    heads = ("figure", "now", "word", "warning / critical", "", *(("last hour",) if drawn else ()))
-    rows = [_row(one, drawn) for one in health.readings]
-    return Group(Text.assemble("\n", (health.server, "bold"), "  ", word(health.word)), table(heads, rows, right=(1,)))
+    rows = [_row(one) for one in health.readings]
+    heads = ("figure", "now", "word", "warning / critical", "last hour")
+    notes = [
+        Text(f"note: {one.name}: {one.note}", style="dim")
+        for one in health.readings
+        if one.note and one.unit is not Unit.OPEN
+    ]
+    head = Text.assemble("\n", (health.server, "bold"), "  ", word(health.word))
+    return Group(head, listing(heads, rows, right=(1,)), *notes)
 
 
-def _row(reading: Reading, drawn: bool) -> tuple[str | Text, ...]:
-    note = reading.note if reading.note != shown(reading.unit, reading.value) else ""
+def _row(reading: Reading) -> tuple[str | Text, ...]:
+    state = reading.note if reading.unit is Unit.OPEN else ""
     return (
         reading.name,
-        shown(reading.unit, reading.value),
+        state or shown(reading.unit, reading.value),
         worded(reading.word),
         levels(reading.unit, reading.warning, reading.critical),
-        note,
-        *((trend([value for _, value in reading.trend]),) if drawn else ()),
+        trend([value for _, value in reading.trend], _BARS),
     )

@@ -1,16 +1,24 @@
-"""The one look of all tables: no lines that a narrow terminal would spend its columns on, cells that wrap."""
+"""The one look of all tables: no lines that a narrow terminal would spend its columns on, cells that wrap.
+
+A ``listing`` is a table where there is room for it, and a paragraph a row where there is not: a name that is folded in
+the middle can neither be read nor be found by grep.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from console.paper import STYLES, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from console.report import Word
 
@@ -29,6 +37,51 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterab
     for row in rows:
         made.add_row(*(_cell(cell) for cell in row))
     return made
+
+
+def listing(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = ()) -> Listing:
+    """As ``table``, without columns that have no cell filled; the first cell of a row is its name."""
+    cells = [tuple(_cell(cell) for cell in row) for row in rows]
+    filled = [place for place in range(len(heads)) if place == 0 or any(row[place].plain.strip() for row in cells)]
+    aside = set(right)
+    return Listing(
+        heads=tuple(heads[place] for place in filled),
+        rows=tuple(tuple(row[place] for place in filled) for row in cells),
+        right=tuple(index for index, place in enumerate(filled) if place in aside),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What ``listing`` makes; rich asks it to draw itself once it knows the width."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Text, ...], ...]
+    right: tuple[int, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = table(self.heads, self.rows, right=self.right)
+        if Measurement.get(console, options.update(width=10_000, max_width=10_000), drawn).maximum <= options.max_width:
+            yield drawn
+            return
+        for row in self.rows:
+            yield from self._paragraph(row, options.max_width)
+
+    def _paragraph(self, row: tuple[Text, ...], width: int) -> Iterator[Text]:
+        """The name, then each cell after its head, as many to a line as there is room for."""
+        line = row[0].copy()
+        line.stylize("bold")
+        for head, cell in zip(self.heads[1:], row[1:], strict=True):
+            if not cell.plain.strip():
+                continue
+            told = Text.assemble((f"{head} " if head else "", "dim"), cell)
+            if line.cell_len + 2 + told.cell_len > width:
+                yield line
+                line = Text("  ")
+            else:
+                line.append("  ")
+            line.append_text(told)
+        yield line
 
 
 def facts(*pairs: tuple[str, Cell]) -> Table:
