@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from console.frame import SERVER, command
-from console.reading.incidents import Incident, Incidents, listed
+from console.reading.incidents import OPEN, STATES, Incident, Incidents, listed
 from console.root import Section
 from console.views import incidents as views
 
@@ -25,9 +25,12 @@ def _view(report: Any) -> RenderableType:
 @command(Section.INCIDENTS, "incidents", Incidents | Incident, _view, watched=True)
 @click.argument("incident", metavar="[ID]", required=False)
 @click.option("--server", type=SERVER, help="Only of this server.")
+@click.option("--state", type=click.Choice([OPEN, *STATES]), help="Only those in this state; open is all but closed.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
-async def incidents(desk: Desk, incident: str | None, server: str | None, limit: int) -> Report:
+async def incidents(desk: Desk, incident: str | None, server: str | None, state: str | None, limit: int) -> Report:
     """Say what was ill and what was done about it, newest first; with an ID, its whole timeline.
+
+    The timeline has the figures behind each verdict, and what was changed in the server's file.
 
     Example: mcp-medic incidents --server codex
     """
@@ -35,4 +38,7 @@ async def incidents(desk: Desk, incident: str | None, server: str | None, limit:
         found = await desk.receiver.incident(incident)
         return Incident(incident=found["incident"], events=tuple(found["events"]))
     filters = {"limit": str(limit)} | ({} if server is None else {"server": desk.server(server).name})
-    return listed(await desk.receiver.incidents(**filters))
+    if state is not None and state != OPEN:
+        filters["state"] = state
+    several = listed(await desk.receiver.incidents(**filters), server, state)
+    return Incidents(incidents=several.incidents[:limit])

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from console.frame import PERIOD, SERVER, command
-from console.reading import asked_metrics, asked_performance
+from console.reading import asked_alerts, asked_criteria, asked_metrics, asked_performance
+from console.reading.alerts import AlertHistory, Alerts
+from console.reading.criteria import Success
 from console.reading.metrics import Metrics
 from console.reading.performance import Performance
 from console.root import Section
+from console.views.alerts import alerts as alerts_view
+from console.views.criteria import report as report_view
 from console.views.metrics import metrics as metrics_view
 from console.views.performance import performance as performance_view
 
@@ -54,3 +58,31 @@ async def metrics(desk: Desk, server: str | None, period: int, detailed: bool, c
     Example: mcp-medic metrics codex --detailed --period 30d
     """
     return await asked_metrics.metrics(desk, server, period, detailed=detailed, planning=capacity_planning)
+
+
+@command(Section.READING, "alerts", Alerts | AlertHistory, alerts_view, watched=True)
+@click.argument("server", type=SERVER, required=False)
+@click.option("--history", is_flag=True, help="What fired before, and what was done about it.")
+@click.option("--period", type=PERIOD, default="7d", show_default=True, help="How far back --history looks.")
+async def alerts(desk: Desk, server: str | None, history: bool, period: int) -> Report:
+    """Say which alerts are active, since when, at which value, and whether anything mutes them.
+
+    With --history, what fired before, what was done about it and whether that helped.
+
+    Example: mcp-medic alerts --history --period 30d
+    """
+    if history:
+        return await asked_alerts.history(desk, server, period)
+    return await asked_alerts.alerts(desk, server)
+
+
+@command(Section.READING, "report", Success, report_view)
+@click.argument("server", type=SERVER, required=False)
+async def report(desk: Desk, server: str | None) -> Report:
+    """Say which criteria of deployment and of operation are met, with the figure, the goal and the query behind each.
+
+    Exit code 1 says that one is missed. What cannot be known yet is unknown, and says what is missing.
+
+    Example: mcp-medic report codex
+    """
+    return await asked_criteria.report(desk, server)

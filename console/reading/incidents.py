@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -39,9 +39,21 @@ class Incident(Report, frozen=True, kw_only=True):
     events: tuple[dict[str, Any], ...]
 
 
-def listed(found: Iterable[Mapping[str, Any]]) -> Incidents:
-    """The list out of what the receiver answered."""
-    return Incidents(incidents=tuple(_line(each) for each in found))
+STATES: Final = ("waiting", "acting", "observing", "awaiting_approval", "recovering", "escalated", "closed")
+"""What an incident can be; a test compares them with the receiver's."""
+OPEN: Final = "open"
+"""Every state but closed."""
+
+
+def listed(found: Iterable[Mapping[str, Any]], server: str | None = None, state: str | None = None) -> Incidents:
+    """The list out of what the receiver answered: of one server, in one state, where they are named."""
+    return Incidents(
+        incidents=tuple(_line(one) for one in found if server in {None, one["server"]} and _is_in(one["state"], state))
+    )
+
+
+def _is_in(state: str, wanted: str | None) -> bool:
+    return wanted in {None, state} or (wanted == OPEN and state != "closed")
 
 
 def _line(found: Mapping[str, Any]) -> Line:
@@ -53,10 +65,15 @@ def _line(found: Mapping[str, Any]) -> Line:
         signals=tuple(found["signals"]),
         opened_at=found["opened_at"],
         closed_at=found["closed_at"],
-        acts=tuple(_act(act) for act in found["acts"]),
+        acts=told_acts(found),
         awaited=None if awaited is None else awaited["told"],
         escalated=found["escalated_reason"],
     )
+
+
+def told_acts(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was done in an incident, in order: ``restart: healed``."""
+    return tuple(_act(act) for act in found["acts"])
 
 
 def _act(act: Mapping[str, Any]) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from console.paper import moment, printable, seconds
-from console.views.tables import facts, table
+from console.paper import moment, number, printable, seconds
+from console.reading.figures import VITALS, Unit
+from console.views.tables import facts, listing, table
+from console.views.units import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
     from console.reading.incidents import Incident, Incidents
 
+_KNOWN = ("told", "action", "outcome", "verdict", "reason", "detail", "by")
+_DIFF = {"+": "green", "-": "red"}
+_VITALS = {vital.signal: vital for vital in VITALS if vital.signal is not None}
 _STYLES = {"closed": "green", "escalated": "bold red", "awaiting_approval": "bold yellow"}
 
 
@@ -35,7 +40,7 @@ def incidents(report: Incidents) -> RenderableType:
         )
         for line in report.incidents
     ]
-    return table(("incident", "server", "state", "signals", "opened", "acts"), rows)
+    return listing(("incident", "server", "state", "signals", "opened", "acts"), rows)
 
 
 def incident(report: Incident) -> RenderableType:
@@ -54,6 +59,29 @@ def incident(report: Incident) -> RenderableType:
     return Group(head, table(("after", "event", "what"), rows))
 
 
-def _told(event: Mapping[str, Any]) -> str:
-    known = ("told", "action", "outcome", "verdict", "reason", "detail", "by")
-    return printable(", ".join(str(event[key]) for key in known if event.get(key)))
+def _told(event: Mapping[str, Any]) -> Text:
+    lines = [", ".join(str(event[key]) for key in _KNOWN if event.get(key))]
+    lines += [_judgement(one) for one in event.get("judgements") or ()]
+    told = Text("\n".join(printable(line) for line in lines if line))
+    for line in _diff(event):
+        told.append("\n" + printable(line), style=_DIFF.get(line[:1], "dim"))
+    return told
+
+
+def _judgement(of: Mapping[str, Any]) -> str:
+    """``error_ratio healed: 0.0 %, critical at 5.0 %, of 312 in 1.5 min``."""
+    vital = _VITALS.get(of.get("signal", ""))
+    unit = Unit.COUNT if vital is None else vital.unit
+    parts = [f"{of.get('signal')} {of.get('verdict')}"]
+    if of.get("value") is not None:
+        parts.append(shown(unit, of["value"]))
+    if of.get("threshold") is not None:
+        parts.append(f"ill at {shown(unit, of['threshold'])}")
+    if of.get("evidence") is not None:
+        parts.append(f"of {number(round(of['evidence']))} in {seconds(of.get('window_seconds'))}")
+    return ", ".join([*parts, *(str(of[key]) for key in ("reason", "detail") if of.get(key))])
+
+
+def _diff(event: Mapping[str, Any]) -> list[str]:
+    changed = event.get("changed") or {}
+    return str(changed.get("diff") or "").splitlines()
