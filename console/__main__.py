@@ -5,7 +5,14 @@ Importing a module of ``commands`` is what makes its commands.
 
 from __future__ import annotations
 
-from console.commands import checking, diagnosing, incidents, reading  # noqa: F401 - they join the group when imported
+from console.commands import (  # noqa: F401 - they join the group when imported
+    acting,
+    automation,
+    checking,
+    diagnosing,
+    incidents,
+    reading,
+)
 from console.root import main
 
 __all__ = ["main"]

@@ -36,7 +36,9 @@ class Asked:
         """Whether this entry is an intent, or a denial, of what was asked for."""
         if self.action is None:
             return self.told in {event.get("told"), event.get("action")}
-        return bool(event.get("by_hand")) or (self.action is Action.RECOVER and event.get("action") == "take_back")
+        if self.action is Action.RECOVER:  # automation may have begun the way back in the same moment
+            return event.get("action") in {"recover", "take_back"}
+        return bool(event.get("by_hand"))
 
     @property
     def is_measured(self) -> bool:
@@ -64,21 +66,22 @@ def progress(asked: Asked, incident: Mapping[str, Any], events: Iterable[Event])
     since = entries[begun[-1] + 1 :] if begun else []
     mine = [event for event in since if event.get("kind") == "act_intended" and asked.is_mine(event)]
     if not mine:
-        return _before_it_began(asked, incident, since, known=bool(begun))
+        return _before_it_began(asked, incident, since)
     if asked.action is Action.RECOVER:
         return _way_back(incident, mine, since)
     return _one_act(asked, mine[0], since)
 
 
-def _before_it_began(asked: Asked, incident: Mapping[str, Any], since: Sequence[Event], *, known: bool) -> Progress:
+def _before_it_began(asked: Asked, incident: Mapping[str, Any], since: Sequence[Event]) -> Progress:
     denials = [event for event in since if event.get("kind") == "act_denied" and asked.is_mine(event)]
     if denials:
         reason = str(denials[-1].get("reason"))
         detail = f"a guard refused it after all: {reason} {denials[-1].get('detail', '')}".strip()
         return Progress("refused", True, Outcome.REFUSED, detail, reason=reason)
     if incident.get("closed_at") is not None:
-        detail = "the incident was closed before anything was done" if known else "its incident does not speak of it"
-        return Progress("closed", True, Outcome.NOT_DONE, detail)
+        if asked.action is Action.RECOVER and not incident.get("moved"):
+            return Progress("closed", True, Outcome.SUCCEEDED, "nothing was left to be given back")
+        return Progress("closed", True, Outcome.NOT_DONE, "the incident was closed before anything was done")
     if any(event.get("kind") == "recovery_begun" for event in since):
         return Progress("the way back has begun")
     return Progress("taken up, waiting for its turn")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from console.acting.following import Asked, Progress, progress
 from console.acting.reports import Act, Outcome, Through
@@ -52,14 +53,18 @@ async def done(desk: Desk, wish: Wish, patience: Patience, say: Say) -> Done:
         raise UnreachableError(f"{error}{_instead(server, action, error)}") from error
     if answer.status == 409:
         return Done(_refused(server, action, answer))
-    incident = answer.body.get("incident") if isinstance(answer.body, dict) else None
+    body: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
+    incident, note = body.get("incident"), body.get("detail")
     asked = Act(
         server=server.name, action=action, through=Through.RECEIVER, outcome=Outcome.ASKED, incident=incident,
-        detail="taken up" if incident else "taken up; it opened no incident",
+        detail="; ".join(["taken up" if incident else "taken up; it opened no incident", *([note] if note else [])]),
     )  # fmt: skip
     if incident is None or not patience.wanted:
         return Done(asked)
-    return await followed(desk, asked, Asked(action), patience, say)
+    found = await followed(desk, asked, Asked(action), patience, say)
+    if note and found.act.outcome is Outcome.SUCCEEDED:
+        return replace(found, act=msgspec.structs.replace(found.act, detail=f"{found.act.detail}; {note}"))
+    return found
 
 
 async def followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: Say) -> Done:
@@ -86,10 +91,9 @@ async def followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: 
 
 def _as_of(act: Act, latest: Progress) -> Act:
     late = "" if latest.over else f"{latest.said}; it goes on: mcp-medic incidents {act.incident}"
-    return Act(
-        server=act.server, action=act.action, through=act.through, incident=act.incident, outcome=latest.outcome,
-        detail=latest.detail or late or latest.said, verdict=latest.verdict, reason=latest.reason, diff=latest.diff,
-        awaited=not latest.over,
+    return msgspec.structs.replace(
+        act, outcome=latest.outcome, detail="; ".join(filter(None, (latest.detail, late))) or latest.said,
+        verdict=latest.verdict, reason=latest.reason, diff=latest.diff, awaited=not latest.over,
     )  # fmt: skip
 
 
