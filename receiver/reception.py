@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from fleet.doors import Refusal
 from fleet.inventory import ServerName
 from receiver.answers import READ_SECONDS, answer, body_of, refused
 from receiver.events import ByHand, Denied
@@ -15,9 +16,9 @@ from receiver.journal.store import JournalUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from fleet.doors import Door
     from fleet.inventory import Server
     from receiver import guards
+    from receiver.authentication import Authentication
     from receiver.persons import Persons
 
 
@@ -32,10 +33,10 @@ class _WrongBodyError(ValueError):
 
 
 class Reception:
-    """The routes for people."""
+    """The routes for people; ``by`` is who asks."""
 
-    def __init__(self, door: Door, persons: Persons, servers: Mapping[ServerName, Server]) -> None:
-        self._door = door
+    def __init__(self, authentication: Authentication, persons: Persons, servers: Mapping[ServerName, Server]) -> None:
+        self._authentication = authentication
         self._persons = persons
         self._servers = servers
 
@@ -49,7 +50,7 @@ class Reception:
             web.post("/api/v1/resume", self._behind_door(self.resume)),
         ]
 
-    async def act(self, request: web.Request) -> web.Response:
+    async def act(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/servers/NAME/actions/ACTION: 202 and the incident that takes it up, 409 and why not."""
         server = self._servers.get(ServerName(request.match_info["server"]))
         if server is None:
@@ -58,32 +59,32 @@ class Reception:
         if name not in set(ByHand):
             return answer(404, {"error": f"no such action by hand; there are {', '.join(ByHand)}"})
         await _nothing(request)
-        incident, refusal = await self._persons.ask(server, ByHand(name))
+        incident, refusal = await self._persons.ask(server, ByHand(name), by)
         if refusal is not None:
             return answer(409, {"reason": refusal.reason, "retry_at": refusal.retry_at, "error": _why(refusal)})
         return answer(202, {"incident": None if incident is None else incident.id, "action": name})
 
-    async def approve(self, request: web.Request) -> web.Response:
+    async def approve(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/incidents/ID/approve: 202 and the act that was let go, 409 when none waits."""
-        return await self._decided(request, approved=True)
+        return await self._decided(request, by, approved=True)
 
-    async def deny(self, request: web.Request) -> web.Response:
+    async def deny(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/incidents/ID/deny: 202 and the act that is left out, 409 when none waits."""
-        return await self._decided(request, approved=False)
+        return await self._decided(request, by, approved=False)
 
-    async def pause(self, request: web.Request) -> web.Response:
+    async def pause(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/pause with {} or {"server": NAME}: 200 and whether this changed anything."""
         name = await self._named(request)
-        return answer(200, {"server": name, "paused": True, "changed": await self._persons.pause(name)})
+        return answer(200, {"server": name, "paused": True, "changed": await self._persons.pause(name, by)})
 
-    async def resume(self, request: web.Request) -> web.Response:
+    async def resume(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/resume with {} or {"server": NAME}: 200 and whether this changed anything."""
         name = await self._named(request)
-        return answer(200, {"server": name, "paused": False, "changed": await self._persons.resume(name)})
+        return answer(200, {"server": name, "paused": False, "changed": await self._persons.resume(name, by)})
 
-    async def _decided(self, request: web.Request, *, approved: bool) -> web.Response:
+    async def _decided(self, request: web.Request, by: str, *, approved: bool) -> web.Response:
         await _nothing(request)
-        told = await self._persons.decide(request.match_info["incident"], approved=approved)
+        told = await self._persons.decide(request.match_info["incident"], approved=approved, by=by)
         if told is None:
             return answer(409, {"error": "no act of this incident waits for a person; see /api/v1/incidents"})
         return answer(202, {"act": told, "approved": approved})
@@ -103,14 +104,14 @@ class Reception:
         return name
 
     def _behind_door(
-        self, handle: Callable[[web.Request], Awaitable[web.Response]]
+        self, handle: Callable[[web.Request, str], Awaitable[web.Response]]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def guarded(request: web.Request) -> web.Response:
-            refusal = self._door.refuses_post(request.headers, request.can_read_body)
-            if refusal is not None:
-                return refused(refusal)
+            caller = await self._authentication.who(request)
+            if isinstance(caller, Refusal):
+                return refused(caller)
             try:
-                return await handle(request)
+                return await handle(request, caller.name)
             except _WrongBodyError as error:
                 return answer(400, {"error": str(error)})
             except (TimeoutError, web.RequestPayloadError):

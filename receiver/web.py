@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from fleet.doors import Refusal
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
 from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
@@ -23,8 +24,8 @@ from receiver.metrics import CONTENT_TYPE, WebhookResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fleet.doors import Door, Refusal
     from fleet.inventory import Server, ServerName
+    from receiver.authentication import Authentication
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
@@ -43,7 +44,7 @@ class Web:
 
     def __init__(
         self,
-        door: Door,
+        authentication: Authentication,
         chronicle: Chronicle,
         metrics: Metrics,
         servers: Mapping[ServerName, Server],
@@ -51,7 +52,7 @@ class Web:
         reconcile_soon: Callable[[], None],
         reception: Reception,
     ) -> None:
-        self._door = door
+        self._authentication = authentication
         self._chronicle = chronicle
         self._metrics = metrics
         self._servers = servers
@@ -76,11 +77,11 @@ class Web:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """POST /api/v1/alerts: take one delivery of Alertmanager in."""
-        refusal = self._door.refuses_post(request.headers, request.can_read_body)
-        if refusal is not None:
-            unauthorized = refusal.status == 401
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            unauthorized = caller.status == 401
             self._count(WebhookResult.UNAUTHORIZED if unauthorized else WebhookResult.REFUSED)
-            return refused(refusal)
+            return refused(caller)
         try:
             body = await body_of(request)
         except (TimeoutError, web.RequestPayloadError):
@@ -95,16 +96,16 @@ class Web:
 
     async def incidents(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents: the open and the last closed ones, newest first."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
         return answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents/ID: one incident and the journal's entries that made it."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
         incident = self._chronicle.book.find(request.match_info["incident"])
         if incident is None:
             return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
@@ -170,9 +171,6 @@ class Web:
             return WebhookResult.ACCEPTED
         log.warning("alerts of servers that fleet.yml does not name", extra={"servers": ",".join(unknown[:5])})
         return WebhookResult.UNKNOWN_SERVER
-
-    def _refuses_reading(self, request: web.Request) -> Refusal | None:
-        return self._door.refuses_host(request.headers) or self._door.refuses_credentials(request.headers)
 
     def _count(self, result: WebhookResult) -> None:
         self._metrics.webhooks.labels(result).inc()
