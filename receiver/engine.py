@@ -28,7 +28,9 @@ from receiver.events import (
     ActIntended,
     Delivered,
     Escalated,
+    Paused,
     Quarantined,
+    Resumed,
     SuggestionScored,
     Verdict,
     VerdictGiven,
@@ -95,6 +97,7 @@ class Engine:
         self._choosing = choosing or asyncio.Lock()
         self._actions = actions
         self._look = look
+        self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
         self._acting = 0
         self._none_acting = asyncio.Event()
         self._none_acting.set()
@@ -120,11 +123,20 @@ class Engine:
                 await self._none_acting.wait()
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
-        # What one server's treatment spends or gives back, another may be waiting for.
-        everyone = not isinstance(entry.event, Delivered | Quarantined)
-        for name in self._wakes if everyone else servers:
+        for name in self._wakes if self._concerns_everyone(entry.event) else servers:
             if name in self._wakes:
                 self._wakes[name].set()
+
+    def _concerns_everyone(self, event: Event) -> bool:
+        """Whether it gives back what others may be waiting for, or is a person's word.
+
+        Most events do not: with a hundred incidents open, each would let a hundred workers look at their servers.
+        """
+        if isinstance(event, Delivered | Quarantined):
+            return False
+        before, self._treated = self._treated, self._chronicle.book.ledger().under_treatment
+        undone = isinstance(event, ActEnded) and event.outcome == Outcome.NOT_DONE
+        return undone or isinstance(event, Paused | Resumed) or not before <= self._treated
 
     async def _work(self, server: Server, after: asyncio.Event) -> None:
         await after.wait()
