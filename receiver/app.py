@@ -20,6 +20,7 @@ from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
 from receiver.authentication import Authentication
+from receiver.bedside import Bedside
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.credentials import CredentialFiles
@@ -113,9 +114,18 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     )
     stack.callback(authentication.close)
     reception = Reception(authentication, persons, fleet.servers)
-    pages = Web(authentication, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, reception=reception)
+    bedside = Bedside(authentication, persons, chronicle, fleet, now)
+    pages = Web(
+        authentication,
+        chronicle,
+        metrics,
+        fleet.servers,
+        reconcile_soon=reconciler.soon,
+        reception=reception,
+        bedside=bedside,
+    )
     app = pages.application()
-    protecting = Protecting(authentication, credentials, protection)
+    protecting = Protecting(authentication, credentials, protection, metrics)
     protecting.stand(app)
     listener = await _listen(stack, app, settings.listen, protection)
     tasks.start("credentials", protecting.follow(listener))

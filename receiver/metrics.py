@@ -74,6 +74,9 @@ class Metrics:
                                       "verdict that it is healed.", buckets=_SECONDS, registry=registry)  # fmt: skip
         self.journal_available = Gauge("mcp_remediation_journal_available", "1 while the journal can be written; "
                                        "nothing is treated while it is 0.", registry=registry)  # fmt: skip
+        self.credentials_current = Gauge("mcp_remediation_credentials_current", "1 while the files of tokens, users and "
+                                         "TLS hold as they stand; 0: they are wrong, and those before hold.",
+                                         registry=registry)  # fmt: skip
         self.worker_errors = Counter("mcp_remediation_worker_errors", "Steps of a server's worker that failed and "
                                      "are retried.", registry=registry)  # fmt: skip
         self._incidents = _Incidents(tuple(servers), tuple(states))
@@ -104,6 +107,7 @@ class Metrics:
                 for ended in Outcome:
                     self.actions.labels(server, action, ended)
         self.journal_available.set(1)
+        self.credentials_current.set(1)
 
 
 class _Incidents(Collector):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from receiver.authentication import Authentication
     from receiver.credentials import CredentialFiles
     from receiver.listening import Listener
+    from receiver.metrics import Metrics
 
 UNASKED: Final = frozenset({"/metrics", "/-/healthy", "/-/ready"})
 """What everybody may read who can connect, unless the web configuration names users."""
@@ -30,8 +31,15 @@ UNASKED: Final = frozenset({"/metrics", "/-/healthy", "/-/ready"})
 class Protecting:
     """Stands before every handler, and keeps ``authentication`` in step with its files."""
 
-    def __init__(self, authentication: Authentication, credentials: CredentialFiles, protection: WebProtection) -> None:
+    def __init__(
+        self,
+        authentication: Authentication,
+        credentials: CredentialFiles,
+        protection: WebProtection,
+        metrics: Metrics,
+    ) -> None:
         self._authentication = authentication
+        self._metrics = metrics
         self._credentials = credentials
         self._protection = protection
 
@@ -55,6 +63,7 @@ class Protecting:
         """Let what the files say now hold, where it is right."""
         others = await asyncio.to_thread(self._credentials.refresh)
         web_config = await asyncio.to_thread(self._protection.refresh)
+        self._metrics.credentials_current.set(0 if self.problems else 1)
         if others or web_config:
             self._authentication.hold(self._credentials.current, self._protection.current)
         if web_config:
