@@ -95,6 +95,11 @@ class Authentication:
         return bool(self._credentials) or bool(self._protection.passwords)
 
     @property
+    def has_users(self) -> bool:
+        """True where somebody may come in by a name and a password."""
+        return bool(self._credentials.users) or bool(self._protection.passwords)
+
+    @property
     def asks_everywhere(self) -> bool:
         """True where even figures and health need a login, as with every program that reads a web configuration."""
         return bool(self._protection.passwords)
