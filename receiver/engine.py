@@ -192,6 +192,7 @@ class Engine:
 
     async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
         around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        around = around.with_dossier(self._chronicle.book.dossier(server.name))
         if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
             return around
         within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
@@ -254,6 +255,8 @@ class Engine:
             expected=step.expected,
             restarts=step.restarts,
             by_hand=step.by_hand,
+            backup=step.backup,
+            until=step.until,
         )
         first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None
         await self._append(intent)
@@ -382,6 +385,8 @@ def _intent_of(incident: Incident, act: ActRecord) -> ActIntended:
         expected=act.expected,
         restarts=act.restarts,
         by_hand=act.by_hand,
+        backup=act.backup,
+        until=act.until,
     )
 
 

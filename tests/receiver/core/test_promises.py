@@ -25,6 +25,7 @@ from receiver.events import (
     Verdict,
     VerdictGiven,
 )
+from receiver.guards import FREE_BY_HAND
 from receiver.incident import Incident
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
@@ -225,6 +226,8 @@ def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[
     found = treatments(play(limits, moves))
     given_ = [(entry.at, intent) for entry, intent in found.intents if intent.act not in found.undone]
     for at, intent in given_:
+        if intent.by_hand and intent.action in FREE_BY_HAND:  # it counts, and is not kept from taking place
+            continue
         fleet = [t for t, _ in given_ if at - limits.fleet_actions.per_seconds < t <= at]
         own = [(t, i) for t, i in given_ if i.server == intent.server]
         budget = [t for t, _ in own if at - limits.actions.per_seconds < t <= at]
