@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fleet.inventory import Server, ServerName
     from receiver.authentication import Authentication
+    from receiver.bedside import Bedside
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
@@ -51,6 +52,7 @@ class Web:
         *,
         reconcile_soon: Callable[[], None],
         reception: Reception,
+        bedside: Bedside,
     ) -> None:
         self._authentication = authentication
         self._chronicle = chronicle
@@ -58,6 +60,7 @@ class Web:
         self._servers = servers
         self._reconcile_soon = reconcile_soon
         self._reception = reception
+        self._bedside = bedside
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -68,6 +71,7 @@ class Web:
                 web.get("/api/v1/incidents", self.incidents),
                 web.get("/api/v1/incidents/{incident}", self.incident),
                 *self._reception.routes(),
+                *self._bedside.routes(),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),
@@ -95,11 +99,15 @@ class Web:
         return await self._take_in(body)
 
     async def incidents(self, request: web.Request) -> web.Response:
-        """GET /api/v1/incidents: the open and the last closed ones, newest first."""
+        """GET /api/v1/incidents?server=&state=&from=&until=&limit=: the open and last closed ones, newest first."""
         caller = await self._authentication.who(request)
         if isinstance(caller, Refusal):
             return refused(caller)
-        return answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
+        try:
+            chosen = views.read_filter(request.query, self._servers)
+        except views.WrongFilterError as error:
+            return answer(400, {"error": str(error)})
+        return answer(200, {"incidents": [views.incident(one) for one in chosen.of(self._chronicle.book.incidents())]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents/ID: one incident and the journal's entries that made it."""
