@@ -338,11 +338,20 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class GrafanaSettings:
+    """``grafana`` in fleet.yml: where annotations are written, and the file with the token of a service account."""
+
+    url: str
+    token_file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything fleet.yml says.
 
     ``prometheus_url`` and ``alertmanager_url`` have no trailing slash. ``redis_url`` is empty where there is no
-    Redis, else one that ``fleet.redis_address`` reads. ``prices`` has a model each.
+    Redis, else one that ``fleet.redis_address`` reads. ``prices`` has a model each. ``grafana`` is None where nothing
+    is written there.
     """
 
     file: Path
@@ -354,3 +363,4 @@ class Fleet:
     servers: Mapping[ServerName, Server]
     redis_url: str = field(default="", repr=False)
     prices: Mapping[str, Price] = field(default_factory=dict)
+    grafana: GrafanaSettings | None = None

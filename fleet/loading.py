@@ -23,7 +23,7 @@ from fleet.inventory import (
 from fleet.parsing import Section, Value, open_document
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
-from fleet.sections.services import read_prices, read_redis
+from fleet.sections.services import read_grafana, read_prices, read_redis
 from fleet.sections.values import address, url
 from fleet.web_config import WebConfig, read_web_config
 
@@ -71,7 +71,7 @@ def load_fleet(
     fleet_levels: Thresholds = section.read("thresholds", read_thresholds, {})
     prices: dict[str, Price] = section.read("prices", read_prices, {})
     redis_url = read_redis(section, environ)
-    section.later_settings("grafana", "annotations written to Grafana")
+    grafana = read_grafana(section)
     defaults = FleetDefaults(receiver.mode, fleet_levels, redis_url)
     servers = _servers(section, defaults, gateway.control_dir)
     section.finish()
@@ -90,6 +90,7 @@ def load_fleet(
         servers,
         redis_url=redis_url,
         prices=prices,
+        grafana=grafana,
     )
 
 

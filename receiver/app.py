@@ -19,12 +19,15 @@ from fleet.inventory import Address
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
+from receiver.annotations import Annotations
 from receiver.authentication import Authentication
 from receiver.bedside import Bedside
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.credentials import CredentialFiles
 from receiver.engine import Engine
+from receiver.events import Entry
+from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
 from receiver.listening import Listener
@@ -32,6 +35,7 @@ from receiver.metrics import Metrics
 from receiver.persons import Persons
 from receiver.prometheus import Prometheus
 from receiver.protecting import Protecting
+from receiver.proving import Proving
 from receiver.reception import Reception
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
@@ -109,6 +113,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     )
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
+    tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
     authentication = Authentication(
         Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current
     )
@@ -125,6 +130,20 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         bedside=bedside,
     )
     app = pages.application()
+    if fleet.grafana is not None:
+        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
+        tasks.start("annotations", annotations.run())
+    open_front(
+        app,
+        fleet,
+        authentication=authentication,
+        chronicle=chronicle,
+        prometheus=prometheus,
+        persons=persons,
+        bedside=bedside,
+        quarantined=_none_quarantined,
+        now=now,
+    )
     protecting = Protecting(authentication, credentials, protection, metrics)
     protecting.stand(app)
     listener = await _listen(stack, app, settings.listen, protection)
@@ -142,6 +161,10 @@ async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, 
     stack.callback(listener.close)
     await listener.serve(by.current.context)
     return listener
+
+
+async def _none_quarantined() -> list[Entry]:
+    return []
 
 
 async def _stop(stack: AsyncExitStack) -> None:
