@@ -5,6 +5,7 @@ levels. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from receiver.events import ActEnded, Event, Raws
 from receiver.incident import ActRecord
@@ -28,6 +29,18 @@ class Debugging:
     after: Raws
     attempts: int = 0
     tried_at: float | None = None
+
+
+MAX_ATTEMPTS: Final = 3
+RETRY_SECONDS: Final = 300.0
+"""How often, and how long after each other, it is tried to put log levels back."""
+
+
+def due_at(levels: Debugging) -> float | None:
+    """When they are to be put back, UNIX seconds; None after too many attempts: a person must."""
+    if levels.attempts >= MAX_ATTEMPTS:
+        return None
+    return levels.until if levels.tried_at is None else levels.tried_at + RETRY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

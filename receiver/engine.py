@@ -19,6 +19,7 @@ from fleet.lifecycle.outcome import Outcome
 from receiver import surroundings, verify
 from receiver.actions.act import ActContext, ActResult
 from receiver.actions.table import ACTIONS
+from receiver.appointments import Appointments
 from receiver.events import (
     RECOVERY,
     TREATMENTS,
@@ -98,6 +99,7 @@ class Engine:
         self._actions = actions
         self._look = look
         self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
+        self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
         self._acting = 0
         self._none_acting = asyncio.Event()
         self._none_acting.set()
@@ -154,13 +156,16 @@ class Engine:
                 pause = backoff
             else:
                 backoff = timing.retry_seconds
-                await _sleep(wake, pause)
+                await _sleep(wake, self._no_later_than_appointed(server, pause))
                 continue
             backoff = min(2 * backoff, timing.retry_longest_seconds)
             await asyncio.sleep(pause)
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
+        if self._appointments.is_due(server):
+            async with self._choosing:
+                await self._appointments.keep(server)
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
@@ -177,6 +182,14 @@ class Engine:
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
+
+    def _no_later_than_appointed(self, server: Server, pause: float | None) -> float | None:
+        at = self._appointments.next_at(server)
+        if at is None or pause == _AT_ONCE:
+            return pause
+        # What is due and still stands was not for the moment.
+        seconds = max(self._settings.timing.retry_seconds, at - self._now())
+        return seconds if pause is None else min(pause, seconds)
 
     def _next_step(self, incident: Incident, server: Server, around: Surroundings, scrape_seconds: float) -> Step:
         return next_step(

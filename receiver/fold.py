@@ -164,7 +164,11 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         denied=known.denied - {(act.rung, Denied.APPROVAL)},
     )
     if event.by_hand and not act.is_recovery:
-        changed = replace(changed, asked=None, escalated_at=None, escalation=None)
+        changed = replace(changed, asked=None)
+        if (
+            act.is_treatment and act.action not in DEBUGGING
+        ):  # to look closer is no treatment of what people were called for
+            changed = replace(changed, escalated_at=None, escalation=None)
     # A treatment ends a way back that had not begun to give anything back, or whose stage was taken back.
     begins_anew = act.is_treatment and not act.is_recovery
     return replace(changed, recovering_since=None) if begins_anew else changed

@@ -29,6 +29,7 @@ class Timing:
         verify_retry_seconds: between two questions after an act whose end is not known (2).
         verify_deadline_seconds: after that the act's outcome is ``unknown`` (60: longer than a restart may take).
         retry_seconds, retry_longest_seconds: wait after a failed step, doubled each time (1 to 60).
+        proof_seconds: between two looks at the servers' files (30: what is proven stood for minutes).
         stop_seconds: how long a stop waits for an act under way (6 of the 8 seconds that a stop may take).
     """
 
@@ -39,6 +40,7 @@ class Timing:
     retry_seconds: float = 1.0
     retry_longest_seconds: float = 60.0
     stop_seconds: float = 6.0
+    proof_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

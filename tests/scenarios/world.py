@@ -25,7 +25,7 @@ from fleet.inventory import RestartVia, Server, ServerName
 from fleet.lifecycle.methods import RestartMethod
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from fleet.loading import load_fleet
-from fleet.server_settings import KNOWN
+from fleet.server_settings import KNOWN, LOG_LEVELS
 from fleet.signals import SIGNALS, SignalName, server_matcher
 from fleet.tasks import Tasks
 from receiver import surroundings
@@ -72,7 +72,7 @@ enable_response_caching = false
 """
 """The last configuration that was measured healthy."""
 
-SETTINGS = frozenset(setting for setting, _ in KNOWN.values())
+SETTINGS = frozenset((*(setting for setting, _ in KNOWN.values()), *LOG_LEVELS))
 
 A_SERVER: dict[str, Any] = {
     "name": "codex",
@@ -197,7 +197,7 @@ class World:
     @property
     def method(self) -> RestartMethod:
         """How every restart is done."""
-        return RestartMethod(self.restart, self.found_out)
+        return RestartMethod(self.restart, self.found_out, start=self.restart, stop=self.restart)
 
     # What a scenario's events say
 
