@@ -17,7 +17,7 @@ from receiver.by_hand import DEBUG_SECONDS, Wish
 from receiver.entrance import NotFoundError, WrongBodyError, behind_door, no_body, read_body
 from receiver.events import ByHand, Denied
 from receiver.records import BaselineKept, Deployed, DeploymentOutcome, Phase
-from receiver.standing import Standing, fleet_budget, standing
+from receiver.standing import fleet_budget, standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from receiver.authentication import Authentication
     from receiver.chronicle import Chronicle
     from receiver.persons import Persons
+    from receiver.standing import Budget, Standing
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
@@ -95,18 +96,15 @@ class Bedside:
         ledger = book.ledger()
         return [standing(server, self._settings, book, ledger, now) for server in self._servers.values()]
 
+    def fleet(self) -> Budget:
+        """What all servers together have used of the fleet's budget."""
+        return fleet_budget(self._chronicle.book.ledger(), self._settings.limits, self._now())
+
     async def servers(self, _request: web.Request, _by: str) -> web.Response:
         """GET /api/v1/servers: how every server stands."""
-        ledger = self._chronicle.book.ledger()
-        fleet = fleet_budget(ledger, self._settings.limits, self._now())
-        return answer(
-            200,
-            {
-                "paused": "" in ledger.paused,
-                "fleet": {"actions": views.budget(fleet)},
-                "servers": [views.server(each) for each in self.standings()],
-            },
-        )
+        paused = "" in self._chronicle.book.ledger().paused
+        said = [views.server(each) for each in self.standings()]
+        return answer(200, {"paused": paused, "fleet": {"actions": views.budget(self.fleet())}, "servers": said})
 
     async def act(self, request: web.Request, by: str) -> web.Response:
         """POST /api/v1/servers/NAME/actions/ACTION: 202 and the incident that takes it up, 409 and why not."""

@@ -13,11 +13,14 @@ from prometheus_client.registry import Collector
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
 from receiver.events import After, Denied, EscalationReason, Verdict
+from receiver.standing_metrics import Standings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
+
+    from receiver.standing import Budget, Standing
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -81,11 +84,18 @@ class Metrics:
                                      "are retried.", registry=registry)  # fmt: skip
         self._incidents = _Incidents(tuple(servers), tuple(states))
         registry.register(self._incidents)
+        self._standings = Standings()
+        registry.register(self._standings)
         self._start_at_zero(actions)
 
-    def exposition(self, states: Mapping[str, str]) -> bytes:
-        """The text format. ``states`` is the state of each server's open incident, taken on the caller's thread."""
+    def exposition(
+        self, states: Mapping[str, str], standings: Sequence[Standing] = (), fleet: Budget | None = None
+    ) -> bytes:
+        """The text format. ``states`` is the state of each server's open incident, ``standings`` how each stands,
+        ``fleet`` what all have used; all of it taken on the caller's thread.
+        """
         self._incidents.states = dict(states)
+        self._standings.standings, self._standings.fleet = standings, fleet
         return generate_latest(self._registry)
 
     def _start_at_zero(self, actions: Iterable[str]) -> None:

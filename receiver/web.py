@@ -127,7 +127,8 @@ class Web:
         """GET /metrics."""
         self._metrics.journal_available.set(0 if self._chronicle.trouble else 1)
         states = views.states(self._chronicle.book.incidents())
-        text = await asyncio.to_thread(self._metrics.exposition, states)
+        standings, fleet = self._bedside.standings(), self._bedside.fleet()
+        text = await asyncio.to_thread(self._metrics.exposition, states, standings, fleet)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthy(self, _request: web.Request) -> web.Response:
