@@ -60,7 +60,7 @@ def to_server(name: str) -> Link:
 
 def to_incidents() -> Link:
     """The incidents with all that was tried, as the receiver tells them."""
-    return Link("Its incidents, at the receiver", "${receiver}/api/v1/incidents")
+    return Link("Its incidents, at the receiver", "${receiver}/incidents")
 
 
 def to_runbook(alert: str) -> Link:

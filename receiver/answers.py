@@ -33,7 +33,9 @@ async def body_of(request: web.Request) -> bytes | None:
 
 def refused(refusal: Refusal) -> web.Response:
     """What a door says to whom it refuses."""
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+    headers = {"WWW-Authenticate": refusal.challenge} if refusal.status == 401 else {}
+    if refusal.status == 503:
+        headers["Retry-After"] = "1"
     return answer(refusal.status, {"error": refusal.reason}, headers)
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from fleet.lifecycle.outcome import Outcome
 from receiver import fold
 from receiver.alerts import is_judged
+from receiver.dossier import Dossier, debugged, noted
 from receiver.events import (
     OF_AN_INCIDENT,
     RECOVERY,
@@ -24,6 +25,7 @@ from receiver.events import (
     ActIntended,
     ActionAsked,
     Alert,
+    ByHand,
     Delivered,
     Entry,
     Event,
@@ -33,6 +35,7 @@ from receiver.events import (
 )
 from receiver.incident import Incident, Moved
 from receiver.ledger import Ledger, Pause, Treatment
+from receiver.records import Record
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
@@ -57,6 +60,7 @@ class Book:
         self._left: dict[str, Mapping[str, Moved]] = {}
         self._paused: dict[str, Pause] = {}
         self._fell_ill_at: dict[str, float] = {}
+        self._dossiers: dict[str, Dossier] = {}
         self._ledger: Ledger | None = None
 
     def apply(self, entry: Entry) -> tuple[str, ...]:
@@ -69,6 +73,10 @@ class Book:
             return self._ask(entry, event)
         if isinstance(event, Paused | Resumed):
             return self._pause(entry, event)
+        if isinstance(event, Record):
+            if event.server in self._configured:
+                self._dossiers[event.server] = noted(self.dossier(event.server), event)
+            return ()
         if isinstance(event, ActIntended):
             self._spend(entry, event)
         elif isinstance(event, ActEnded):
@@ -77,12 +85,18 @@ class Book:
         changed = None if incident is None else fold.after(incident, entry.at, event)
         if changed is None:
             return ()
+        if isinstance(event, ActEnded):
+            self._keep_levels(entry, event)
         self._keep(entry, changed)
         return (changed.server,)
 
     def open_incident(self, server: str) -> Incident | None:
         """The open incident of a server."""
         return self._open.get(server)
+
+    def dossier(self, server: str) -> Dossier:
+        """What is known of a server beyond its incidents."""
+        return self._dossiers.get(server, Dossier())
 
     def find(self, incident: str) -> Incident | None:
         """The incident of that id, open or recently closed."""
@@ -146,8 +160,26 @@ class Book:
             incident = replace(
                 self._new(event.server, entry.seq, entry.at), manual=True, signals=fold.watched(entry.at)
             )
-        self._keep(entry, replace(incident, asked=event.action))
+        if event.action is ByHand.STOP:
+            self._paused.setdefault(event.server, Pause(event.by, entry.at, stopped=True))
+        elif event.action is ByHand.START and self._is_stopped(event.server):
+            del self._paused[event.server]
+        self._keep(
+            entry,
+            replace(incident, asked=event.action, asked_seconds=event.seconds, asked_backup=event.backup),
+        )
         return (event.server,)
+
+    def _is_stopped(self, server: str) -> bool:
+        pause = self._paused.get(server)
+        return pause is not None and pause.stopped
+
+    def _keep_levels(self, entry: Entry, event: ActEnded) -> None:
+        incident = self._open.get(event.server)
+        acts = () if incident is None else incident.acts
+        for act in acts:
+            if act.act == event.act and act.outcome is None:
+                self._dossiers[event.server] = debugged(self.dossier(event.server), act, event, entry.at)
 
     def _pause(self, entry: Entry, event: Paused | Resumed) -> tuple[str, ...]:
         if event.server and event.server not in self._configured:

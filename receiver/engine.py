@@ -19,6 +19,7 @@ from fleet.lifecycle.outcome import Outcome
 from receiver import surroundings, verify
 from receiver.actions.act import ActContext, ActResult
 from receiver.actions.table import ACTIONS
+from receiver.appointments import Appointments
 from receiver.events import (
     RECOVERY,
     TREATMENTS,
@@ -28,7 +29,9 @@ from receiver.events import (
     ActIntended,
     Delivered,
     Escalated,
+    Paused,
     Quarantined,
+    Resumed,
     SuggestionScored,
     Verdict,
     VerdictGiven,
@@ -95,6 +98,8 @@ class Engine:
         self._choosing = choosing or asyncio.Lock()
         self._actions = actions
         self._look = look
+        self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
+        self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
         self._acting = 0
         self._none_acting = asyncio.Event()
         self._none_acting.set()
@@ -120,11 +125,20 @@ class Engine:
                 await self._none_acting.wait()
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
-        # What one server's treatment spends or gives back, another may be waiting for.
-        everyone = not isinstance(entry.event, Delivered | Quarantined)
-        for name in self._wakes if everyone else servers:
+        for name in self._wakes if self._concerns_everyone(entry.event) else servers:
             if name in self._wakes:
                 self._wakes[name].set()
+
+    def _concerns_everyone(self, event: Event) -> bool:
+        """Whether it gives back what others may be waiting for, or is a person's word.
+
+        Most events do not: with a hundred incidents open, each would let a hundred workers look at their servers.
+        """
+        if isinstance(event, Delivered | Quarantined):
+            return False
+        before, self._treated = self._treated, self._chronicle.book.ledger().under_treatment
+        undone = isinstance(event, ActEnded) and event.outcome == Outcome.NOT_DONE
+        return undone or isinstance(event, Paused | Resumed) or not before <= self._treated
 
     async def _work(self, server: Server, after: asyncio.Event) -> None:
         await after.wait()
@@ -142,13 +156,16 @@ class Engine:
                 pause = backoff
             else:
                 backoff = timing.retry_seconds
-                await _sleep(wake, pause)
+                await _sleep(wake, self._no_later_than_appointed(server, pause))
                 continue
             backoff = min(2 * backoff, timing.retry_longest_seconds)
             await asyncio.sleep(pause)
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
+        if self._appointments.is_due(server):
+            async with self._choosing:
+                await self._appointments.keep(server)
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
@@ -166,6 +183,14 @@ class Engine:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
 
+    def _no_later_than_appointed(self, server: Server, pause: float | None) -> float | None:
+        at = self._appointments.next_at(server)
+        if at is None or pause == _AT_ONCE:
+            return pause
+        # What is due and still stands was not for the moment.
+        seconds = max(self._settings.timing.retry_seconds, at - self._now())
+        return seconds if pause is None else min(pause, seconds)
+
     def _next_step(self, incident: Incident, server: Server, around: Surroundings, scrape_seconds: float) -> Step:
         return next_step(
             incident,
@@ -180,6 +205,7 @@ class Engine:
 
     async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
         around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        around = around.with_dossier(self._chronicle.book.dossier(server.name))
         if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
             return around
         within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
@@ -242,6 +268,8 @@ class Engine:
             expected=step.expected,
             restarts=step.restarts,
             by_hand=step.by_hand,
+            backup=step.backup,
+            until=step.until,
         )
         first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None
         await self._append(intent)
@@ -370,6 +398,8 @@ def _intent_of(incident: Incident, act: ActRecord) -> ActIntended:
         expected=act.expected,
         restarts=act.restarts,
         by_hand=act.by_hand,
+        backup=act.backup,
+        until=act.until,
     )
 
 

@@ -11,6 +11,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.alerts import identity
 from receiver.events import (
+    DEBUGGING,
     RECOVERY,
     ActDenied,
     ActEnded,
@@ -149,6 +150,8 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         expected=event.expected,
         restarts=restarts,
         by_hand=event.by_hand,
+        backup=event.backup,
+        until=event.until,
     )
     awaited = None if incident.awaited is not None and incident.awaited.told == act.rung else incident.awaited
     known = incident if act.action == "evidence" else _with_facts(incident)
@@ -161,7 +164,11 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         denied=known.denied - {(act.rung, Denied.APPROVAL)},
     )
     if event.by_hand and not act.is_recovery:
-        changed = replace(changed, asked=None, escalated_at=None, escalation=None)
+        changed = replace(changed, asked=None)
+        if (
+            act.is_treatment and act.action not in DEBUGGING
+        ):  # to look closer is no treatment of what people were called for
+            changed = replace(changed, escalated_at=None, escalation=None)
     # A treatment ends a way back that had not begun to give anything back, or whose stage was taken back.
     begins_anew = act.is_treatment and not act.is_recovery
     return replace(changed, recovering_since=None) if begins_anew else changed
@@ -266,7 +273,9 @@ def _ended(incident: Incident, at: float, event: ActEnded) -> Incident | None:
     )
     before = incident.before if act.is_treatment else {**incident.before, **_values(event.findings)}
     changed = replace(incident, acts=_with(incident, ended), before=before)
-    return changed if event.changed is None else _with_changes(changed, ended, event.changed)
+    if event.changed is None or act.action in DEBUGGING:  # log levels are no treatment's: the dossier remembers them
+        return changed
+    return _with_changes(changed, ended, event.changed)
 
 
 def _with_changes(incident: Incident, act: ActRecord, done: Changed) -> Incident:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from fleet.doors import Refusal
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
 from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
@@ -23,8 +24,9 @@ from receiver.metrics import CONTENT_TYPE, WebhookResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fleet.doors import Door, Refusal
     from fleet.inventory import Server, ServerName
+    from receiver.authentication import Authentication
+    from receiver.bedside import Bedside
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
@@ -43,20 +45,22 @@ class Web:
 
     def __init__(
         self,
-        door: Door,
+        authentication: Authentication,
         chronicle: Chronicle,
         metrics: Metrics,
         servers: Mapping[ServerName, Server],
         *,
         reconcile_soon: Callable[[], None],
         reception: Reception,
+        bedside: Bedside,
     ) -> None:
-        self._door = door
+        self._authentication = authentication
         self._chronicle = chronicle
         self._metrics = metrics
         self._servers = servers
         self._reconcile_soon = reconcile_soon
         self._reception = reception
+        self._bedside = bedside
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -67,6 +71,7 @@ class Web:
                 web.get("/api/v1/incidents", self.incidents),
                 web.get("/api/v1/incidents/{incident}", self.incident),
                 *self._reception.routes(),
+                *self._bedside.routes(),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),
@@ -76,11 +81,11 @@ class Web:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """POST /api/v1/alerts: take one delivery of Alertmanager in."""
-        refusal = self._door.refuses_post(request.headers, request.can_read_body)
-        if refusal is not None:
-            unauthorized = refusal.status == 401
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            unauthorized = caller.status == 401
             self._count(WebhookResult.UNAUTHORIZED if unauthorized else WebhookResult.REFUSED)
-            return refused(refusal)
+            return refused(caller)
         try:
             body = await body_of(request)
         except (TimeoutError, web.RequestPayloadError):
@@ -94,17 +99,21 @@ class Web:
         return await self._take_in(body)
 
     async def incidents(self, request: web.Request) -> web.Response:
-        """GET /api/v1/incidents: the open and the last closed ones, newest first."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
-        return answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
+        """GET /api/v1/incidents?server=&state=&from=&until=&limit=: the open and last closed ones, newest first."""
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
+        try:
+            chosen = views.read_filter(request.query, self._servers)
+        except views.WrongFilterError as error:
+            return answer(400, {"error": str(error)})
+        return answer(200, {"incidents": [views.incident(one) for one in chosen.of(self._chronicle.book.incidents())]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents/ID: one incident and the journal's entries that made it."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
         incident = self._chronicle.book.find(request.match_info["incident"])
         if incident is None:
             return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
@@ -118,7 +127,8 @@ class Web:
         """GET /metrics."""
         self._metrics.journal_available.set(0 if self._chronicle.trouble else 1)
         states = views.states(self._chronicle.book.incidents())
-        text = await asyncio.to_thread(self._metrics.exposition, states)
+        standings, fleet = self._bedside.standings(), self._bedside.fleet()
+        text = await asyncio.to_thread(self._metrics.exposition, states, standings, fleet)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -170,9 +180,6 @@ class Web:
             return WebhookResult.ACCEPTED
         log.warning("alerts of servers that fleet.yml does not name", extra={"servers": ",".join(unknown[:5])})
         return WebhookResult.UNKNOWN_SERVER
-
-    def _refuses_reading(self, request: web.Request) -> Refusal | None:
-        return self._door.refuses_host(request.headers) or self._door.refuses_credentials(request.headers)
 
     def _count(self, result: WebhookResult) -> None:
         self._metrics.webhooks.labels(result).inc()

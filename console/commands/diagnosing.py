@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from console.diagnosing.diagnosis import Diagnosis, diagnosed
 from console.diagnosing.health import Health, checked
 from console.diagnosing.requirements import Test, tested
+from console.diagnosing.trees import Tree
 from console.frame import SERVER, command
 from console.root import Section
 from console.views import diagnosing as views
@@ -42,3 +44,18 @@ async def health_check(desk: Desk, server: str | None) -> Report:
     Example: mcp-medic health-check codex
     """
     return await checked(desk, desk.servers(server))
+
+
+@command(Section.CHECKING, "diagnose", Diagnosis, views.diagnosis, troubleshoots=True)
+@click.argument("server", type=SERVER)
+@click.option("--tree", type=click.Choice([str(tree) for tree in Tree]), help="Walk this one; else the walk chooses.")
+async def diagnose(desk: Desk, server: str, tree: str | None) -> Report:
+    """Find out what is wrong with a server, in one sentence and one command to type.
+
+    Walks the operators' three troubleshooting trees (it does not start, it gets worse, its monitoring is silent)
+    through the real files, ports, processes, logs and figures. A stdio server that no client runs is started for
+    this and taken down again.
+
+    Example: mcp-medic diagnose codex --tree startup
+    """
+    return await diagnosed(desk, desk.server(server), None if tree is None else Tree(tree))

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from console.diagnosing.checks import ILL, Outcome
+from console.diagnosing.walking import Said
 from console.paper import printable, seconds
 from console.views.tables import table, word
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.diagnosing.checks import Check
+    from console.diagnosing.diagnosis import Diagnosis
     from console.diagnosing.health import Health
     from console.diagnosing.requirements import Test
 
@@ -26,6 +28,7 @@ _STYLES: Final = {
     Outcome.UNREACHABLE: "bold yellow",
     Outcome.SKIPPED: "dim",
 }
+_ANSWERS: Final = {Said.YES: "green", Said.NO: "bold red", Said.UNKNOWN: "yellow"}
 
 
 def test(report: Test) -> RenderableType:
@@ -41,6 +44,18 @@ def health(report: Health) -> RenderableType:
         parts += _checks(one.checks)
     every = [*report.programs, *(check for one in report.servers for check in one.checks)]
     return Group(*parts, Text(""), _counted(every))
+
+
+def diagnosis(report: Diagnosis) -> RenderableType:
+    """Each step with what was seen, then the sentence and the command."""
+    rows = [(step.asks, Text(step.answer, style=_ANSWERS[step.answer]), step.saw) for step in report.steps]
+    end = Text(f"{printable(report.sentence)}.", style="bold red" if report.ill else "bold")
+    return Group(
+        table(("question", "", "seen"), rows),
+        Text(""),
+        end,
+        Text.assemble("type: ", (printable(report.command), "bold")),
+    )
 
 
 def _checks(checks: Iterable[Check]) -> list[RenderableType]:

@@ -29,6 +29,7 @@ from fleet.server_settings import KNOWN
 from fleet.signals import BY_NAME, Direction, Severity, SignalName
 from fleet.thresholds import TABLE
 from receiver.book import Book
+from receiver.by_hand import Wish
 from receiver.effects import Surroundings
 from receiver.events import (
     ActDenied,
@@ -188,7 +189,7 @@ class Simulation:
         """A person's wish, as the engine takes it; why it was refused."""
         configured = next(each for each in self.servers if each.name == server)
         refusal = refuses_by_hand(
-            action,
+            Wish(action),
             self.book.open_incident(server) or self.book.imagined(server),
             configured,
             settings=self.settings,
@@ -202,6 +203,9 @@ class Simulation:
     # What the engine does
 
     def around(self, server: Server) -> Surroundings:
+        return self._looked(server).with_dossier(self.book.dossier(server.name))
+
+    def _looked(self, server: Server) -> Surroundings:
         if server.config is None:
             return Surroundings(self.gateways, fresh=self.fresh)
         settings = {name: self.files[server.name].get(name) for name in KNOWN}
@@ -296,6 +300,8 @@ class Simulation:
             expected=step.expected,
             restarts=step.restarts,
             by_hand=step.by_hand,
+            backup=step.backup,
+            until=step.until,
         )
         self.append(intent)
         outcome = "succeeded"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from fleet.errors import PermanentError
 from receiver.events import ActEnded, ActId, Closed, Closing, Event, IncidentId, Quarantined
 from receiver.journal.memory import MemoryJournal
-from receiver.journal.sqlite import PAGE_ROWS, SqliteJournal
-from receiver.journal.store import Clock, Journal, JournalCorrupt, JournalUnavailable
+from receiver.journal.sqlite import SqliteJournal
+from receiver.journal.store import PAGE_ENTRIES, Clock, Journal, JournalCorrupt, JournalUnavailable
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 Open = Callable[[], Journal]
@@ -100,13 +100,13 @@ def test_entries_are_picked_by_number(journal: Journal) -> None:
 
 
 def test_it_can_be_written_while_it_is_read(journal: Journal) -> None:
-    for number in range(PAGE_ROWS + 5):
+    for number in range(PAGE_ENTRIES + 5):
         journal.append(quarantined(str(number)))
     reading = journal.read()
     next(reading)
     assert journal.append(CLOSED) is not None
     seen = [entry.seq for entry in reading]
-    assert seen[: PAGE_ROWS + 4] == list(range(2, PAGE_ROWS + 6))
+    assert seen[: PAGE_ENTRIES + 4] == list(range(2, PAGE_ENTRIES + 6))
 
 
 def test_a_closed_journal_refuses_and_closing_twice_is_nothing(journal: Journal) -> None:
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_database_is_corrupt_and_left_as_it_is(tmp_path: Path)
         SqliteJournal(file)
     assert str(caught.value) == (
         f"the journal {file} is damaged: file is not a database;"
-        " keep a copy, then move it away to start with an empty one"
+        " keep a copy of j.db*, then move them all away to start with an empty one"
     )
     assert file.read_bytes() == b"these are notes, not a database\n" * 100
 

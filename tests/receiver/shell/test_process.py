@@ -221,13 +221,12 @@ async def test_off_loopback_a_token_is_needed(world: World) -> None:
     world.tokens = False
     code, text = await run("--config", str(world.fleet_file), "--listen", "0.0.0.0:0")
     assert code == 1
-    assert "receiver.authentication.bearer_token_files: is empty: --listen 0.0.0.0:0 is not loopback" in text
+    assert "receiver.authentication: is missing: --listen 0.0.0.0:0 is not loopback" in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--web.config.file", "x.yml"], "--web.config.file is not supported by this version"),
         (["--listen", "9848"], "'9848' is not HOST:PORT, such as 127.0.0.1:9848"),
         (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
         (["--unknown"], "unrecognized arguments: --unknown"),

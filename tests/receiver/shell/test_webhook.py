@@ -193,7 +193,7 @@ async def test_other_methods_and_paths_do_not_redirect(start: Start) -> None:
     async with start() as client:
         for path in ("/api/v1/alerts/", "/api/v1/alert", "//api/v1/alerts", "/"):
             async with client.session.post(f"{client.address.url}{path}", data=b"{}", allow_redirects=False) as answer:
-                assert answer.status == 404, path
+                assert answer.status in {404, 405}, path
         async with client.session.get(f"{client.address.url}/api/v1/alerts", allow_redirects=False) as answer:
             assert answer.status == 405
 

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +58,7 @@ class World:
     tokens: bool = True
     listen: str = "127.0.0.1:0"
     timing: Timing = QUICK
+    ladders: dict[str, Any] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
 
@@ -77,6 +78,7 @@ class World:
             "journal": "sqlite:journal.db",
             "mode": self.mode,
             "limits": self.limits,
+            "ladders": self.ladders,
         }
         if self.tokens:
             (self.folder / "token").write_text(f"{TOKEN}\n")
@@ -128,12 +130,15 @@ def write(file: Path, content: str) -> None:
     file.write_text(content)
 
 
-def new_world(folder: Path, prometheus: PrometheusPeer, alertmanager: AlertmanagerPeer) -> World:
+def new_world(
+    folder: Path,
+    prometheus: PrometheusPeer,
+    alertmanager: AlertmanagerPeer,
+    servers: Sequence[str] = ("alpha", "beta"),
+) -> World:
     control = folder / "control"
     control.mkdir(mode=0o700)
-    gateways = {
-        name: GatewayPeer(name, control / f"{name}-{number}.sock") for number, name in enumerate(["alpha", "beta"], 10)
-    }
+    gateways = {name: GatewayPeer(name, control / f"{name}-{number}.sock") for number, name in enumerate(servers, 10)}
     for peer in gateways.values():
         peer.release.set()
     prometheus.vitals = {name: Vitals() for name in gateways}
