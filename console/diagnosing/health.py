@@ -93,6 +93,7 @@ async def _programs(desk: Desk) -> list[Link]:
         _one_after(desk, links.alertmanager, links.route),
         _one_after(desk, links.receiver_healthy, links.receiver_ready),
         _one_after(desk, links.redis),
+        _one_after(desk, links.grafana),
     )  # fmt: skip
     return [link for group in groups for link in group]
 

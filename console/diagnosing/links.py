@@ -165,6 +165,14 @@ async def redis(desk: Desk) -> Link:
     return Link(check, Gap(service="Redis", address=where, reason=check.saw, missing="what Redis holds"))
 
 
+async def grafana(desk: Desk) -> Link:
+    """Grafana answers, where one is named for annotations."""
+    settings = desk.fleet.grafana
+    if settings is None:
+        return Link(checks.skipped("Grafana", "fleet.yml names none"))
+    return await _alive("Grafana", Service(desk.session, "Grafana", settings.url, {}), "/api/health", "grafana-server")
+
+
 async def _alive(name: str, service: Service, path: str, program: str) -> Link:
     async def look() -> Check:
         answer = await service.ask("GET", path, within=ASK_SECONDS)
