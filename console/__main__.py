@@ -11,6 +11,7 @@ from console.commands import (  # noqa: F401 - they join the group when imported
     checking,
     diagnosing,
     incidents,
+    keeping,
     reading,
 )
 from console.root import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from console.acting import receiving
+from console.acting import direct, receiving
 from console.acting.reports import Acted
 from console.acting.telling import telling
 from console.acting.wishes import Action, Wish
@@ -66,10 +66,9 @@ async def refuse_beside_a_receiver(desk: Desk, typed: str) -> None:
 
 
 async def _directly(desk: Desk, wishes: Sequence[Wish]) -> Acted:
-    from console.acting import direct  # noqa: PLC0415 - it is the exception
-
-    for wish in wishes:
-        await refuse_beside_a_receiver(desk, f"{wish.action.command} {wish.server.name}")
+    if wishes:
+        named = wishes[0].server.name if len(wishes) == 1 else ""
+        await refuse_beside_a_receiver(desk, f"{wishes[0].action.command} {named}".rstrip())
     with telling(desk.screen) as say:
         acts = [await direct.done(wish, desk.fleet.gateway.control_dir, say) for wish in wishes]
     return Acted(acts=tuple(acts))

@@ -1,12 +1,17 @@
-"""Copies of a server's TOML: made, listed, and compared with what the file says now. They are files of this host."""
+"""Copies of a server's TOML: made, listed, and compared with what the file says now. They are files of this host; only
+which of them was measured healthy is the receiver's to say.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
-from console.report import Report
+from console.report import Report, ServiceReport, gap
 from fleet.backups import digest_of, folder_of, listed
 from fleet.config_change import keep, read_raw
 from fleet.errors import MedicError, PermanentError
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from console.desk import Desk
     from fleet.backups import Backup
     from fleet.config_change import Raws
     from fleet.inventory import Server
@@ -49,8 +55,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """One backup. ``at`` is when it was made; until then the file said so.
 
     ``differs`` are our settings that the file says otherwise now, as ``mcp.batch_size 5 <- 8``: what a restore would
-    write, and over what. ``other_lines``: whether anything else differs. ``same``: nothing does. ``broken`` says why
-    it cannot be restored, null where it can.
+    write, and over what. ``other_lines``: only something else differs. ``same``: nothing does. ``broken`` says why it
+    cannot be restored, null where it can. ``last_good``: the newest under which the server was measured healthy, which
+    a restore without a name takes.
     """
 
     name: str
@@ -60,9 +67,10 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     differs: tuple[str, ...]
     other_lines: bool
     broken: str | None
+    last_good: bool = False
 
 
-class Backups(Report, frozen=True, kw_only=True):
+class Backups(ServiceReport, frozen=True, kw_only=True):
     """The backups of one server's TOML, newest first."""
 
     server: str
@@ -75,18 +83,29 @@ def kept(servers: Sequence[Server], stamp: str) -> Copies:
     return Copies(copies=tuple(_copied(server, stamp) for server in servers if server.config is not None))
 
 
-def backups_of(server: Server) -> Backups:
-    """Every backup of one server. Blocks while it reads.
+async def backups_of(desk: Desk, server: Server, *, directly: bool) -> Backups:
+    """Every backup of one server; ``directly`` asks no receiver which was good.
 
     Raises:
         PermanentError: fleet.yml names no config_file for it.
     """
     if server.config is None:
         raise PermanentError(f"fleet.yml names no config_file for {server.name}: there is nothing to restore")
-    file = server.config.file
+    found = await asyncio.to_thread(_compared, server.name, server.config.file)
+    if directly or not found.backups:
+        return found
+    service = desk.receiver.service
+    try:
+        good = (await service.fetch(f"/api/v1/servers/{quote(server.name)}/backups")).get("last_good")
+    except MedicError as error:
+        return replace(found, unreachable=(gap(service.name, service.url, error, "which of them was good last"),))
+    return replace(found, backups=tuple(replace(each, last_good=each.name == good) for each in found.backups))
+
+
+def _compared(server: str, file: Path) -> Backups:
     now, digest = _settings(file)[0], digest_of(file)
     found = tuple(_kept(file, backup, now, digest) for backup in listed(file))
-    return Backups(server=server.name, file=str(file), backups=found)
+    return Backups(server=server, file=str(file), backups=found)
 
 
 def _copied(server: Server, stamp: str) -> Copy:

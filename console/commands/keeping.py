@@ -99,7 +99,7 @@ async def restore(  # noqa: PLR0917 - click calls by name
 
     found = desk.server(server)
     if listed:
-        return await asyncio.to_thread(backups_of, found)
+        return await backups_of(desk, found, directly=direct)
     wish = Wish(found, Action.RESTORE, {} if backup is None else {"backup": backup})
     return await do(desk, [wish], patience, directly=direct)
 

@@ -36,8 +36,12 @@ def backups(report: Backups) -> RenderableType:
     head = facts(("server", report.server), ("file", report.file))
     if not report.backups:
         return Group(head, Text("no backup: nothing was changed here yet, and nobody kept a copy", style="yellow"))
-    rows = [(backup.name, moment(backup.at), size(backup.size), _differs(backup)) for backup in report.backups]
+    rows = [(_name(backup), moment(backup.at), size(backup.size), _differs(backup)) for backup in report.backups]
     return Group(head, table(("backup", "made", "size", "would change"), rows, right=(2,)))
+
+
+def _name(backup: Kept) -> Text:
+    return Text(printable(f"{backup.name} (last good)"), style="green") if backup.last_good else Text(backup.name)
 
 
 def _differs(backup: Kept) -> Text:
