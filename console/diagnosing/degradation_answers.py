@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 Answer = Callable[["Facts"], Awaitable[Finding]]
 
-RECENT_SECONDS: Final = 3600.0
-"""A change of the configuration is suspected for so long."""
-
 _UP: Final = 'min by (server) (mcp_server_up{{server="{server}"}})'
 _CHANGED: Final = 'max by (server) (mcp_server_config_change_timestamp_seconds{{server="{server}"}})'
+_CHANGES: Final = 'max by (server) (changes(mcp_server_config_hash{{server="{server}"}}[1h]))'
 _PREDICTED: Final = 'mcp:memory_predicted_bytes{{server="{server}"}}'
 _SAID: Final = {Word.HEALTHY: Said.YES, Word.UNKNOWN: Said.UNKNOWN}
 _TOOL: Final = "gen_ai_tool_name"
@@ -81,19 +79,19 @@ async def breaker(facts: Facts) -> Finding:
 
 
 async def unchanged(facts: Facts) -> Finding:
-    """Nobody but the treatment itself wrote the file within the last hour."""
+    """Nobody but the treatment itself changed the file within the last hour."""
     if facts.server.config is None:
         return Finding(Said.YES, "it has no configuration file")
-    at = await facts.one(_CHANGED.format(server=facts.server.name))
-    if at is None:
+    file, name = facts.server.config.file, facts.server.name
+    changes, at = await facts.one(_CHANGES.format(server=name)), await facts.one(_CHANGED.format(server=name))
+    if changes is None or at is None:
         return Finding(Said.UNKNOWN, "nobody says when it was changed")
-    age = facts.desk.now() - at
-    saw = f"{facts.server.config.file} was written {seconds(max(0.0, age))} ago"
-    if age > RECENT_SECONDS:
-        return Finding(Said.YES, saw)
+    saw = f"{file} was written {seconds(max(0.0, facts.desk.now() - at))} ago"
+    if changes < 1:
+        return Finding(Said.YES, f"{file} is what it was an hour before")
     if await _treated(facts):
         return Finding(Said.YES, f"{saw}, by the treatment of the open incident")
-    return Finding(Said.NO, saw)
+    return Finding(Said.NO, saw, await startup_answers.way_back(file))
 
 
 async def _treated(facts: Facts) -> bool:
@@ -156,6 +154,14 @@ async def cache_helps(facts: Facts) -> Finding:
         return Finding(Said.YES, "caching is switched off")
     figure = await facts.figure("cache_hit_rate")
     return Finding(_SAID.get(figure.word, Said.NO), _told("cache_hit_rate", figure))
+
+
+async def cost(facts: Facts) -> Finding:
+    """What its tokens cost, where anybody counts it."""
+    figure = await facts.figure("cost")
+    if figure.now is None and not facts.desk.fleet.prices:
+        return Finding(Said.YES, "fleet.yml names no prices: nobody counts it")
+    return Finding(_SAID.get(figure.word, Said.NO), _told("cost", figure))
 
 
 _WRITERS: Final[dict[Unit, Callable[[float | None], str]]] = {

@@ -41,10 +41,14 @@ async def config(facts: Facts) -> Finding:
     found = files.mistakes_of(server, mistakes)
     if server.config is None or not found:
         return of_check(check)
-    folder = server.config.file.with_name(f"{server.config.file.name}.backups")
-    kept = await asyncio.to_thread(lambda: folder.is_dir() and any(folder.glob("*.toml")))
     line = f"+{found[0].line} " if found[0].line else ""
-    return of_check(check, "" if kept else f"${{EDITOR:-vi}} {line}{_quoted(server.config.file)}")
+    return of_check(check, await way_back(server.config.file, line))
+
+
+async def way_back(file: Path, line: str = "") -> str:
+    """What to type to mend a server's file; empty where an earlier one was kept, which ``restore`` brings back."""
+    kept = await asyncio.to_thread(lambda: any(file.with_name(f"{file.name}.backups").glob("*.toml")))
+    return "" if kept else f"${{EDITOR:-vi}} {line}{_quoted(file)}"
 
 
 async def auth_file(facts: Facts) -> Finding:
@@ -97,34 +101,46 @@ async def wanted(facts: Facts) -> Finding:
     return Finding(Said.YES, "nobody stopped it")
 
 
-async def stays_up(facts: Facts) -> Finding:
-    """No crash loop: neither now, nor in the last quarter of an hour."""
-    living = await facts.instances()
-    if living and sum(one.restarts for one in living) < LOOPING_RESTARTS:
-        return Finding(Said.YES, f"its gateway restarted it {sum(one.restarts for one in living)} times")
-    count = await facts.one(_RESTARTS.format(server=facts.server.name))
-    if count is None:
-        return Finding(Said.UNKNOWN, "nobody counts its restarts")
-    saw = f"{count:.0f} restarts in the last 15 minutes"
-    if count < LOOPING_RESTARTS:
-        return Finding(Said.YES, saw)
-    return Finding(Said.NO, _with_log(saw, await facts.log_ends()))
-
-
 async def runs(facts: Facts) -> Finding:
     """There is a process: as its gateway, its pid file or its port say."""
     living = await facts.instances()
-    down = [one for one in living if one.state in _DOWN]
+    down = _down(living)
     if down:
-        why = (
-            f"{down[0].name} {down[0].state}: {down[0].reason}" if down[0].reason else f"{down[0].name} {down[0].state}"
-        )
-        return Finding(Said.NO, _with_log(why, await facts.log_ends()))
+        return Finding(Said.NO, _with_log(down, await facts.log_ends()))
     if any(one.pid is not None for one in living):
         return Finding(Said.YES, _running(living))
     if facts.server.transport is Transport.STDIO:
         return Finding(Said.YES, "it is idle: it runs while a client has it")
     return await _on_this_host(facts)
+
+
+async def stays_up(facts: Facts) -> Finding:
+    """Of one that does not run: no crash loop, neither now nor in the last quarter of an hour."""
+    living = await facts.instances()
+    down = _down(living) or "nobody runs it"
+    counted = sum(one.restarts for one in living)
+    if living and counted < LOOPING_RESTARTS:
+        return Finding(Said.YES, f"{down}, after {counted} restarts", _start(facts.server))
+    count = await facts.one(_RESTARTS.format(server=facts.server.name))
+    if count is None:
+        return Finding(Said.UNKNOWN, f"{down}; nobody counts its restarts", _start(facts.server))
+    saw = f"{down}, after {count:.0f} restarts in 15 minutes"
+    if count < LOOPING_RESTARTS:
+        return Finding(Said.YES, saw, _start(facts.server))
+    return Finding(Said.NO, saw)
+
+
+def _start(server: Server) -> str:
+    """What to type where nothing of ours can start it; empty where ``mcp-medic start`` can."""
+    return "" if server.restart is not None else f"ss -ltnp 'sport = :{ports.port_of(server.url)}'"
+
+
+def _down(living: tuple[Instance, ...]) -> str:
+    """The first instance that ended, and how; empty when none did."""
+    ended = next((one for one in living if one.state in _DOWN), None)
+    if ended is None:
+        return ""
+    return f"{ended.name} {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
 
 
 async def _on_this_host(facts: Facts) -> Finding:
@@ -138,8 +154,7 @@ async def _on_this_host(facts: Facts) -> Finding:
     listeners = [*found.owners, *found.others]
     if listeners:
         return Finding(Said.YES, f"{listeners[0]} listens on {found.number}")
-    command = "" if server.restart is not None else f"ss -ltnp 'sport = :{found.number}'"
-    return Finding(Said.NO, _with_log(f"nobody listens on {found.number}", await facts.log_ends()), command)
+    return Finding(Said.NO, _with_log(f"nobody listens on {found.number}", await facts.log_ends()))
 
 
 def _by_pid_file(file: Path) -> Finding:

@@ -10,6 +10,7 @@ from console.diagnosing.walking import Ending, Question
 FIRST: Final = "config"
 
 _TRY: Final = "mcp-medic test {server}{config}"
+_NOT_RUNNING: Final = Ending("{server} does not run: {saw}", "mcp-medic start {server}{config}")
 
 QUESTIONS: Final[Mapping[str, Question]] = {
     "config": Question(
@@ -50,21 +51,16 @@ QUESTIONS: Final[Mapping[str, Question]] = {
     ),
     "wanted": Question(
         "Is it meant to run?",
-        yes="stays_up",
-        no=Ending("{server} was stopped on purpose: {saw}", "mcp-medic start {server}{config}"),
-        unknown="stays_up",
-    ),
-    "stays_up": Question(
-        "Does it stay up once it is started?",
         yes="runs",
-        no=Ending("{server} ends again and again: {saw}", _TRY),
+        no=Ending("{server} was stopped on purpose: {saw}", "mcp-medic start {server}{config}"),
         unknown="runs",
     ),
-    "runs": Question(
-        "Does its process run?",
-        yes="redis",
-        no=Ending("{server} does not run: {saw}", "mcp-medic start {server}{config}"),
-        unknown="redis",
+    "runs": Question("Does its process run?", yes="redis", no="stays_up", unknown="redis"),
+    "stays_up": Question(
+        "Did it stay up while it ran?",
+        yes=_NOT_RUNNING,
+        no=Ending("{server} ends again and again: {saw}", _TRY),
+        unknown=_NOT_RUNNING,
     ),
     "redis": Question(
         "Does Redis answer?",
