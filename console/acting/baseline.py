@@ -9,15 +9,16 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from console.reading.period import written
+from console.reading.period import resolution, written
 from console.report import ServiceReport, gap
 from fleet.errors import UnreachableError
-from fleet.signals import BY_NAME, SignalName, server_matcher
 
 if TYPE_CHECKING:
     from console.desk import Desk
     from fleet.inventory import Server
 
+_RESPONSE: Final = "mcp:sampled_response_time"
+_COST: Final = "mcp:sampled_cost"
 _LOOKS: Final = 500
 """Looks back for the first sample of a period: its begin is known to a five-hundredth of it."""
 
@@ -25,9 +26,9 @@ _LOOKS: Final = 500
 class Baseline(ServiceReport, frozen=True, kw_only=True):
     """What was measured from ``begin`` to ``until`` (UNIX seconds), null where nothing was.
 
-    ``response_time_seconds`` is the p95 of ``operations`` tool calls, ``cost_usd_per_hour`` the mean. ``asked_seconds``
-    is the period that was asked for; the history may be shorter. ``queries`` are the questions behind the figures.
-    ``kept``: the receiver has it.
+    ``response_time_seconds`` is the mean of the ``samples`` p95s that the rules recorded, and ``cost_usd_per_hour`` the
+    mean of the costs: just what the criteria compare with them later. ``asked_seconds`` is the period that was asked
+    for; the history may be shorter. ``queries`` are the questions behind the figures. ``kept``: the receiver has it.
     """
 
     server: str
@@ -36,7 +37,7 @@ class Baseline(ServiceReport, frozen=True, kw_only=True):
     asked_seconds: float
     response_time_seconds: float | None
     cost_usd_per_hour: float | None
-    operations: float | None
+    samples: float | None
     queries: dict[str, str]
     kept: bool
     detail: str
@@ -55,13 +56,13 @@ async def measured(desk: Desk, server: Server, seconds: int) -> Baseline:
     now = desk.now()
     nothing = Baseline(
         server=server.name, begin=None, until=now, asked_seconds=seconds, response_time_seconds=None,
-        cost_usd_per_hour=None, operations=None, queries={}, kept=False,
+        cost_usd_per_hour=None, samples=None, queries={}, kept=False,
         detail=f"Prometheus at {desk.fleet.prometheus_url} has no history of {server.name}",
     )  # fmt: skip
     begin = await _begin(desk, server, seconds, now)
     if begin is None:
         return nothing
-    queries = _queries(server, max(60, math.ceil(now - begin)))
+    queries = _queries(server, seconds)
     values = await asyncio.gather(*(_one(desk, server, query, now) for query in queries.values()))
     found = replace(nothing, begin=begin, queries=queries, **dict(zip(queries, values, strict=True)))
     if found.response_time_seconds is None and found.cost_usd_per_hour is None:
@@ -70,23 +71,20 @@ async def measured(desk: Desk, server: Server, seconds: int) -> Baseline:
 
 
 async def _begin(desk: Desk, server: Server, seconds: int, now: float) -> float | None:
-    """The first moment of the period of which Prometheus has a sample: a mean over less must not be over more."""
-    looks = f"{written(seconds)}:{written(max(60, seconds // _LOOKS))}"
-    matchers = f'server="{server.name}"'
-    first = f"min_over_time(timestamp(mcp_server_operation_duration_seconds_count{{{matchers}}})[{looks}])"
-    up = f"min_over_time(timestamp(mcp_server_up{{{matchers}}})[{looks}])"
-    samples = await desk.prometheus.vector(f"min(({first}) or ({up}))", now)
-    return max(samples[0].value, now - seconds) if samples else None
+    """The first moment of the period of which there is a sample: it says how much of the period is known."""
+    looks = f"{written(seconds)}:{written(resolution(seconds, _LOOKS))}"
+    first = [f'min_over_time(timestamp({series}{{server="{server.name}"}})[{looks}])' for series in (_RESPONSE, _COST)]
+    samples = await desk.prometheus.vector(f"min(({first[0]}) or ({first[1]}))", now)
+    return min(max(samples[0].value, now - seconds), now) if samples else None
 
 
 def _queries(server: Server, seconds: int) -> dict[str, str]:
     """By the field that each fills."""
-    response, cost = BY_NAME[SignalName.RESPONSE_TIME], BY_NAME[SignalName.COST]
-    duration, matchers = written(seconds), server_matcher(server.name)
+    over = f'{{server="{server.name}"}}[{written(seconds)}]'
     return {
-        "response_time_seconds": response.value(duration, matchers),
-        "cost_usd_per_hour": cost.value(duration, matchers),
-        "operations": response.evidence_count(duration, matchers),
+        "response_time_seconds": f"avg_over_time({_RESPONSE}{over})",
+        "cost_usd_per_hour": f"avg_over_time({_COST}{over})",
+        "samples": f"count_over_time({_RESPONSE}{over})",
     }
 
 

@@ -63,7 +63,7 @@ def baseline(report: Baseline) -> RenderableType:
     return facts(
         ("server", report.server),
         ("period", period),
-        ("p95", f"{seconds(report.response_time_seconds)} of {number(report.operations)} tool calls"),
+        ("p95", f"{seconds(report.response_time_seconds)}, the mean of {number(report.samples)} samples"),
         ("cost per hour", usd(report.cost_usd_per_hour)),
         ("kept", report.detail),
     )

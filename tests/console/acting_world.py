@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,10 @@ class Clinic:
     def toml(self) -> Path:
         return self.world.config_file("alpha")
 
-    async def types(self, *arguments: str, columns: int = 80) -> Typed:
-        return await spoken(*arguments, "--config", self.config, columns=columns)
+    async def types(
+        self, *arguments: str, columns: int = 80, config: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> Typed:
+        return await spoken(*arguments, "--config", config or self.config, columns=columns, environ=environ)
 
 
 @contextlib.asynccontextmanager
