@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import msgspec
 
-from console.services.credentials import CA_FILE
+from console.services.credentials import CA_FILE, CERT_FILE
 from fleet.errors import PermanentError, UnreachableError
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ class Service:
         """What a refusal says, and what to do about it where it is about who asks."""
         said = self.said(answer)
         return f"{said}; {self.remedy}" if self.remedy and answer.status in {401, 403} else said
+
+    def _hint(self, error: Exception) -> str:
+        """A server that misses the client's certificate hangs up, and TLS 1.3 tells nobody why."""
+        hung_up = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+        connected = not isinstance(error, aiohttp.ClientConnectorError)
+        asks = hung_up and connected and self.remedy and self.url.startswith("https:")
+        return f"; if it asks for a certificate, name one in {CERT_FILE}" if asks else ""
 
     @staticmethod
     def said(answer: Answer) -> str:

@@ -119,6 +119,7 @@ async def test_https_with_an_authority_and_a_certificate_of_its_own(tmp_path: Pa
         assert "name whom to believe in MCP_MEDIC_CA_FILE" in told.err
         told = await paused(tmp_path, url, {"MCP_MEDIC_CA_FILE": "ca.pem"})
         assert (told.code, told.out) == (3, "")
+        assert "MCP_MEDIC_CERT_FILE" in told.err
         told = await paused(tmp_path, url, whole | {"MCP_MEDIC_KEY_FILE": "ca.pem"})
         assert (told.code, told.out) == (2, "")
         assert "MCP_MEDIC_CERT_FILE: cannot be used" in told.err
