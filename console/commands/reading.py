@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from console.frame import PERIOD, SERVER, command
-from console.reading import asked_alerts, asked_criteria, asked_metrics, asked_performance
+from console.reading import asked_alerts, asked_criteria, asked_metrics, asked_performance, asked_review, asked_security
 from console.reading.alerts import AlertHistory, Alerts
 from console.reading.criteria import Success
 from console.reading.metrics import Metrics
 from console.reading.performance import Performance
+from console.reading.period import MONTH, WEEK
+from console.reading.review import Reviews
+from console.reading.security import Postures
 from console.root import Section
 from console.views.alerts import alerts as alerts_view
 from console.views.criteria import report as report_view
 from console.views.metrics import metrics as metrics_view
 from console.views.performance import performance as performance_view
+from console.views.review import review as review_view
+from console.views.security import security as security_view
 
 if TYPE_CHECKING:
     from console.desk import Desk
@@ -86,3 +91,27 @@ async def report(desk: Desk, server: str | None) -> Report:
     Example: mcp-medic report codex
     """
     return await asked_criteria.report(desk, server)
+
+
+@command(Section.READING, "review", Reviews, review_view)
+@click.argument("server", type=SERVER, required=False)
+@click.option("--week", "period", flag_value=WEEK, type=int, default=WEEK, help="The last 7 days (the default).")
+@click.option("--month", "period", flag_value=MONTH, type=int, help="The last 30 days.")
+async def review(desk: Desk, server: str | None, period: int) -> Report:
+    """Look back on a week or a month against the one before: trends, cost, alerts, treatments, room, what is next.
+
+    Example: mcp-medic review --month codex
+    """
+    return await asked_review.review(desk, server, period)
+
+
+@command(Section.READING, "security", Postures, security_view)
+@click.argument("server", type=SERVER, required=False)
+async def security(desk: Desk, server: str | None) -> Report:
+    """Say how each server is secured: the checks, risk levels, approval workflows, session keys that never expire.
+
+    Exit code 1 says that a check fails. Where the exporter is silent, the files are looked at from here.
+
+    Example: mcp-medic security codex
+    """
+    return await asked_security.security(desk, server)

@@ -152,9 +152,15 @@ def levels_of(server: Server, vital: Vital) -> Mapping[Severity, float]:
     return {} if vital.judged_by is None else levels(vital.judged_by, server.thresholds)
 
 
+def growths(server: Server, history: History) -> tuple[Growth, ...]:
+    """How each figure of ``GROWING`` grows, against the critical level of this server."""
+    return tuple(growth(name, levels_of(server, BY_VITAL[name]).get(Severity.CRITICAL), history) for name in GROWING)
+
+
 def growth(name: str, limit: float | None, history: History) -> Growth:
     """How one figure grows, and when it meets its limit."""
-    days = [((at - history.at) / DAY, value) for at, value in history.of(name)]
+    start = history.at - history.period
+    days = [((at - history.at) / DAY, value) for at, value in history.of(name) if at > start]
     stretches = means(days, history.period / STRETCHES / DAY)
     line = least_squares(stretches) if len(stretches) >= LEAST_STRETCHES else None
     unit = BY_VITAL[name].unit

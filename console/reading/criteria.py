@@ -75,7 +75,7 @@ _BASELINE: Final = "no baseline is known: mcp-medic baseline SERVER keeps one"
 
 CRITERIA: Final = (
     Criterion(
-        "deploy_seconds", "deployment", Unit.SECONDS, "<", 600, Kind.DEPLOYMENT,
+        "deploy_seconds", "time of a deployment", Unit.SECONDS, "<", 600, Kind.DEPLOYMENT,
         "no deployment is known: mcp-medic deploy SERVER times each phase",
     ),
     Criterion(
@@ -204,7 +204,7 @@ class Known:
     def _reason(self, criterion: Criterion, server: str) -> str:
         if self.rules is None:
             return "Prometheus cannot be asked"
-        if self.rules and criterion.series not in self.rules:
+        if criterion.series not in self.rules:
             return f"Prometheus has no rule that records {criterion.series}: load rules/mcp-medic.rules.yml"
         return criterion.without.replace("SERVER", server)
 

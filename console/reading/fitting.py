@@ -70,10 +70,10 @@ def students_t(freedom: int) -> float:
 
 
 def means(points: Iterable[tuple[float, float]], width: float) -> tuple[tuple[float, float], ...]:
-    """The mean point of each stretch of ``width`` of x that has any."""
+    """The mean point of each stretch of ``width`` of x that has any; a stretch ends at a multiple of ``width``."""
     stretches: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for x, y in points:
-        stretches[math.floor(x / width)].append((x, y))
+        stretches[math.ceil(x / width)].append((x, y))
     return tuple(
         (math.fsum(x for x, _ in some) / len(some), math.fsum(y for _, y in some) / len(some))
         for _, some in sorted(stretches.items())

@@ -73,17 +73,18 @@ def _history(report: AlertHistory) -> RenderableType:
     head = f"{written(report.period_seconds)} until {moment(report.at)}, looked at every {every}"
     if not report.episodes:
         return Group(Text(head, style="dim"), Text("no alert fired"))
-    heads = ("from", "for", "alert", "server", "severity", "what was done")
-    return Group(Text(head, style="dim"), listing(heads, [_told(one, report.at) for one in report.episodes]))
+    heads = ("alert", "server", "severity", "from", "for", "what was done")
+    rows = [_told(one, report.at) for one in report.episodes]
+    return Group(Text(head, style="dim"), listing(heads, rows, prose=True))
 
 
 def _told(one: Episode, at: float) -> tuple[str | Text, ...]:
     lasted = f"{seconds(at - one.start)}, still" if one.end is None else seconds(one.end - one.start)
     return (
-        moment(one.start)[:16],
-        lasted,
         one.alert,
         one.server,
         Text(printable(one.severity), style=_STYLES.get(one.severity, "")),
+        moment(one.start)[:16],
+        lasted,
         "; ".join(one.acts) or ("nothing" if not one.incident else f"see {one.incident}"),
     )

@@ -63,8 +63,8 @@ def _table(criteria: tuple[Judged, ...]) -> RenderableType:
 
 def _figure(unit: Unit, value: float | None) -> str:
     # 99.5 % of a week has its difference behind the point.
-    if unit is Unit.RATIO and value is not None and value > 0.99:
-        return f"{value * 100:.6g} %"
+    if unit is Unit.RATIO and value is not None:
+        return f"{value * 100:.4g} %"
     return shown(unit, value)
 
 

@@ -40,7 +40,7 @@ def incidents(report: Incidents) -> RenderableType:
         )
         for line in report.incidents
     ]
-    return listing(("incident", "server", "state", "signals", "opened", "acts"), rows)
+    return listing(("incident", "server", "state", "signals", "opened", "acts"), rows, prose=True)
 
 
 def incident(report: Incident) -> RenderableType:

@@ -7,7 +7,7 @@ the middle can neither be read nor be found by grep.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.measure import Measurement
 from rich.table import Table
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Cell = str | Text
 
+_LEAST_PROSE: Final = 24
+
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = ()) -> Table:
     """Rows under heads; the columns of ``right`` (from 0) stand at their right edge.
@@ -39,8 +41,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterab
     return made
 
 
-def listing(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = ()) -> Listing:
-    """As ``table``, without columns that have no cell filled; the first cell of a row is its name."""
+def listing(
+    heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = (), prose: bool = False
+) -> Listing:
+    """As ``table``, without columns that have no cell filled; the first cell of a row is its name.
+
+    ``prose``: the last column is text that may go over several lines.
+    """
     cells = [tuple(_cell(cell) for cell in row) for row in rows]
     filled = [place for place in range(len(heads)) if place == 0 or any(row[place].plain.strip() for row in cells)]
     aside = set(right)
@@ -48,6 +55,7 @@ def listing(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iter
         heads=tuple(heads[place] for place in filled),
         rows=tuple(tuple(row[place] for place in filled) for row in cells),
         right=tuple(index for index, place in enumerate(filled) if place in aside),
+        prose=prose,
     )
 
 
@@ -58,16 +66,23 @@ class Listing:
     heads: tuple[str, ...]
     rows: tuple[tuple[Text, ...], ...]
     right: tuple[int, ...]
+    prose: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         drawn = table(self.heads, self.rows, right=self.right)
-        if Measurement.get(console, options.update(width=10_000, max_width=10_000), drawn).maximum <= options.max_width:
+        natural = Measurement.get(console, options.update(width=10_000, max_width=10_000), drawn).maximum
+        if natural - self._saved_by_wrapping() <= options.max_width:
             yield drawn
             return
         for row in self.rows:
-            yield from self._paragraph(row, options.max_width)
+            yield from self._paragraph(console, row, options.max_width)
 
-    def _paragraph(self, row: tuple[Text, ...], width: int) -> Iterator[Text]:
+    def _saved_by_wrapping(self) -> int:
+        """The columns that the last one can do without."""
+        widest = max((row[-1].cell_len for row in self.rows), default=0) if self.prose else 0
+        return max(0, widest - _LEAST_PROSE)
+
+    def _paragraph(self, console: Console, row: tuple[Text, ...], width: int) -> Iterator[Text]:
         """The name, then each cell after its head, as many to a line as there is room for."""
         line = row[0].copy()
         line.stylize("bold")
@@ -75,12 +90,13 @@ class Listing:
             if not cell.plain.strip():
                 continue
             told = Text.assemble((f"{head} " if head else "", "dim"), cell)
-            if line.cell_len + 2 + told.cell_len > width:
-                yield line
-                line = Text("  ")
-            else:
-                line.append("  ")
-            line.append_text(told)
+            if line.cell_len + 2 + told.cell_len <= width:
+                line = Text.assemble(line, "  ", told)
+                continue
+            yield line
+            *whole, rest = told.wrap(console, max(1, width - 2))
+            yield from (Text.assemble("  ", part) for part in whole)
+            line = Text.assemble("  ", rest)
         yield line
 
 

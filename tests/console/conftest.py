@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from console.desk import Desk, opened
 from fleet.loading import load_fleet
 from stack.ports import free_ports
-from tests.console.past import CONFIG, NOW, Past, fleet_text, made_up, remembered
+from tests.console.past import CLOCK, CONFIG, Past, fleet_text, made_up, remembered
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,23 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, f"http://127.0.0.1:{port}")
 
 
+NOBODY = "http://127.0.0.1:9"
+"""The port of discard, where nobody has listened for decades."""
+T = TypeVar("T")
+
+
+def once(folder: Path, ask: Callable[[Desk], Awaitable[T]], **services: str) -> T:
+    """What one command says at the end of the past, asked in a loop of its own: a module's tests share the answer."""
+
+    async def asked() -> T:
+        async with AsyncExitStack() as stack:
+            return await ask(await Desks(Place(folder, NOBODY), stack)(**services))
+
+    return asyncio.run(asked())
+
+
 class Desks:
-    """Desks whose clock stands at the end of the past."""
+    """Desks whose clock stands just after the end of the past."""
 
     def __init__(self, place: Place, stack: AsyncExitStack) -> None:
         self._place = place
@@ -65,7 +82,7 @@ class Desks:
         """A desk for one command; a service that is not named is not there."""
         fleet = load_fleet(self._place.write(prometheus, alertmanager, receiver), {})
         desk = await self._stack.enter_async_context(opened(fleet, {}))
-        return replace(desk, now=lambda: float(NOW))
+        return replace(desk, now=lambda: float(CLOCK))
 
 
 @pytest.fixture

@@ -19,11 +19,15 @@ from typing import Any, Final
 
 import pytest
 
+from rules.generate import RULES_FILE
 from stack.ports import free_ports
 from stack.tools import ToolMissingError, find
 
 NOW: Final = 1_772_323_200
-"""2026-03-01 00:00:00Z."""
+"""2026-03-01 00:00:00Z: the last sample."""
+CLOCK: Final = NOW + 600
+"""What the console's clock shows. No sample lies at either end of a window: whether those belong to it depends on the
+version of Prometheus."""
 STEP: Final = 1800
 DAY: Final = 86_400
 DAYS: Final = 62
@@ -66,7 +70,7 @@ def _codex() -> Past:
         lookups = 0 if asleep else chance.randrange(100, 200)
         hits = round(lookups * (0.62 if days > -30 else 0.5))
         slow = (1.2 if days > -30 else 2.0) * (1 + 0.2 * chance.random())
-        memory = (300 + 0.5 * days + 6 * sessions + chance.gauss(0, 2)) * MEGABYTE
+        memory = (300 + 0.7 * days + 6 * sessions + chance.gauss(0, 2)) * MEGABYTE
         cost = round(1.1 + 0.002 * days + 0.1 * chance.random(), 4)
         breaker = 1.0 if number % 500 == 17 else 0.0
         totals["calls"] += calls
@@ -112,7 +116,7 @@ def _codex() -> Past:
         tell("mcp_server_cpu_seconds_total", at, round(totals["cpu"], 6))
         tell("mcp_server_cost_usd_total", at, round(totals["usd"], 6), ',model="gpt-5-codex"')
         tell("mcp_server_bytes_total", at, totals["bytes"], ',direction="out"')
-        tell("mcp_server_restarts_total", at, float(at >= NOW - 10 * DAY))
+        tell("mcp_server_restarts_total", at, 3.0 + (at >= NOW - 10 * DAY))
     return past
 
 
@@ -148,7 +152,7 @@ def _alerts() -> Past:
         name = (
             f'ALERTS{{alertname="{alert}",alertstate="firing",server="codex",severity="{severity}",signal="{signal}"}}'
         )
-        past.setdefault(name, []).extend((at, 1.0) for at in range(start, start + length + 1, STEP))
+        past.setdefault(name, []).extend((at, 1.0) for at in range(start, start + length + 1, 60))
     past['ALERTS{alertname="McpWatchdog",alertstate="firing",severity="info"}'] = [(at, 1.0) for at in moments()]
     return past
 
@@ -201,7 +205,7 @@ def remembered(past: Past, folder: Path) -> Iterator[str]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    (folder / "prometheus.yml").write_text("global: {}\n")
+    (folder / "prometheus.yml").write_text(f"rule_files: ['{RULES_FILE}']\n")
     (port,) = free_ports(1)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
