@@ -73,7 +73,8 @@ class Service:
             whom = f"; name whom to believe in {CA_FILE}" if self.remedy else ""
             raise UnreachableError(f"{self.name} at {self.url} is not trusted: {error}{whom}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {in_words(error)}") from error
+            why = f"{in_words(error)}{self._hint(error)}"
+            raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {why}") from error
 
     async def fetch(self, path: str, *, form: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None,
                     within: float = ASK_SECONDS) -> Any:  # fmt: skip
