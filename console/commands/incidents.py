@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from console.commands.completing import IncidentType
 from console.frame import SERVER, command
 from console.reading.incidents import OPEN, STATES, Incident, Incidents, listed
 from console.root import Section
@@ -23,7 +24,7 @@ def _view(report: Any) -> RenderableType:
 
 
 @command(Section.INCIDENTS, "incidents", Incidents | Incident, _view, watched=True)
-@click.argument("incident", metavar="[ID]", required=False)
+@click.argument("incident", metavar="[ID]", required=False, type=IncidentType())
 @click.option("--server", type=SERVER, help="Only of this server.")
 @click.option("--state", type=click.Choice([OPEN, *STATES]), help="Only those in this state; open is all but closed.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +49,17 @@ class Clinic:
 
 
 @contextlib.asynccontextmanager
-async def clinic(*, running_receiver: bool = True) -> AsyncIterator[Clinic]:
-    """Peers, files and, where wanted, a receiver in this process."""
+async def clinic(
+    *, running_receiver: bool = True, prepared: Callable[[World], object] = lambda _: None
+) -> AsyncIterator[Clinic]:
+    """Peers, files and, where wanted, a receiver in this process; ``prepared`` sets the world up before it starts."""
     # Not tmp_path: a unix socket's address must stay short.
     with tempfile.TemporaryDirectory(prefix="mcp-") as folder:
         async with contextlib.AsyncExitStack() as stack:
             world = new_world(Path(folder), PrometheusPeer(), AlertmanagerPeer())
             await start_peers(world, stack)
             world.give_config("alpha", PRODUCTION)
+            prepared(world)
             url = "http://127.0.0.1:9"  # discard: nobody listens there
             if running_receiver:
                 url = (await stack.enter_async_context(running(world.settings()))).address.url
