@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fleet.signals import SignalName
 from tests.console.acting_world import PRODUCTION, Clinic, clinic
+from tests.console.typed import Typed, typed
+from tests.receiver.shell.world import World, until, until_true
 
 
 @pytest.fixture
@@ -43,17 +46,93 @@ async def test_a_restart_that_fails_is_a_failure(open_clinic: Clinic) -> None:
     assert (told.code, act["outcome"]) == (1, "failed")
 
 
-async def test_an_emergency_changes_the_file_shows_how_and_recover_gives_it_back(open_clinic: Clinic) -> None:
-    told = await open_clinic.types("emergency", "alpha", "--yes", "--json")
-    (act,) = told.json["acts"]
-    assert told.code == 0, told.err
-    changed = [line for line in act["diff"].splitlines() if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
-    assert len(changed) == 6  # three settings, before and after
-    assert "sk-not-for-any-terminal" not in told.out
-    assert open_clinic.toml.read_text() != PRODUCTION
-    back = await open_clinic.types("recover", "alpha", "--json")
-    assert back.code == 0, (back.out, back.err)
-    assert open_clinic.toml.read_text() == PRODUCTION
+async def test_an_emergency_changes_the_file_shows_how_and_recover_gives_it_back() -> None:
+    # So long that automation does not give it back in the same moment.
+    async with clinic(prepared=lambda world: world.limits.update(healthy_seconds=3600)) as opened:
+        told = await opened.types("emergency", "alpha", "--yes", "--json")
+        (act,) = told.json["acts"]
+        assert (told.code, act["outcome"], act["verdict"]) == (0, "succeeded", "healed"), told.err
+        changed = [line for line in act["diff"].splitlines() if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
+        assert len(changed) == 6  # three settings, before and after
+        assert "sk-not-for-any-terminal" not in told.out
+        assert opened.toml.read_text() != PRODUCTION
+        back = await opened.types("recover", "alpha", "--json")
+        (act,) = back.json["acts"]
+        assert (back.code, act["outcome"], act["verdict"]) == (0, "succeeded", "healed"), (back.out, back.err)
+        places = [act["detail"].index(f"recover {stage}") for stage in ("caching", "batching", "breaker")]
+        assert places == sorted(places)
+        assert opened.toml.read_text() == PRODUCTION
+        again = await opened.types("recover", "alpha", "--json")
+        (act,) = again.json["acts"]
+        assert (again.code, act["outcome"], act["reason"]) == (1, "refused", "no_effect")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_a_refusal_says_why_and_when_again(columns: int) -> None:
+    def strict(world: World) -> None:
+        world.limits["actions"] = {"count": 1, "per_seconds": 3600}
+
+    async with clinic(prepared=strict) as opened:
+        assert (await opened.types("restart", "alpha", "--wait", "0")).code == 1  # done, but nobody waited for its end
+        await until_true(lambda: len(opened.alpha.restarts) == 1)
+
+        async def refused() -> Typed | None:
+            again = await opened.types("restart", "alpha", columns=columns)
+            return again if "server_budget" in again.out else None  # not the act under way, not the cooldown
+
+        told = await until(refused)
+        said = " ".join(told.out.split())
+        assert told.code == 1
+        assert "again at 20" in said
+        assert max(map(len, told.out.splitlines())) <= columns
+        assert len(opened.alpha.restarts) == 1
+
+
+def asking(world: World) -> None:
+    """alpha is ill, and its file wants a person's word for each act."""
+    world.give_config("alpha", "[security.approval_workflows]\nauto_approve_read_only = false\n")
+    world.fall_ill("alpha", SignalName.ERROR_RATIO)
+    world.alertmanager.activate("alpha", "McpErrorRatioHigh", "error_ratio")
+
+
+async def waiting(opened: Clinic) -> str:
+    """The incident of alpha once an act of it waits for a person."""
+
+    async def found() -> str | None:
+        told = await opened.types("incidents", "--json")
+        return next((str(each["id"]) for each in told.json["incidents"] if each["awaited"] is not None), None)
+
+    return await until(found)
+
+
+async def test_an_act_that_waits_is_let_go_and_followed() -> None:
+    async with clinic(prepared=asking) as opened:
+        incident = await waiting(opened)
+        completed = await typed(
+            environ={
+                "_MCP_MEDIC_COMPLETE": "bash_complete", "MCP_MEDIC_CONFIG": str(opened.config),
+                "COMP_WORDS": "mcp-medic approve a", "COMP_CWORD": "2",
+            },
+        )  # fmt: skip
+        assert f"plain,{incident}" in completed.out
+        told = await opened.types("approve", incident, "--json")
+        assert told.code == 0, (told.out, told.err)
+        assert (told.json["approved"], told.json["rung"]) == (True, "restart")
+        assert (told.json["act"]["outcome"], told.json["act"]["verdict"]) == ("succeeded", "healed")
+        assert len(opened.alpha.restarts) == 1
+        again = await opened.types("approve", incident)
+        assert again.code == 1
+        assert "no act of this incident waits" in again.out
+
+
+async def test_an_act_that_waits_is_forbidden() -> None:
+    async with clinic(prepared=asking) as opened:
+        incident = await waiting(opened)
+        told = await opened.types("deny", incident, "--json")
+        assert (told.code, told.json["approved"], told.json["rung"]) == (0, False, "restart")
+        assert told.json["act"] is None
+        assert opened.alpha.restarts == []
+        assert (await opened.types("deny", incident)).code == 1
 
 
 async def test_without_waiting_it_is_only_asked_for(open_clinic: Clinic) -> None:
