@@ -46,7 +46,7 @@ def _quiet(report: Alerts) -> Text:
     if report.alerting is None:
         # Nothing fires in Prometheus either, or it could not be asked: the gaps below say which.
         return Text("no alert is known", style="dim")
-    return Text("no alert is active", style="green")
+    return Text("no alert is active", style="green" if report.alerting else "")
 
 
 def _alerting(report: Alerts) -> list[Text]:

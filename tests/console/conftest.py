@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -61,12 +61,19 @@ NOBODY = "http://127.0.0.1:9"
 T = TypeVar("T")
 
 
-def once(folder: Path, ask: Callable[[Desk], Awaitable[T]], **services: str) -> T:
-    """What one command says at the end of the past, asked in a loop of its own: a module's tests share the answer."""
+def once(folder: Path, ask: Callable[[Desk], Awaitable[T]], **services: str | AbstractAsyncContextManager[str]) -> T:
+    """What one command says at the end of the past, asked in a loop of its own: a module's tests share the answer.
+
+    ``services`` are URLs, or what serves while it is asked.
+    """
 
     async def asked() -> T:
         async with AsyncExitStack() as stack:
-            return await ask(await Desks(Place(folder, NOBODY), stack)(**services))
+            urls = {
+                name: each if isinstance(each, str) else await stack.enter_async_context(each)
+                for name, each in services.items()
+            }
+            return await ask(await Desks(Place(folder, NOBODY), stack)(**urls))
 
     return asyncio.run(asked())
 
