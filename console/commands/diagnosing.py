@@ -8,7 +8,7 @@ import click
 
 from console.diagnosing.diagnosis import Diagnosis, diagnosed
 from console.diagnosing.health import Health, checked
-from console.diagnosing.requirements import Test, tested
+from console.diagnosing.requirements import Requirements, tested
 from console.diagnosing.trees import Tree
 from console.frame import SERVER, command
 from console.root import Section
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from console.report import Report
 
 
-@command(Section.CHECKING, "test", Test, views.test, troubleshoots=True)
+@command(Section.CHECKING, "test", Requirements, views.test, troubleshoots=True)
 @click.argument("server", type=SERVER)
 @click.option("--dry-run", is_flag=True, help="Ask the server itself nothing, and start nothing.")
 async def test(desk: Desk, server: str, dry_run: bool) -> Report:

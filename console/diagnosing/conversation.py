@@ -101,7 +101,7 @@ class Conversation:
         self.era = Era.LEGACY
         answer = await self._ask("initialize", dict(_HELLO))
         if answer.result is None:
-            raise PermanentError(f"it answered neither server/discover nor initialize: {answer}")
+            return await self._discovered_late(answer)
         version = answer.result.get("protocolVersion")
         self._own = {"MCP-Protocol-Version": version if isinstance(version, str) else LEGACY}
         if answer.session:
@@ -133,6 +133,14 @@ class Conversation:
         """Give back the session; a server that minds is left alone."""
         if "Mcp-Session-Id" in self._own:
             await self._peer.farewell(self._own)
+
+    async def _discovered_late(self, refused: Answer) -> str:
+        """It only woke up too late for the first question, as a process does that has just been started."""
+        self.era = Era.MODERN
+        answer = await self._ask("server/discover", {})
+        if answer.result is None:
+            raise PermanentError(f"it answered neither server/discover nor initialize: {refused}")
+        return _introduced(answer.result, MODERN)
 
     async def _discovered(self) -> Answer | None:
         try:

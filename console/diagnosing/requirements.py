@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleet.inventory import Server
 
 
-class Test(Report, frozen=True, kw_only=True):
+class Requirements(Report, frozen=True, kw_only=True):
     """What ``server`` needs and how it answered. ``dry_run``: nothing was asked of the server itself."""
 
     server: str
@@ -27,11 +27,11 @@ class Test(Report, frozen=True, kw_only=True):
         return any_failed(self.checks) or any(check.outcome is Outcome.UNREACHABLE for check in self.checks)
 
 
-async def tested(desk: Desk, server: Server, *, dry_run: bool) -> Test:
+async def tested(desk: Desk, server: Server, *, dry_run: bool) -> Requirements:
     """Every check of the operators' guide; then the exchange, unless it is a dry run."""
     needed = await requirements(desk, server)
     exchanged = () if dry_run else await _exchanged(desk, server, needed)
-    return Test(server=server.name, dry_run=dry_run, checks=(*needed, *exchanged))
+    return Requirements(server=server.name, dry_run=dry_run, checks=(*needed, *exchanged))
 
 
 async def requirements(desk: Desk, server: Server) -> tuple[Check, ...]:
@@ -60,8 +60,17 @@ async def _exchanged(desk: Desk, server: Server, needed: tuple[Check, ...]) -> t
     if stdio and lacking is not None:
         return (checks.skipped("directly", "its command cannot be run"),)
     direct = await exchange.directly(server, desk.session, desk.environ, within)
-    if stdio and desk.mistakes:
-        return (*direct, checks.skipped("by the gateway", "it does not start while a TOML file is broken"))
-    if not stdio and not await gateways.instances(server, desk.fleet.gateway.control_dir):
-        return (*direct, checks.skipped("by the gateway", "no gateway serves it now"))
+    why = await _no_gateway(desk, server, direct)
+    if why:
+        return (*direct, checks.skipped("by the gateway", why))
     return (*direct, *await exchange.through_gateway(server, desk.fleet, desk.session, desk.environ, within))
+
+
+async def _no_gateway(desk: Desk, server: Server, direct: tuple[Check, ...]) -> str:
+    """Why the gateway is not asked too; empty where it is."""
+    if any_failed(direct):
+        return "the server does not work by itself"
+    if server.transport is Transport.STDIO:
+        return "it does not start while a TOML file is broken" if desk.mistakes else ""
+    living = await gateways.instances(server, desk.fleet.gateway.control_dir)
+    return "" if living else "no gateway serves it now"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from console.diagnosing.checks import Check
     from console.diagnosing.diagnosis import Diagnosis
     from console.diagnosing.health import Health
-    from console.diagnosing.requirements import Test
+    from console.diagnosing.requirements import Requirements
 
 _STYLES: Final = {
     Outcome.PASSED: "green",
@@ -31,7 +31,7 @@ _STYLES: Final = {
 _ANSWERS: Final = {Said.YES: "green", Said.NO: "bold red", Said.UNKNOWN: "yellow"}
 
 
-def test(report: Test) -> RenderableType:
+def test(report: Requirements) -> RenderableType:
     """A row a check, then what to do about those that failed."""
     return Group(*_checks(report.checks), _counted(report.checks))
 
