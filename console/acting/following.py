@@ -35,7 +35,7 @@ class Asked:
     def is_mine(self, event: Event) -> bool:
         """Whether this entry is an intent, or a denial, of what was asked for."""
         if self.action is None:
-            return self.told in {event.get("told"), event.get("action")}
+            return self.told in (event.get("told"), event.get("action"))
         if self.action is Action.RECOVER:  # automation may have begun the way back in the same moment
             return event.get("action") in {"recover", "take_back"}
         return bool(event.get("by_hand"))
