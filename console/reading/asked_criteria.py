@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from console.reading.criteria import CRITERIA, SAVED_SECONDS, SAVED_USD, Known, Success
+from console.reading.criteria import CRITERIA, HOUR, SAVED_SECONDS, SAVED_USD, Known, Success
 from console.reading.figures import chained, named, selected
 from console.reading.gathering import Gathering
+from console.reading.period import WEEK, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from console.desk import Desk
     from console.services.prometheus import Sample
     from fleet.inventory import Server
-
-_WEEK: Final = "7d"
 
 
 async def report(desk: Desk, server: str | None) -> Success:
@@ -43,17 +42,20 @@ async def ask(desk: Desk, gathering: Gathering, servers: Sequence[Server], at: f
     whole = [one.series for one in CRITERIA if one.of_the_fleet]
     own = [one.series for one in CRITERIA if not one.of_the_fleet]
     saved = chained(
-        {name: f"avg_over_time({name}{{{named(servers)}}}[{_WEEK}])" for name in (SAVED_SECONDS, SAVED_USD)}
+        {name: f"avg_over_time({name}{{{named(servers)}}}[{written(WEEK)}])" for name in (SAVED_SECONDS, SAVED_USD)}
     )
     queries = (selected(own, servers), f'{{__name__=~"{"|".join(whole)}"}}', saved)
     prometheus = desk.prometheus
-    samples, rules = await asyncio.gather(
+    known = prometheus.range(f"mcp:availability{{{named(servers)}}}", at - WEEK, at, HOUR)
+    samples, rules, week = await asyncio.gather(
         asyncio.gather(
             *(gathering.ask(prometheus.service, "the criteria", prometheus.vector(query, at), []) for query in queries)
         ),
         gathering.ask(prometheus.service, "the rules behind them", _rules(desk), None),
+        gathering.ask(prometheus.service, "the criteria", known, []),
     )
-    return Known(_figures(one for some in samples for one in some), rules)
+    since = {one.labels.get("server", ""): at - one.points[0][0] for one in week if one.points}
+    return Known(_figures(one for some in samples for one in some), rules, since)
 
 
 async def _rules(desk: Desk) -> dict[str, str] | None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import ge, gt, lt
 from typing import Final
 
 import msgspec
 
 from console.reading.figures import Unit
+from console.reading.period import WEEK
 from console.report import ServiceReport
 from fleet.signals import AVAILABILITY_OBJECTIVE
 
@@ -71,6 +72,8 @@ class Criterion:
         return Answer.PASS if _COMPARED[self.better](figure, self.goal) else Answer.FAIL
 
 
+AVAILABILITY: Final = "availability"
+HOUR: Final = 3600
 _BASELINE: Final = "no baseline is known: mcp-medic baseline SERVER keeps one"
 
 CRITERIA: Final = (
@@ -91,7 +94,7 @@ CRITERIA: Final = (
         "no call, or it is measured for less than a day",
     ),
     Criterion(
-        "availability", "availability over a week", Unit.RATIO, ">", AVAILABILITY_OBJECTIVE, Kind.DEPLOYMENT,
+        AVAILABILITY, "availability over a week", Unit.RATIO, ">", AVAILABILITY_OBJECTIVE, Kind.DEPLOYMENT,
         "nothing measured whether the server is up",
     ),
     Criterion(
@@ -119,7 +122,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     the goal.
 
     ``query`` can be asked of Prometheus as it stands; ``rests_on`` is the expression of the rule that records it, null
-    where Prometheus has no such rule. ``reason`` says why the answer is unknown.
+    where Prometheus has no such rule. ``reason`` says why the answer is unknown, or that less is known than was asked
+    for.
     """
 
     name: str
@@ -168,12 +172,17 @@ class Success(ServiceReport, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What Prometheus told: ``figures`` by (recording, server; "" for the fleet), ``rules`` the expression that records
-    each series, None where Prometheus could not be asked.
+    """What Prometheus told.
+
+    Attributes:
+        figures: by (recording, server; "" for the fleet).
+        rules: the expression that records each series; None where Prometheus could not be asked.
+        known_seconds: for how much of the last week a server's availability is known.
     """
 
     figures: Mapping[tuple[str, str], float]
     rules: Mapping[str, str] | None
+    known_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def judged(self, criterion: Criterion, server: str = "") -> Judged:
         """One criterion of a server, or of the fleet."""
@@ -183,7 +192,7 @@ class Known:
             better=criterion.better, goal=criterion.goal, figure=figure, answer=criterion.answer(figure),
             query=criterion.series + (f'{{server="{server}"}}' if server else ""),
             rests_on=None if self.rules is None else self.rules.get(criterion.series),
-            reason="" if figure is not None else self._reason(criterion, server),
+            reason=self._short(criterion, server) if figure is not None else self._reason(criterion, server),
         )  # fmt: skip
 
     def of_server(self, server: str) -> Judgements:
@@ -200,6 +209,13 @@ class Known:
     def of_the_fleet(self) -> tuple[Judged, ...]:
         """Every criterion that speaks of all."""
         return tuple(self.judged(one) for one in CRITERIA if one.of_the_fleet)
+
+    def _short(self, criterion: Criterion, server: str) -> str:
+        """A week that has hardly begun is not a week without a fault."""
+        known = self.known_seconds.get(server, WEEK)
+        if criterion.name != AVAILABILITY or known >= WEEK - HOUR:
+            return ""
+        return f"only {known / HOUR:.1f} h of the week are known"
 
     def _reason(self, criterion: Criterion, server: str) -> str:
         if self.rules is None:

@@ -77,4 +77,4 @@ def told_acts(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _act(act: Mapping[str, Any]) -> str:
-    return f"{act['told']}: {act['verdict'] or act['outcome'] or 'under way'}"
+    return f"{act['told'] or act['action']}: {act['verdict'] or act['outcome'] or 'under way'}"

@@ -14,7 +14,7 @@ MOST: Final = 10 * 365 * DAY
 
 _UNITS: Final = (("y", 365 * DAY), ("w", WEEK), ("d", DAY), ("h", 3600), ("m", 60), ("s", 1))
 _DURATION: Final = re.compile("".join(f"(?:([0-9]{{1,9}}){unit})?" for unit, _ in _UNITS))
-_NICE: Final = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, DAY)
+_NICE: Final = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, DAY)
 
 
 def parse_period(text: str) -> int:
@@ -44,6 +44,9 @@ def written(seconds: int) -> str:
 
 
 def resolution(period: int, points: int = 1500) -> int:
-    """The distance of two looks at a period, in seconds: a round one of at least a minute, at most ``points`` looks."""
+    """The distance of two looks at a period, in seconds: a round one, at most ``points`` looks.
+
+    Never less than 15: the rules record no more often.
+    """
     least = period / points
     return next((step for step in _NICE if step >= least), -(-period // points // DAY) * DAY or DAY)

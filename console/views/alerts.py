@@ -74,17 +74,18 @@ def _history(report: AlertHistory) -> RenderableType:
     if not report.episodes:
         return Group(Text(head, style="dim"), Text("no alert fired"))
     heads = ("alert", "server", "severity", "from", "for", "what was done")
-    rows = [_told(one, report.at) for one in report.episodes]
+    rows = [_told(one, report.at, report.resolution_seconds) for one in report.episodes]
     return Group(Text(head, style="dim"), listing(heads, rows, prose=True))
 
 
-def _told(one: Episode, at: float) -> tuple[str | Text, ...]:
-    lasted = f"{seconds(at - one.start)}, still" if one.end is None else seconds(one.end - one.start)
+def _told(one: Episode, at: float, every: float) -> tuple[str | Text, ...]:
+    lasted = (at if one.end is None else one.end) - one.start
+    told = seconds(lasted) if lasted >= 1 else f"< {seconds(every)}"
     return (
         one.alert,
         one.server,
         Text(printable(one.severity), style=_STYLES.get(one.severity, "")),
         moment(one.start)[:16],
-        lasted,
+        told if one.end is not None else f"{told}, still",
         "; ".join(one.acts) or ("nothing" if not one.incident else f"see {one.incident}"),
     )

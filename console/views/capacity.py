@@ -29,7 +29,7 @@ def capacity(found: Capacity) -> RenderableType:
         ("sessions that fit", _fit(found)),
         ("CPU per session", _demand(found.cpu, Unit.CORES)),
         ("busy now (p95)", _size(found.now)),
-        ("next size up", _size(found.next_size)),
+        ("next size up", _size(found.next_size, _most(found.memory), _most(found.cpu))),
     )
     notes = [Text(f"note: {note}", style="dim") for note in found.notes]
     return Group(Text("\ncapacity", style="bold"), facts(*pairs), growth(found.growth), *notes)
@@ -67,10 +67,15 @@ def _demand(demand: Demand | None, unit: Unit) -> str:
     return f"{shown(unit, demand.each)} ({between}), and {shown(unit, demand.base)} without any"
 
 
-def _size(of: Size | None) -> str:
+def _most(demand: Demand | None) -> str:
+    """A mean a session holds the server's own share as often as there are sessions."""
+    return "at most " if demand is not None and demand.basis == "mean" else ""
+
+
+def _size(of: Size | None, memory: str = "", cpu: str = "") -> str:
     if of is None:
         return "-"
-    return f"{of.sessions} sessions: {size(of.memory_bytes)}, {shown(Unit.CORES, of.cpu_cores)}"
+    return f"{of.sessions} sessions: {memory}{size(of.memory_bytes)}, {cpu}{shown(Unit.CORES, of.cpu_cores)}"
 
 
 def _met(one: Growth) -> Text:

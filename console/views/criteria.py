@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group
 from rich.text import Text
 
-from console.paper import moment, number, printable, usd
+from console.paper import moment, number, printable
 from console.reading.criteria import Answer, Judged, Kind
 from console.reading.figures import Unit
 from console.views.tables import listing
@@ -32,19 +32,20 @@ def report(of: Success) -> RenderableType:
         *map(_server, of.servers),
         Text("\nthe fleet", style="bold"),
         _table(of.fleet),
-        *_unknown(of.fleet),
+        *_why(of.fleet),
         Text("\nwhat the figures rest on", style="bold"),
         *_queries(every),
     )
 
 
 def _server(one: Judgements) -> RenderableType:
-    saved = f"saved by the cache: {number(one.saved.seconds_per_second)} s of waiting a second, "
+    waiting, money = one.saved.seconds_per_second, one.saved.usd_per_hour
+    saved = f"saved by the cache: {number(waiting)} s of waiting a second, {shown(Unit.USD_PER_HOUR, money)}"
     return Group(
         Text(f"\n{one.server}", style="bold"),
         *(_table(tuple(each for each in one.criteria if each.kind is kind)) for kind in Kind),
-        *_unknown(one.criteria),
-        Text(f"{saved}{usd(one.saved.usd_per_hour)}/h"),
+        *_why(one.criteria),
+        Text(saved),
     )
 
 
@@ -68,8 +69,8 @@ def _figure(unit: Unit, value: float | None) -> str:
     return shown(unit, value)
 
 
-def _unknown(criteria: Iterable[Judged]) -> list[Text]:
-    return [Text(f"unknown: {one.title}: {one.reason}", style="dim") for one in criteria if one.reason]
+def _why(criteria: Iterable[Judged]) -> list[Text]:
+    return [Text(f"{one.answer}: {one.title}: {one.reason}", style="dim") for one in criteria if one.reason]
 
 
 def _queries(criteria: Iterable[Judged]) -> list[Text]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from console.reading.incidents import Incident, Incidents
 
-_KNOWN = ("told", "action", "outcome", "verdict", "reason", "detail", "by")
+_KNOWN = ("outcome", "verdict", "refused", "reason", "detail", "by")
 _DIFF = {"+": "green", "-": "red"}
 _VITALS = {vital.signal: vital for vital in VITALS if vital.signal is not None}
 _STYLES = {"closed": "green", "escalated": "bold red", "awaiting_approval": "bold yellow"}
@@ -60,12 +60,19 @@ def incident(report: Incident) -> RenderableType:
 
 
 def _told(event: Mapping[str, Any]) -> Text:
-    lines = [", ".join(str(event[key]) for key in _KNOWN if event.get(key))]
+    # The rung says it all where it has words of its own, as "apply_profile high_load".
+    done = event.get("told") or event.get("action")
+    lines = [", ".join([*([str(done)] if done else []), *(str(event[key]) for key in _KNOWN if event.get(key))])]
+    lines += [_alert(one) for one in event.get("alerts") or ()]
     lines += [_judgement(one) for one in event.get("judgements") or ()]
     told = Text("\n".join(printable(line) for line in lines if line))
     for line in _diff(event):
         told.append("\n" + printable(line), style=_DIFF.get(line[:1], "dim"))
     return told
+
+
+def _alert(of: Mapping[str, Any]) -> str:
+    return f"{of.get('alertname')} {of.get('severity')}{'' if of.get('firing') else ', resolved'}"
 
 
 def _judgement(of: Mapping[str, Any]) -> str:

@@ -127,6 +127,7 @@ def _objectives() -> Past:
         past.setdefault('mcp:objective_first_response_seconds{server="codex"}', []).append((at, 0.8))
         past.setdefault('mcp:objective_cache_hit_ratio{server="codex"}', []).append((at, 0.5))
         past.setdefault('mcp:objective_availability{server="codex"}', []).append((at, 0.9991))
+        past.setdefault('mcp:availability{server="codex"}', []).append((at, 1.0))
         past.setdefault('mcp:objective_error_ratio{server="codex"}', []).append((at, 0.0123))
         past.setdefault("mcp:objective_manual_interventions{}", []).append((at, 0.0))
         past.setdefault('mcp:error_budget_remaining_ratio{server="codex"}', []).append((at, 0.82))
@@ -134,6 +135,8 @@ def _objectives() -> Past:
         past.setdefault('mcp:saved_usd_per_hour{server="codex"}', []).append((at, 0.4))
         for check, passes in (("auth_file", 1.0), ("audit_logging", 0.0), ("session_expiry", 1.0)):
             past.setdefault(f'mcp_server_security_check{{server="codex",check="{check}"}}', []).append((at, passes))
+    past['mcp:availability{server="young"}'] = [(at, 1.0) for at in moments(1)]
+    past['mcp:objective_availability{server="young"}'] = [(NOW, 1.0)]
     return past
 
 

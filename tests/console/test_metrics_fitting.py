@@ -135,9 +135,9 @@ def test_no_text_is_more_than_a_period_or_an_error(text: str) -> None:
 
 
 @given(st.integers(LEAST, MOST), st.integers(100, 5000))
-def test_looks_are_few_enough_and_never_closer_than_a_minute(period: int, points: int) -> None:
+def test_looks_are_few_enough_and_no_closer_than_records(period: int, points: int) -> None:
     step = resolution(period, points)
-    assert step >= 60
+    assert step >= 15
     assert period / step <= points
 
 
