@@ -8,7 +8,7 @@ import click
 
 from console.commands.completing import IncidentType
 from console.frame import SERVER, command
-from console.reading.incidents import OPEN, STATES, Incident, Incidents, listed
+from console.reading.incidents import MOST, OPEN, STATES, Incident, Incidents, listed
 from console.root import Section
 from console.views import incidents as views
 
@@ -38,8 +38,11 @@ async def incidents(desk: Desk, incident: str | None, server: str | None, state:
     if incident is not None:
         found = await desk.receiver.incident(incident)
         return Incident(incident=found["incident"], events=tuple(found["events"]))
-    filters = {"limit": str(limit)} | ({} if server is None else {"server": desk.server(server).name})
-    if state is not None and state != OPEN:
-        filters["state"] = state
+    filters: dict[str, str] = {} if server is None else {"server": desk.server(server).name}
+    if state == OPEN:
+        # The receiver knows single states: of all that it remembers the open ones are chosen here.
+        filters["limit"] = str(MOST)
+    else:
+        filters |= {"limit": str(limit)} | ({} if state is None else {"state": state})
     several = listed(await desk.receiver.incidents(**filters), server, state)
     return Incidents(incidents=several.incidents[:limit])

@@ -21,6 +21,7 @@ from console.reading.asked_performance import measure
 from console.reading.episodes import stretches
 from console.reading.figures import BY_SERIES
 from console.reading.gathering import Gathering
+from console.reading.incidents import MOST
 from console.reading.period import resolution
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from console.desk import Desk
     from console.reading.performance import Measured
 
-INCIDENTS: Final = 1000
 _LOOKS: Final = 5040
 """At a period of alerts at most: a week every two minutes."""
 _FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Mcp.+"}'
@@ -118,7 +118,7 @@ async def past(
 
 async def _incidents(desk: Desk, server: str | None, start: float, end: float) -> tuple[Mapping[str, Any], ...]:
     """The incidents that were open between two moments."""
-    filters = {"limit": str(INCIDENTS), "from": f"{start:.0f}", "until": f"{end:.0f}"}
+    filters = {"limit": str(MOST), "from": f"{start:.0f}", "until": f"{end:.0f}"}
     found = await desk.receiver.incidents(**filters, **({} if server is None else {"server": server}))
     # A receiver that knows no filters answers with more.
     return tuple(

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from console.reading.criteria import CRITERIA, HOUR, SAVED_SECONDS, SAVED_USD, Known, Success
+from console.reading.criteria import CRITERIA, LOOK, SAVED_SECONDS, SAVED_USD, Known, Success
 from console.reading.figures import chained, named, selected
 from console.reading.gathering import Gathering
 from console.reading.period import WEEK, written
@@ -46,7 +46,7 @@ async def ask(desk: Desk, gathering: Gathering, servers: Sequence[Server], at: f
     )
     queries = (selected(own, servers), f'{{__name__=~"{"|".join(whole)}"}}', saved)
     prometheus = desk.prometheus
-    known = prometheus.range(f"mcp:availability{{{named(servers)}}}", at - WEEK, at, HOUR)
+    known = prometheus.range(f"mcp:availability{{{named(servers)}}}", at - WEEK, at, LOOK)
     samples, rules, week = await asyncio.gather(
         asyncio.gather(
             *(gathering.ask(prometheus.service, "the criteria", prometheus.vector(query, at), []) for query in queries)

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from console import paper
 from console.reading.figures import Unit
 from console.reading.period import WEEK
 from console.report import ServiceReport
@@ -73,7 +74,8 @@ class Criterion:
 
 
 AVAILABILITY: Final = "availability"
-HOUR: Final = 3600
+LOOK: Final = 600
+"""How exactly it is known since when a server's availability is, in seconds."""
 _BASELINE: Final = "no baseline is known: mcp-medic baseline SERVER keeps one"
 
 CRITERIA: Final = (
@@ -213,9 +215,9 @@ class Known:
     def _short(self, criterion: Criterion, server: str) -> str:
         """A week that has hardly begun is not a week without a fault."""
         known = self.known_seconds.get(server, WEEK)
-        if criterion.name != AVAILABILITY or known >= WEEK - HOUR:
+        if criterion.name != AVAILABILITY or known >= WEEK - LOOK:
             return ""
-        return f"only {known / HOUR:.1f} h of the week are known"
+        return f"{paper.seconds(known) if known >= LOOK else 'a few minutes'} of the week are known"
 
     def _reason(self, criterion: Criterion, server: str) -> str:
         if self.rules is None:

@@ -41,6 +41,8 @@ class Incident(Report, frozen=True, kw_only=True):
 
 STATES: Final = ("waiting", "acting", "observing", "awaiting_approval", "recovering", "escalated", "closed")
 """What an incident can be; a test compares them with the receiver's."""
+MOST: Final = 1000
+"""As many as the receiver tells at once."""
 OPEN: Final = "open"
 """Every state but closed."""
 

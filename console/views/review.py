@@ -72,7 +72,13 @@ def _alerts(one: Review) -> list[RenderableType]:
     if not one.alerts:
         return [Text("no alert fired"), Text("")]
     rows = [
-        (each.alert, each.severity, number(each.count), seconds(each.seconds), number(each.before))
+        (
+            each.alert,
+            each.severity,
+            number(each.count),
+            seconds(each.seconds) if each.seconds >= 1 else "short",
+            number(each.before),
+        )
         for each in one.alerts
     ]
     return [listing(("alert", "severity", "fired", "together", "before"), rows, right=(2, 3, 4)), Text("")]
