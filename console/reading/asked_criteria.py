@@ -70,5 +70,5 @@ def _figures(samples: Iterable[Sample]) -> dict[tuple[str, str], float]:
     return {
         (one.labels.get("figure") or one.labels.get("__name__", ""), one.labels.get("server", "")): one.value
         for one in samples
-        if not math.isnan(one.value)
+        if math.isfinite(one.value)
     }

@@ -172,7 +172,7 @@ def _increase(name: str) -> str:
 def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     found: defaultdict[str, list[Sample]] = defaultdict(list)
     for one in samples:
-        if not math.isnan(one.value):
+        if math.isfinite(one.value):
             found[one.labels.get("server", "")].append(one)
     return found
 

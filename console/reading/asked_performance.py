@@ -68,10 +68,10 @@ async def measure(
 
 
 def by_server(samples: Iterable[Sample]) -> dict[str, dict[str, float]]:
-    """Server to recording to value; what is no number is left out."""
+    """Server to recording to value; what is no finite number is left out."""
     found: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for one in samples:
-        if "server" in one.labels and not math.isnan(one.value):
+        if "server" in one.labels and math.isfinite(one.value):
             found[one.labels["server"]][one.labels.get("__name__", "")] = one.value
     return found
 

@@ -68,8 +68,8 @@ def _line(found: Mapping[str, Any]) -> Line:
         opened_at=found["opened_at"],
         closed_at=found["closed_at"],
         acts=told_acts(found),
-        awaited=None if awaited is None else awaited["told"],
-        escalated=found["escalated_reason"],
+        awaited=awaited.get("told") if awaited else None,
+        escalated=found.get("escalated_reason"),
     )
 
 
@@ -79,4 +79,4 @@ def told_acts(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _act(act: Mapping[str, Any]) -> str:
-    return f"{act['told'] or act['action']}: {act['verdict'] or act['outcome'] or 'under way'}"
+    return f"{act['told'] or act.get('action')}: {act['verdict'] or act['outcome'] or 'under way'}"

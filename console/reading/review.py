@@ -151,13 +151,14 @@ def treatments(incidents: Iterable[Mapping[str, Any]], start: float, end: float)
     acts: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for one in incidents:
         for act in one["acts"]:
-            if act["action"] != "evidence" and start <= act["intended_at"] <= end:
-                acts[act["action"]].append(act)
+            action = act.get("action") or act["told"]
+            if action != "evidence" and start <= act.get("intended_at", start) <= end:
+                acts[action].append(act)
     found = [
         Treatment(
             action=action,
             count=len(some),
-            by_hand=sum(bool(act["by_hand"]) for act in some),
+            by_hand=sum(bool(act.get("by_hand")) for act in some),
             verdicts=dict(sorted(Counter(act["verdict"] or act["outcome"] or "under way" for act in some).items())),
         )
         for action, some in acts.items()

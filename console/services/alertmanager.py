@@ -23,4 +23,5 @@ class Alertmanager:
             raise PermanentError(
                 f"Alertmanager at {self.service.url} answered with something that is no list of alerts"
             )
-        return found
+        with self.service.taken_apart("/api/v2/alerts"):
+            return [{**one, "labels": dict(one["labels"])} for one in found]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,6 +111,20 @@ class Service:
         text = body.get("error") if isinstance(body, dict) else body if isinstance(body, str) else None
         shown = " ".join(str(text or "no reason given").split())[:_SHOWN]
         return f"{shown} ({answer.status})"
+
+    @contextmanager
+    def taken_apart(self, path: str) -> Iterator[None]:
+        """Around what reads an answer: an answer of another form than this API's is an error of whoever answered.
+
+        Raises:
+            PermanentError: in place of the KeyError and the like that reading it caused.
+        """
+        try:
+            yield
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise PermanentError(
+                f"{self.name} at {self.url} answered {path} with something else than its API's"
+            ) from error
 
     async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
         body = bytearray()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
+
+import msgspec
 
 from fleet.errors import PermanentError, UnreachableError
 
@@ -11,6 +13,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from console.services.http import Answer, Service
+
+
+class _Act(TypedDict):
+    """The fields of an act that the console cannot do without; there are more."""
+
+    told: str
+    outcome: str | None
+    verdict: str | None
+
+
+class _Incident(TypedDict):
+    """As ``_Act``, of an incident."""
+
+    id: str
+    server: str
+    state: str
+    signals: list[str]
+    opened_at: float
+    closed_at: float | None
+    acts: list[_Act]
+
+
+class _Event(TypedDict):
+    at: float
+    kind: str
+
+
+class _Timeline(TypedDict):
+    incident: _Incident
+    events: list[_Event]
 
 
 class Receiver:
@@ -25,11 +57,18 @@ class Receiver:
 
     async def incidents(self, **filters: str) -> list[dict[str, Any]]:
         """Incidents, newest first; ``filters``: server, state, from, until, limit."""
-        return list((await self.service.fetch("/api/v1/incidents", params=filters))["incidents"])
+        found = await self.service.fetch("/api/v1/incidents", params=filters)
+        with self.service.taken_apart("/api/v1/incidents"):
+            msgspec.convert(found["incidents"], list[_Incident])
+            return list(found["incidents"])
 
     async def incident(self, name: str) -> dict[str, Any]:
         """``{"incident", "events"}`` of one."""
-        return dict(await self.service.fetch(f"/api/v1/incidents/{quote(name, safe='')}"))
+        path = f"/api/v1/incidents/{quote(name, safe='')}"
+        found = await self.service.fetch(path)
+        with self.service.taken_apart(path):
+            msgspec.convert(found, _Timeline)
+            return dict(found)
 
     async def post(self, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """What came of a wish: 2xx done or taken up, 409 refused with its reason. ``path`` below ``/api/v1``.

@@ -63,6 +63,8 @@ def _told(event: Mapping[str, Any]) -> Text:
     # The rung says it all where it has words of its own, as "apply_profile high_load".
     done = event.get("told") or event.get("action")
     lines = [", ".join([*([str(done)] if done else []), *(str(event[key]) for key in _KNOWN if event.get(key))])]
+    lines += [", ".join(map(str, event["stages"]))] if event.get("stages") else []
+    lines += [] if "approved" not in event else ["approved" if event["approved"] else "denied"]
     lines += [_alert(one) for one in event.get("alerts") or ()]
     lines += [_judgement(one) for one in event.get("judgements") or ()]
     told = Text("\n".join(printable(line) for line in lines if line))

@@ -106,7 +106,7 @@ def facts(*pairs: tuple[str, Cell]) -> Table:
     made.add_column(style="bold")
     made.add_column(overflow="fold")
     for name, value in pairs:
-        made.add_row(name, _cell(value))
+        made.add_row(_cell(name), _cell(value))
     return made
 
 
