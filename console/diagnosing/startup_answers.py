@@ -11,6 +11,7 @@ import psutil
 from console.diagnosing import files, links, ports, runtime
 from console.diagnosing.checks import Check, Outcome
 from console.diagnosing.walking import Finding, Said
+from fleet.errors import MedicError
 from fleet.inventory import RestartVia, Transport
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ async def stays_up(facts: Facts) -> Finding:
     counted = sum(one.restarts for one in living)
     if living and counted < LOOPING_RESTARTS:
         return Finding(Said.YES, f"{down}, after {counted} restarts", _start(facts.server))
-    count = await facts.one(_RESTARTS.format(server=facts.server.name))
+    try:
+        count = await facts.one(_RESTARTS.format(server=facts.server.name))
+    except MedicError:
+        count = None  # that it does not run is known all the same
     if count is None:
         return Finding(Said.UNKNOWN, f"{down}; nobody counts its restarts", _start(facts.server))
     saw = f"{down}, after {count:.0f} restarts in 15 minutes"
