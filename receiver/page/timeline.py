@@ -305,7 +305,7 @@ def _unknown(entry: Entry, event: Event) -> Item:
 
 
 def _item(entry: Entry, title: str, tone: Tone = Tone.QUIET, *said: str) -> Item:
-    return Item(entry.seq, entry.at, title, tone, said=tuple(sentence for sentence in said if sentence))
+    return Item(entry.seq, entry.at, title, tone, said=tuple(words.sentence(each) for each in said if each))
 
 
 def standing_settings(moved: Mapping[str, Moved]) -> tuple[Setting, ...]:

@@ -46,8 +46,10 @@ async def sign_in(window: Window, token: str, path: str = "/") -> None:
 
 
 @pytest.mark.end_to_end
-async def test_a_person_approves_and_watches_it_heal() -> None:
-    async with Loop(LoopOptions(label="page")) as loop, browser() as chromium:
+async def test_a_person_denies_approves_and_watches_it_heal() -> None:
+    # With a cache there are gentler rungs before the restart: one to deny, one that changes the server's file.
+    options = LoopOptions(label="page", settings={"mcp.enable_response_caching": True})
+    async with Loop(options) as loop, browser() as chromium:
         text = loop.server_config.read_text(encoding="utf-8")
         loop.server_config.write_text(text.replace("auto_approve_read_only = true", "auto_approve_read_only = false"))
         await loop.start_traffic()
@@ -66,20 +68,26 @@ async def test_a_person_approves_and_watches_it_heal() -> None:
 
 
 async def approve_until_healed(seen: Window) -> None:
-    """Let everything go that waits for a word, until the incident is closed; nothing is loaded again."""
+    """Say no once, then let everything go that waits, until the incident is closed; nothing is loaded again."""
     approve = seen.page.get_by_role("button", name="Approve")
+    waiting = seen.page.locator(".ask strong")
     closed = seen.page.locator("table.rows").get_by_text("healed").first
     await expect(approve).to_be_visible(timeout=LONG_MS)
     await seen.picture("1-waits")
+    denied = await waiting.first.inner_text()
+    await seen.page.get_by_role("button", name="Deny").click()
+    await expect(seen.page.locator("#notice")).to_contain_text("Denied")
+    await expect(waiting.filter(has_text=denied)).to_have_count(0, timeout=LONG_MS)
     approved = 0
     while True:
         await expect(approve.or_(closed).first).to_be_visible(timeout=LONG_MS)
         if not await approve.is_visible():
             break
-        waiting = await seen.page.locator(".ask strong").first.inner_text()
+        asked = await waiting.first.inner_text()
+        assert asked != denied
         await approve.click()
         await expect(seen.page.locator("#notice")).to_contain_text("Approved")
-        await expect(seen.page.locator(".ask strong").filter(has_text=waiting)).to_have_count(0, timeout=LONG_MS)
+        await expect(waiting.filter(has_text=asked)).to_have_count(0, timeout=LONG_MS)
         approved += 1
         await seen.picture(f"2-approved-{approved}")
     assert approved >= 2
@@ -92,6 +100,7 @@ async def read_the_story(seen: Window) -> None:
     await expect(seen.page.locator("h1 .badge")).to_have_text("healed")
     await expect(seen.page.locator(".diff .added").first).to_be_visible()
     await expect(seen.page.locator("figure.chart path.line").first).to_be_visible()
+    await expect(seen.page.get_by_text("bearer said no")).to_be_visible()
     await expect(seen.page.get_by_text("bearer let it go").first).to_be_visible()
     await seen.picture("4-story")
 
