@@ -20,13 +20,13 @@ from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
 from receiver.annotations import Annotations
+from receiver.archive import Archive
 from receiver.authentication import Authentication
 from receiver.bedside import Bedside
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.credentials import CredentialFiles
 from receiver.engine import Engine
-from receiver.events import Entry
 from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
@@ -120,6 +120,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     stack.callback(authentication.close)
     reception = Reception(authentication, persons, fleet.servers)
     bedside = Bedside(authentication, persons, chronicle, fleet, now)
+    archive = Archive(authentication, chronicle)
     pages = Web(
         authentication,
         chronicle,
@@ -128,6 +129,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         reconcile_soon=reconciler.soon,
         reception=reception,
         bedside=bedside,
+        archive=archive,
     )
     app = pages.application()
     if fleet.grafana is not None:
@@ -141,7 +143,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         prometheus=prometheus,
         persons=persons,
         bedside=bedside,
-        quarantined=_none_quarantined,
+        quarantined=archive.put_aside,
         now=now,
     )
     protecting = Protecting(authentication, credentials, protection, metrics)
@@ -161,10 +163,6 @@ async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, 
     stack.callback(listener.close)
     await listener.serve(by.current.context)
     return listener
-
-
-async def _none_quarantined() -> list[Entry]:
-    return []
 
 
 async def _stop(stack: AsyncExitStack) -> None:

@@ -31,6 +31,7 @@ from receiver.events import (
     Event,
     IncidentId,
     Paused,
+    Quarantined,
     Resumed,
 )
 from receiver.incident import Incident, Moved
@@ -39,6 +40,8 @@ from receiver.records import Record
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
+
+RECENT_QUARANTINED: Final = 50
 
 KEPT_ENTRIES: Final = 1000
 KEPT_TREATMENTS: Final = 1000
@@ -56,6 +59,7 @@ class Book:
         self._configured = frozenset(configured)
         self._open: dict[str, Incident] = {}
         self._closed: deque[Incident] = deque(maxlen=RECENT_CLOSED)
+        self._quarantined: deque[Entry] = deque(maxlen=RECENT_QUARANTINED)
         self._treatments: dict[str, dict[ActId, Treatment]] = {}
         self._left: dict[str, Mapping[str, Moved]] = {}
         self._paused: dict[str, Pause] = {}
@@ -73,6 +77,9 @@ class Book:
             return self._ask(entry, event)
         if isinstance(event, Paused | Resumed):
             return self._pause(entry, event)
+        if isinstance(event, Quarantined):
+            self._quarantined.append(entry)
+            return ()
         if isinstance(event, Record):
             if event.server in self._configured:
                 self._dossiers[event.server] = noted(self.dossier(event.server), event)
@@ -105,6 +112,10 @@ class Book:
     def incidents(self) -> list[Incident]:
         """Open and recently closed ones, newest first."""
         return sorted((*self._open.values(), *self._closed), key=lambda each: (-each.number, each.server))
+
+    def quarantined(self) -> list[Entry]:
+        """The last bodies that could not be read, newest first."""
+        return list(reversed(self._quarantined))
 
     def firing_alerts(self) -> list[Alert]:
         """The alerts that the fold takes to be firing: ``receiver.alerts.differences`` compares them."""

@@ -176,6 +176,18 @@ def baseline(of: BaselineKept) -> dict[str, Any]:
     }
 
 
+def put_aside(entry: Entry) -> dict[str, Any]:
+    """A body that could not be read; what no screen shows of it is written as Python would (``\\x1b``)."""
+    fields = event(entry)
+    fields["excerpt"] = visible(str(fields.get("excerpt", "")))
+    return fields
+
+
+def visible(text: str) -> str:
+    """The text without a character that a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def states(incidents: Iterable[Incident]) -> dict[str, str]:
     """The state of each server's open incident."""
     return {one.server: one.state for one in incidents if one.closed_at is None}
