@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Final
@@ -105,7 +106,9 @@ def problems(document: Document) -> list[str]:
     ids = [each.get("id") for each in document.elements if each.get("id")]
     found += [f"the id {name} stands twice" for name in set(ids) if ids.count(name) > 1]
     for each in document.elements:
-        found += [f"<{each.tag} {name}> is an inline script or style" for name in each.attributes if name.startswith("on")]
+        found += [
+            f"<{each.tag} {name}> is an inline script or style" for name in each.attributes if name.startswith("on")
+        ]
         found += [f"<{each.tag}> has a style of its own"] * ("style" in each.attributes or each.tag == "style")
         if each.tag in {"a", "button", "summary", "h1", "h2", "h3"} and not _is_named(each):
             found.append(f"<{each.tag}> has no name")
@@ -118,7 +121,7 @@ def problems(document: Document) -> list[str]:
         if each.tag == "svg" and not (each.get("aria-hidden") or each.get("aria-label")):
             found.append("a picture has no words")
     found += _headings(document)
-    if len(document.all("main")) != 1 or not document.one("html").get("lang") or not document.one("title").text:
+    if len(document.all("main")) != 1 or not document.one("html").get("lang") or not document.all("title")[0].text:
         found.append("no main, language or title")
     return found
 
@@ -139,5 +142,5 @@ def _has_seal(form: Element, document: Document) -> bool:
 
 def _headings(document: Document) -> list[str]:
     levels = [int(each.tag[1]) for each in document.elements if each.tag in {"h1", "h2", "h3", "h4"}]
-    skipped = [f"a heading goes from {a} to {b}" for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
+    skipped = [f"a heading goes from {a} to {b}" for a, b in itertools.pairwise(levels) if b > a + 1]
     return skipped if levels.count(1) == 1 else [*skipped, f"{levels.count(1)} headings of the first level"]

@@ -53,7 +53,11 @@ def test_everything_stands_inside(
     assert bool(chart.paths or chart.dots) is bool(finite)
 
 
-@given(st.floats(min_value=0, max_value=1e9), st.floats(min_value=0, max_value=1e7), st.floats(min_value=0.05, max_value=300))
+@given(
+    st.floats(min_value=0, max_value=1e9),
+    st.floats(min_value=0, max_value=1e7),
+    st.floats(min_value=0.05, max_value=300),
+)
 def test_a_span_asks_for_a_bounded_number_of_values(opened_at: float, lasted: float, scrape: float) -> None:
     shown = charts.span(opened_at, opened_at + lasted, scrape, 300.0)
     assert (shown.end - shown.start) / shown.step <= charts.MAX_POINTS
@@ -85,6 +89,4 @@ def test_a_chart_is_told_in_a_sentence() -> None:
     shown = Span(0.0, 20.0, 10.0, 60.0)
     levels = {Severity.WARNING: 0.02, Severity.CRITICAL: 0.05}
     chart = charts.chart(SignalName.ERROR_RATIO, [(0.0, 0.3), (10.0, 0.01)], shown, levels, [Mark(5.0, 1, "Restart")])
-    assert chart.summary == (
-        "Error ratio: highest 30 %, last 1 %; warning at 2 %; critical at 5 %; acts: 1 Restart."
-    )
+    assert chart.summary == ("Error ratio: highest 30 %, last 1 %; warning at 2 %; critical at 5 %; acts: 1 Restart.")
