@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -96,7 +97,7 @@ class LargeJournal(MemoryJournal):
     def __init__(self, pages: int) -> None:
         super().__init__()
         self.asked: list[int] = []
-        self.fails_after = pages * PAGE_ENTRIES
+        self.fails_after = math.inf
         for number in range(pages * PAGE_ENTRIES):
             self.append(Quarantined(reason=str(number), body_hash="", size=1, excerpt="x" * 20_000))
 
