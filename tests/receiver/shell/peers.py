@@ -62,6 +62,18 @@ class PrometheusPeer:
         kind, result = self._answer(query)
         return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
 
+    async def query_range(self, request: web.Request) -> web.Response:
+        """Every signal has been all the time what it is now."""
+        form = await request.post()
+        self.queries.append(str(form["query"]))
+        if self.broken:
+            return web.json_response({"status": "error", "errorType": "unavailable", "error": "stopping"}, status=503)
+        start, end, step = (float(str(form[name])) for name in ("start", "end", "step"))
+        times = [start + index * step for index in range(int((end - start) / step) + 1)]
+        _, found = self._answer(str(form["query"]))
+        series = [{"metric": one["metric"], "values": [[at, one["value"][1]] for at in times]} for one in found]
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": series}})
+
     def _answer(self, query: str) -> tuple[str, list[dict[str, Any]]]:
         now = time.time()
         for server, vitals in self.vitals.items():
@@ -156,6 +168,14 @@ class GatewayPeer:
     async def end_sessions(self, _request: web.Request) -> web.Response:
         self.gentle.append("end_sessions")
         return web.json_response({"outcome": "succeeded", "detail": "2 idle sessions ended"})
+
+    async def start(self, _request: web.Request) -> web.Response:
+        self.gentle.append("start")
+        return web.json_response({"outcome": "succeeded", "detail": "started"})
+
+    async def stop(self, _request: web.Request) -> web.Response:
+        self.gentle.append("stop")
+        return web.json_response({"outcome": "succeeded", "detail": "stopped"})
 
     async def restart(self, request: web.Request) -> web.Response:
         assert request.headers["Content-Type"] == "application/json"

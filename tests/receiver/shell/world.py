@@ -34,6 +34,7 @@ QUICK = Timing(
     retry_seconds=0.05,
     retry_longest_seconds=0.2,
     stop_seconds=1.0,
+    proof_seconds=0.2,
 )
 
 LIMITS: dict[str, Any] = {
@@ -61,6 +62,9 @@ class World:
     ladders: dict[str, Any] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
+
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a server's entry beside or instead of the usual, by name."""
 
     def config_file(self, server: str) -> Path:
         return self.folder / f"{server}.toml"
@@ -96,6 +100,7 @@ class World:
                     "command": ["true"],
                     "restart": {"via": "gateway"},
                     **({"config_file": f"{name}.toml", "enforce": ["sessions"]} if name in self.configs else {}),
+                    **self.more.get(name, {}),
                 }
                 for name in self.gateways
             ],
@@ -149,6 +154,7 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
     """Serve every peer until the stack closes."""
     app = web.Application()
     app.router.add_post("/api/v1/query", world.prometheus.query)
+    app.router.add_post("/api/v1/query_range", world.prometheus.query_range)
     world.prometheus.url = await serve(app, stack)
     app = web.Application()
     app.router.add_get("/api/v2/alerts", world.alertmanager.alerts)
@@ -159,6 +165,8 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
         app.router.add_post("/-/restart", peer.restart)
         app.router.add_post("/-/cache/reset", peer.reset_cache)
         app.router.add_post("/-/sessions/end-idle", peer.end_sessions)
+        app.router.add_post("/-/start", peer.start)
+        app.router.add_post("/-/stop", peer.stop)
         await serve(app, stack, peer.socket)
         stack.push_async_callback(peer.close)
 
