@@ -52,7 +52,7 @@ class Reachable(dict[SignalName, float | None]):
         super().__init__(values)
         self._port = port
 
-    def get(self, name: SignalName, default: Any = None) -> Any:  # type: ignore[override]  # as the peer asks
+    def get(self, name: SignalName, default: Any = None) -> Any:
         return float(listens(self._port)) if name is DOWN else super().get(name, default)
 
 
