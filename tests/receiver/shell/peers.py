@@ -51,6 +51,9 @@ class PrometheusPeer:
     broken: bool = False
     scrape_seconds: float = 0.05
     queries: list[str] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)
+    """What a query is answered in which this text stands, and which asks for no signal."""
+
     url: str = ""
 
     async def query(self, request: web.Request) -> web.Response:
@@ -98,6 +101,9 @@ class PrometheusPeer:
                     return "vector", _sample(server, vitals.evidence)
             if query.startswith("(sum by (server) (increase(mcp_server_refused_total"):
                 return "vector", _sample(server, 7.0 if vitals.only_refusals else None)
+            for told, value in self.totals.items():
+                if told in query:
+                    return "vector", _sample(server, value)
         return "vector", []
 
 
