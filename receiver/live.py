@@ -88,6 +88,8 @@ class Live:
             return
         touched = {name: self._chronicle.book.open_incident(name) for name in servers}
         told = b"".join(map(_event, changes(entry, touched)))
+        if not told:
+            return
         for waiting in list(self._clients):
             try:
                 waiting.put_nowait(told)

@@ -96,10 +96,13 @@ def _number(name: str, text: str | None, default: float) -> float:
 
 
 def changes(entry: Entry, touched: Mapping[str, Incident | None]) -> list[dict[str, Any]]:
-    """What an entry changed, for who is told of changes; ``touched`` are the servers' open incidents after it."""
+    """What an entry changed, for who is told of changes; ``touched`` are the servers' open incidents after it.
+
+    A delivery that says what was known changes nothing.
+    """
     event, kind = entry.event, type(entry.event).__struct_config__.tag
     one = {"seq": entry.seq, "incident": getattr(event, "incident", None), "server": None, "kind": kind}
-    if one["incident"] is None and touched:
+    if one["incident"] is None and (touched or kind == "delivered"):
         found = touched.items()
         return [{**one, "server": name, "incident": None if of is None else of.id} for name, of in found]
     return [{**one, "server": getattr(event, "server", None) or None}]

@@ -4,6 +4,7 @@
 
 const POLL_MS = 5000;
 const SETTLE_MS = 150;
+const NOTICE_MS = 15000;
 const main = () => document.getElementById("main");
 
 // ---- times
@@ -65,7 +66,16 @@ function show(text, address) {
   merge(main(), fresh);
   document.title = next.title;
   const said = next.getElementById("notice");
-  if (said && said.textContent.trim()) document.getElementById("notice").replaceChildren(...said.childNodes);
+  if (said && said.textContent.trim()) say(...said.childNodes);
+}
+
+let saying = 0;
+
+function say(...nodes) {
+  const place = document.getElementById("notice");
+  place.replaceChildren(...nodes);
+  clearTimeout(saying);
+  saying = setTimeout(() => place.replaceChildren(), NOTICE_MS);
 }
 
 // Changes only what differs, so that focus, selection, scrolling and what is half filled in stay as they are.
@@ -192,7 +202,7 @@ document.addEventListener("submit", async (event) => {
     const said = document.createElement("p");
     said.className = "notice ill";
     said.textContent = "The receiver cannot be reached. Nothing is known to have been done.";
-    document.getElementById("notice").replaceChildren(said);
+    say(said);
   } finally {
     if (button) button.disabled = false;
   }

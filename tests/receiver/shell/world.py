@@ -63,6 +63,8 @@ class World:
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
 
+    beside: dict[str, Any] = field(default_factory=dict)
+    """Sections of fleet.yml beside those that a world writes by itself."""
     more: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What stands in a server's entry beside or instead of the usual, by name."""
 
@@ -106,7 +108,7 @@ class World:
             ],
         }
         file = self.folder / "fleet.yml"
-        file.write_text(json.dumps(document))  # JSON is YAML
+        file.write_text(json.dumps(document | self.beside))  # JSON is YAML
         return file
 
     def settings(self) -> Settings:
