@@ -27,6 +27,7 @@ from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.credentials import CredentialFiles
 from receiver.engine import Engine
+from receiver.forgetting import Forgetting
 from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
@@ -113,6 +114,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     )
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
+    tasks.start("forget", Forgetting(settings, chronicle, now).run())
     tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
     authentication = Authentication(
         Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current

@@ -105,6 +105,27 @@ class Book:
         """What is known of a server beyond its incidents."""
         return self._dossiers.get(server, Dossier())
 
+    def left_behind(self, server: str) -> object:
+        """What its incidents have left to the next one, to be compared: settings that stand lowered, log levels."""
+        return dict(self._left.get(server, {})), self.dossier(server).debugging
+
+    def remembered(self, since: float) -> object:
+        """All that is known besides closed incidents, to be compared; of what only ages, the part from ``since`` on."""
+        return (
+            dict(self._open),
+            {server: left for server, left in self._left.items() if left},
+            dict(self._paused),
+            {server: of for server, of in self._dossiers.items() if of != Dossier()},
+            [each for each in self.ledger().treatments if each.intended_at >= since],
+            {server: at for server, at in self._fell_ill_at.items() if at >= since},
+        )
+
+    def forget(self, incidents: Collection[IncidentId], numbers: Collection[int]) -> None:
+        """These closed incidents, and bodies of these numbers that were put aside, are in the journal no more."""
+        self._closed = deque((each for each in self._closed if each.id not in incidents), RECENT_CLOSED)
+        kept = (each for each in self._quarantined if each.seq not in numbers)
+        self._quarantined = deque(kept, RECENT_QUARANTINED)
+
     def find(self, incident: str) -> Incident | None:
         """The incident of that id, open or recently closed."""
         return next((each for each in (*self._open.values(), *self._closed) if each.id == incident), None)
