@@ -1,7 +1,7 @@
 """A process that has imported the receiver once and forks a real one for each order: a start costs no imports.
 
-Orders come as lines of JSON on stdin, answers go to stdout: ``{"config", "listen", "log", "timing", "dies"}`` starts
-one (its pid comes back), ``{"poll": PID}`` asks whether it has ended (its wait status, or null), ``{"kill": PID}`` kills
+Orders come as lines of JSON on stdin, answers go to stdout. ``{"config", "listen", "log", "timing", "dies"}`` starts
+one: its pid comes back. ``{"poll": PID}`` asks whether it has ended: its wait status, or null. ``{"kill": PID}`` kills
 it and waits. ``dies`` names a boundary of the journal at which it kills itself with SIGKILL: ``[WHEN, NUMBER]``, before
 or after its NUMBER-th append.
 """

@@ -61,7 +61,7 @@ def names(count: int) -> list[str]:
 
 
 def write_fleet(folder: Path, around: Around, servers: Sequence[str], restart: Sequence[str], **receiver: Any) -> Path:
-    """A fleet.yml whose servers are restarted by a command; ``receiver`` are further keys of its section."""
+    """A fleet.yml whose servers are restarted by a command, told which; ``receiver`` are more keys of its section."""
     (folder / "token").write_text(f"{TOKEN}\n")
     document = {
         "prometheus": {"url": around.prometheus},
@@ -74,7 +74,12 @@ def write_fleet(folder: Path, around: Around, servers: Sequence[str], restart: S
             **receiver,
         },
         "servers": [
-            {"name": name, "transport": "http", "url": around.server, "restart": {"via": "command", "argv": [*restart]}}
+            {
+                "name": name,
+                "transport": "http",
+                "url": around.server,
+                "restart": {"via": "command", "argv": [*restart, name]},
+            }
             for name in servers
         ],
     }

@@ -21,6 +21,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from bench import kills
 from bench.kills_nursery import Nursery, nursery
 from fleet.inventory import Address
 from fleet.signals import SignalName
@@ -35,6 +36,7 @@ PATIENCE: Final = 90.0
 ERRORS: Final = SignalName.ERROR_RATIO
 QUICK: Final = {"cooldown_seconds": 0.0, "verdict_delay_seconds": 0.05, "healthy_seconds": 0.25}
 ASKS: Final = "[security.approval_workflows]\nauto_approve_read_only = false\n"
+RANDOM_KILLS: Final = 30
 MANY: Final = 10
 SIDE_BY_SIDE: Final = 12
 """Most of the time a receiver waits for a measurement or a healthy period."""
@@ -308,3 +310,13 @@ KINDS: Final = {
     "suggest": {"act_denied", "suggestion_scored", "closed"},
 }
 """What each scenario writes, so that together they walk over every kind of event of a treatment."""
+
+
+async def test_killed_at_random_nothing_is_lost_and_nothing_doubled(home: Nursery, tmp_path: Path) -> None:
+    """The short form of ``make soak``'s thousand."""
+    found = await kills.played(RANDOM_KILLS, 7, home, tmp_path)
+    print(found)
+    assert found.kills == RANDOM_KILLS
+    assert found.deliveries == 2 * found.illnesses > 0
+    assert len(found.killed_after) > 1
+    assert found.good, found
