@@ -28,6 +28,9 @@ HEARTBEAT_SECONDS: Final = 15.0
 """Between two signs of life: below what proxies wait, and how soon a client that is gone is noticed."""
 
 WRITE_SECONDS: Final = 10.0
+STREAM_SECONDS: Final = 600.0
+"""How long one stream lasts. Who goes on listening is asked again who they are; browsers do that by themselves."""
+
 _RETRY_MS: Final = 2000
 
 
@@ -73,13 +76,14 @@ class Live:
         return response
 
     async def _pass_on(self, response: web.StreamResponse, waiting: asyncio.Queue[bytes | None]) -> None:
-        while waiting in self._clients or not waiting.empty():
+        ends_at = asyncio.get_running_loop().time() + STREAM_SECONDS
+        while waiting in self._clients and asyncio.get_running_loop().time() < ends_at:
             try:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     told = await waiting.get()
             except TimeoutError:
                 told = b": still here\n\n"
-            if told is None or waiting.full():
+            if told is None:
                 return
             await _write(response, told)
 

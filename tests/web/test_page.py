@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ from playwright.async_api import expect
 
 from fleet.signals import SignalName
 from receiver.app import running
+from receiver.page.rendering import visible
 from stack.loop import Loop, LoopOptions
 from stack.scenarios import SCENARIOS
 from stack.watch import Watch
@@ -28,6 +31,8 @@ pytestmark = [
 ]
 
 LONG_MS = 300_000
+expect.set_options(timeout=60_000)  # a busy machine takes its time
+
 HOSTILE = "<img src=x onerror=\"document.title='owned';alert(1)\"><script>alert(2)</script>'\"{{7*7}}\u202e"
 ASKS = """# the server's own file
 [mcp]
@@ -133,7 +138,7 @@ async def test_what_came_from_outside_is_text(
     incident = (await client.incidents())[0]["id"]
     async with browser() as chromium, window(chromium, client.address.url, width=width, scheme=scheme) as seen:  # type: ignore[arg-type]
         await sign_in(seen, TOKEN)
-        assert HOSTILE in str(await seen.page.locator("main").text_content())
+        assert visible(HOSTILE) in str(await seen.page.locator("main").text_content())
         for path in ("/", f"/incidents/{incident}", "/incidents", "/quarantine"):
             await seen.page.goto(f"{seen.base}{path}")
             await expect(seen.page.locator("#live")).to_have_text("live")
@@ -189,3 +194,33 @@ async def test_an_open_part_and_the_focus_stay_when_something_changes(hostile: t
         assert await box.is_checked()
         assert await box.evaluate("node => node === document.activeElement")
         await seen.check()
+
+
+async def test_times_are_those_of_the_viewer(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    opened_at = (await client.incidents())[0]["opened_at"]
+    there = datetime.fromtimestamp(opened_at, ZoneInfo("Asia/Tokyo"))
+    async with browser() as chromium, window(chromium, client.address.url, zone="Asia/Tokyo") as seen:
+        await sign_in(seen, TOKEN, "/incidents")
+        await expect(seen.page.locator("#zone")).to_have_text("Asia/Tokyo")
+        await expect(seen.page.locator("main time").first).to_have_text(f"{there:%Y-%m-%d %H:%M:%S}")
+
+
+async def test_where_no_stream_gets_through_it_looks_now_and_then(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    async with browser() as chromium, window(chromium, client.address.url) as seen:
+        await seen.page.route("**/api/v1/events", lambda route: route.abort())
+        await sign_in(seen, TOKEN)
+        await expect(seen.page.locator("#live")).to_have_text("looks every 5 s")
+        await client.say("pause")
+        await expect(seen.page.get_by_role("button", name="Resume automation")).to_be_visible()
+
+
+async def test_a_form_that_fails_is_said_and_the_page_stays(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    async with browser() as chromium, window(chromium, client.address.url) as seen:
+        await sign_in(seen, TOKEN)
+        await seen.page.locator("input[name=csrf]").evaluate_all("nodes => nodes.forEach(node => node.value = 'x')")
+        await seen.page.get_by_role("button", name="Pause automation").click()
+        await expect(seen.page.locator("#notice")).to_contain_text("Nothing was done")
+        await expect(seen.page.get_by_role("button", name="Approve")).to_be_visible()

@@ -78,6 +78,14 @@ function say(...nodes) {
   saying = setTimeout(() => place.replaceChildren(), NOTICE_MS);
 }
 
+function complain(about) {
+  const said = document.createElement("p");
+  said.className = "notice ill";
+  const words = about ? [...about.querySelectorAll("h1, p")].map((node) => node.textContent) : ["The receiver cannot be reached. Nothing is known to have been done."];
+  said.textContent = words.slice(0, 2).join(": ");
+  say(said);
+}
+
 // Changes only what differs, so that focus, selection, scrolling and what is half filled in stay as they are.
 function merge(old, fresh) {
   if (old.nodeType === Node.TEXT_NODE) {
@@ -196,13 +204,12 @@ document.addEventListener("submit", async (event) => {
   if (button) button.disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    show(await answer.text(), answer.url);
+    const text = await answer.text();
+    if (answer.ok) show(text, answer.url);
+    else complain(new DOMParser().parseFromString(text, "text/html").getElementById("main"));
     form.reset();
   } catch {
-    const said = document.createElement("p");
-    said.className = "notice ill";
-    said.textContent = "The receiver cannot be reached. Nothing is known to have been done.";
-    say(said);
+    complain(null);
   } finally {
     if (button) button.disabled = false;
   }

@@ -296,6 +296,14 @@ async def test_a_chart_or_why_there_is_none(world: World, start: Start) -> None:
         await until(without)
 
 
+async def test_what_was_put_aside_is_shown_as_text(start: Start) -> None:
+    async with start() as client, browser(client) as person:
+        await client.post(b'{"version": "<script>alert(1)</script>')
+        await person.sign_in()
+        document = await person.read("/quarantine")
+        assert "<script>alert(1)</script>" in document.one("pre").text
+
+
 async def test_static_files_are_kept_by_their_tag(start: Start) -> None:
     async with start() as client, browser(client) as person:
         await person.read("/static/page.css")
