@@ -103,7 +103,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     prometheus = Prometheus(session, fleet.prometheus_url, now)
     engine = Engine(settings, chronicle, prometheus, metrics, now, choosing=choosing)
     persons = Persons(settings, chronicle, metrics, choosing, now)
-    stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
+    stack.push_async_callback(engine.acting.finish, timing.stop_seconds)
     reconciler = Reconciler(
         session,
         fleet.alertmanager_url,

@@ -1,4 +1,4 @@
-"""Watches each server's TOML, and keeps a copy of what the server was healthy under: the last good configuration."""
+"""Watches each server's TOML: keeps a copy of what the server was healthy under, and thins the copies that there are."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ class Proving:
     async def _try(self, server: Server, file: Path) -> None:
         try:
             await self._look(server, file)
+            proven = self._chronicle.book.dossier(server.name).proven
+            await asyncio.to_thread(thin, file, self._now(), set() if proven is None else {proven.backup})
         except (MedicError, OSError) as error:  # the journal, a folder that is not ours: another look comes
             log.info("a configuration cannot be kept now", extra={"server": server.name, "reason": str(error)})
 
@@ -84,7 +86,6 @@ class Proving:
         event = ConfigProven(server=server.name, digest=content.digest, backup=name, since=content.changed_at)
         await self._chronicle.append(event)
         log.info("a configuration proved itself", extra={"server": server.name, "backup": name})
-        await asyncio.to_thread(thin, file, self._now(), {name})
 
     async def _is_proven(self, server: Server, content: _Content) -> bool:
         incidents = [each for each in self._chronicle.book.incidents() if each.server == server.name]

@@ -24,7 +24,7 @@ from tests.receiver.shell.peers import AlertmanagerPeer, GatewayPeer, Prometheus
 Found = TypeVar("Found")
 
 TOKEN = "a-token-for-tests"
-DEADLINE = 20.0
+DEADLINE = 90.0
 
 QUICK = Timing(
     telemetry_lag_seconds=0.0,
@@ -35,6 +35,7 @@ QUICK = Timing(
     retry_longest_seconds=0.2,
     stop_seconds=1.0,
     proof_seconds=0.2,
+    overdue_seconds=0.1,
 )
 
 LIMITS: dict[str, Any] = {
