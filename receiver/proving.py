@@ -1,4 +1,4 @@
-"""Watches each server's TOML: keeps a copy of what the server was healthy under, and thins the copies that there are."""
+"""Watches each server's TOML: keeps a copy of what the server was healthy under, and thins the copies of it."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class Timing:
         retry_seconds, retry_longest_seconds: wait after a failed step, doubled each time (1 to 60).
         proof_seconds: between two looks at the servers' files (30: what is proven stood for minutes).
         retention_seconds: between two looks for what the journal may forget (21600: it is read as a whole each time).
-        overdue_seconds: between two attempts at what is due and not for the moment (15: most of what ends that wakes its
-            worker, the end of a maintenance window does not).
+        overdue_seconds: between two attempts at what is due and not for the moment (15: most of what ends that wakes
+            its worker, the end of a maintenance window does not).
         stop_seconds: how long a stop waits for an act under way (6 of the 8 seconds that a stop may take).
     """
 
