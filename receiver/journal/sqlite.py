@@ -82,6 +82,7 @@ class SqliteJournal:
         with ExitStack() as stack:
             _make_private(file)
             stack.callback(os.close, _lock(file))
+            _refuse_orphans(file)
             with self._translated("opened"):
                 self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
                 stack.callback(self._connection.close)
@@ -250,6 +251,16 @@ def _make_private(file: Path) -> None:
         raise JournalUnavailable(
             f"the journal {file} cannot be opened: {error.strerror}; let this user write there or set receiver.journal"
         ) from error
+
+
+def _refuse_orphans(file: Path) -> None:
+    """SQLite throws a log away whose database is empty: entries that were acknowledged would be gone."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size and not file.stat().st_size:
+        raise JournalCorrupt(
+            f"the journal {file} is empty, but its newest entries lie in {log.name}: put the file that belongs to it"
+            f" back, or move {log.name} away too to start with an empty journal"
+        )
 
 
 def _lock(file: Path) -> int:
