@@ -289,7 +289,9 @@ def test_a_full_disk_writes_nothing_says_so_and_passes(tmp_path: Path) -> None:
         for written in range(100):
             journal.append(quarantined("x" * 3000), f"key-{written}")
 
-    with pytest.raises(JournalUnavailable, match=r"^the journal .*j\.db cannot be written: database or disk is full$"):
+    with pytest.raises(
+        JournalUnavailable, match=r"^the journal .*j\.db cannot be written: .* disk is full; make room on"
+    ):
         fill()
     assert written > 0
     assert len(list(journal.read())) == written
@@ -306,7 +308,7 @@ def test_a_locked_file_is_unavailable_until_it_is_free(tmp_path: Path) -> None:
     journal._connection.execute("PRAGMA busy_timeout = 20")
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(JournalUnavailable, match="database is locked"):
+    with pytest.raises(JournalUnavailable, match="is locked; end what else writes to it, such as a shell"):
         journal.append(CLOSED)
     other.execute("ROLLBACK")
     other.close()
