@@ -48,13 +48,16 @@ Quarantined = Callable[[], Awaitable[Sequence[Entry]]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 SHOWN_LATELY: Final = 8
+SHOWN_ITEMS: Final = 300
+"""Of one timeline, the newest; the JSON has them all."""
+
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     # Not "no-referrer": with it browsers send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -181,11 +184,13 @@ class Pages:
             entries = await self._chronicle.entries(incident.entries)
         except JournalUnavailable as error:
             trouble = str(error)
+        items = timeline(incident.server, entries, numbers(incident.acts))
         return await self.document(
             "incident",
             page,
             card=overview.card(incident),
-            items=timeline(incident.server, entries, numbers(incident.acts)),
+            items=items[-SHOWN_ITEMS:],
+            earlier=max(0, len(items) - SHOWN_ITEMS),
             charts=[] if server is None else await self._charting.charts(incident, server),
             moved=standing_settings(incident.moved),
             trouble=trouble,

@@ -44,7 +44,7 @@ QUICKLY: Final = settings(max_examples=60, deadline=None, suppress_health_check=
 
 
 def incident_page(items: tuple[Item, ...] = (), page: Page = PAGE, **facts: Any) -> str:
-    given_facts = {"card": overview.card(INCIDENT), "charts": [], "moved": (), "trouble": ""} | facts
+    given_facts = {"card": overview.card(INCIDENT), "charts": [], "moved": (), "trouble": "", "earlier": 0} | facts
     return render("incident", page=page, items=items, **given_facts)
 
 
