@@ -42,6 +42,7 @@ SERVERS: Final = ("north", "east", "south", "west")
 
 PATIENCE: Final = 180.0
 SLOWEST_KILL: Final = 0.6
+VERIFY_SECONDS: Final = 0.25
 LIMITS: Final = {
     "cooldown_seconds": 0,
     "actions": {"count": 1000, "per_seconds": 1},
@@ -113,7 +114,7 @@ class Play:
                 group.create_task(self._stream(server))
             for number in range(kills):
                 await self._listens()
-                await asyncio.sleep(self._dice.uniform(0, SLOWEST_KILL) ** 2 / SLOWEST_KILL)
+                await asyncio.sleep(self._life())
                 self._home.kill(pid)
                 self.story.kills += 1
                 self.story.at[_last_kind(fleet.with_name("journal.db"))] += 1
@@ -125,7 +126,14 @@ class Play:
         return self.story
 
     def _start(self, fleet: Path) -> int:
-        return self._home.start(fleet, str(self._address), fleet.with_name("receiver.log"))
+        log = fleet.with_name("receiver.log")
+        return self._home.start(fleet, str(self._address), log, verify_deadline_seconds=VERIFY_SECONDS)
+
+    def _life(self) -> float:
+        """For how long it may live. Now and then longer than it takes to give an act up whose end nobody knows."""
+        if self._dice.random() < 0.15:
+            return self._dice.uniform(2, 6) * VERIFY_SECONDS
+        return self._dice.uniform(0, SLOWEST_KILL) ** 2 / SLOWEST_KILL
 
     async def _stream(self, server: str) -> None:
         number = 0

@@ -131,7 +131,7 @@ def body(server: str, alertname: str, *, firing: bool = True, at: str = "2026-11
         "startsAt": at,
         "endsAt": "0001-01-01T00:00:00Z" if firing else "2026-11-22T11:00:00.000Z",
         "generatorURL": "http://127.0.0.1:9090/graph?g0.expr=mcp%3Aerror_ratio&g0.tab=1",
-        "fingerprint": f"{abs(hash((server, alertname))):016x}"[:16],
+        "fingerprint": f"{alertname}-{server}-critical",
     }
     message = {
         "receiver": "remediator", "status": alert["status"], "alerts": [alert], "groupLabels": {"server": server},
