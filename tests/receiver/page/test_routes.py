@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import aiohttp
+import bcrypt
 import pytest
 
 from fleet.signals import SignalName
@@ -112,6 +114,34 @@ async def test_a_cookie_of_ours_holds_for_the_api_only_with_the_seal(start: Star
             assert answer.status == 401
         async with person.session.post(url, json={}, headers={"X-CSRF-Token": seal}) as answer:
             assert answer.status == 200
+
+
+async def test_a_user_signs_in_by_name_and_the_journal_keeps_it(world: World, start: Start) -> None:
+    hashed = await asyncio.to_thread(bcrypt.hashpw, b"right", bcrypt.gensalt(4))
+    (world.folder / "users").write_text(f"ada:{hashed.decode()}\n")
+    world.beside = {"receiver": {"authentication": {"basic_auth_file": "users"}}}
+    async with start() as client, browser(client) as person:
+        await person.sign_in("wrong", name="ada")
+        assert person.status == 401
+        assert len(person.document.all("input", name="name")) == 1
+        await person.sign_in("right", name="ada")
+        assert person.sent_to == "/"
+        await person.read("/")
+        await person.send("/pause", {"server": ""})
+        assert "by ada" in (await person.read("/")).text
+        await person.send("/logout", {})
+        await person.read("/", Authorization=f"Basic {base64.b64encode(b'ada:right').decode()}")
+        assert person.status == 200, "a browser may send the login with each request just as well"
+
+
+@pytest.mark.parametrize(("host", "secure"), [("receiver.example", True), ("127.0.0.1", False)])
+async def test_a_cookie_is_secure_where_there_is_tls(world: World, start: Start, host: str, secure: bool) -> None:
+    world.beside = {"receiver": {"url": "https://receiver.example"}}
+    async with start() as client, browser(client) as person:
+        await person.read("/login")
+        await person.send("/login", {"secret": TOKEN}, Host=host, Origin=f"https://{host}")
+        assert person.status == 303
+        assert ("Secure" in person.answered["Set-Cookie"]) is secure
 
 
 async def test_guesses_are_bounded(start: Start) -> None:

@@ -64,8 +64,8 @@ class World:
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
 
-    beside: dict[str, Any] = field(default_factory=dict)
-    """Sections of fleet.yml beside those that a world writes by itself."""
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a section of fleet.yml beside, or instead of, what a world writes by itself."""
     more: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What stands in a server's entry beside or instead of the usual, by name."""
 
@@ -90,7 +90,7 @@ class World:
         if self.tokens:
             (self.folder / "token").write_text(f"{TOKEN}\n")
             receiver["authentication"] = {"bearer_token_files": ["token"]}
-        document = {
+        document: dict[str, Any] = {
             "prometheus": {"url": self.prometheus.url},
             "alertmanager": {"url": self.alertmanager.url},
             "gateway": {"control_dir": "control"},
@@ -109,7 +109,8 @@ class World:
             ],
         }
         file = self.folder / "fleet.yml"
-        file.write_text(json.dumps(document | self.beside))  # JSON is YAML
+        sections = {name: document.get(name, {}) | section for name, section in self.beside.items()}
+        file.write_text(json.dumps(document | sections))  # JSON is YAML
         return file
 
     def settings(self) -> Settings:
