@@ -20,6 +20,7 @@ from receiver.events import (
     OF_AN_INCIDENT,
     RECOVERY,
     TREATMENTS,
+    ActDenied,
     ActEnded,
     ActId,
     ActIntended,
@@ -82,7 +83,7 @@ class Book:
             return ()
         if isinstance(event, Record):
             if event.server in self._configured:
-                self._dossiers[event.server] = noted(self.dossier(event.server), event)
+                self._note(event.server, noted(self.dossier(event.server), event, entry.at))
             return ()
         if isinstance(event, ActIntended):
             self._spend(entry, event)
@@ -94,6 +95,8 @@ class Book:
             return ()
         if isinstance(event, ActEnded):
             self._keep_levels(entry, event)
+        elif isinstance(event, ActDenied):
+            self._note(event.server, noted(self.dossier(event.server), event, entry.at))
         self._keep(entry, changed)
         return (changed.server,)
 
@@ -211,7 +214,11 @@ class Book:
         acts = () if incident is None else incident.acts
         for act in acts:
             if act.act == event.act and act.outcome is None:
-                self._dossiers[event.server] = debugged(self.dossier(event.server), act, event, entry.at)
+                self._note(event.server, debugged(self.dossier(event.server), act, event, entry.at))
+
+    def _note(self, server: str, dossier: Dossier) -> None:
+        if dossier != self.dossier(server):
+            self._dossiers[server] = dossier
 
     def _pause(self, entry: Entry, event: Paused | Resumed) -> tuple[str, ...]:
         if event.server and event.server not in self._configured:

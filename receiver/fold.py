@@ -272,7 +272,7 @@ def _ended(incident: Incident, at: float, event: ActEnded) -> Incident | None:
         outcome=outcome_of(event),
         detail=event.detail,
         ended_at=ended_at(event, act.intended_at, at),
-        changed=event.changed is not None and event.changed.before != event.changed.after,
+        changed=event.changed is not None and _is_changed(event.changed, act),
     )
     before = incident.before if act.is_treatment else {**incident.before, **_values(event.findings)}
     changed = _given_back(replace(incident, acts=_with(incident, ended), before=before), ended)
@@ -287,6 +287,11 @@ def _given_back(incident: Incident, act: ActRecord) -> Incident:
         return incident
     approved = incident.approved if act.let_go is None else {**incident.approved, act.rung: act.let_go}
     return replace(incident, approved=approved, asked=incident.asked or act.wish)
+
+
+def _is_changed(done: Changed, act: ActRecord) -> bool:
+    """Whether the file is another one; what was put back whole may differ in what is none of our settings."""
+    return done.before != done.after or (act.action == "restore" and bool(done.backup))
 
 
 def _with_changes(incident: Incident, act: ActRecord, done: Changed) -> Incident:

@@ -54,6 +54,7 @@ class Proving:
         self._now = now
         self._watched_since = now()
         self._contents: dict[str, _Content] = {}
+        self._ask_at: dict[str, float] = {}
 
     async def run(self) -> None:
         """Look at every file again and again, for ever."""
@@ -92,6 +93,9 @@ class Proving:
         since = healthy_since(content.changed_at, self._watched_since, incidents)
         if since is None or self._now() < since + self._settings.fleet.receiver.limits.healthy_seconds:
             return False
+        if self._now() < self._ask_at.get(server.name, 0.0):
+            return False
+        self._ask_at[server.name] = self._now() + self._settings.fleet.receiver.limits.healthy_seconds
         found = await self._found(server)
         # Asking takes a while; an incident that was opened meanwhile knows better.
         return self._chronicle.book.open_incident(server.name) is None and proves(found, content.changed_at)

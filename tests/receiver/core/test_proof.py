@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.lifecycle.outcome import Outcome
-from receiver.dossier import MAX_ATTEMPTS, RETRY_SECONDS, Debugging, Dossier, debugged, due_at
-from receiver.events import ActEnded, ActId, Changed, IncidentId
+from receiver.dossier import MAX_ATTEMPTS, RETRY_SECONDS, Debugging, Dossier, debugged, due_at, noted
+from receiver.events import ActDenied, ActEnded, ActId, Changed, Denied, IncidentId
 from receiver.incident import ActRecord, Incident
 from receiver.proof import CLOCK_SLACK, Found, healthy_since, proves
 
@@ -86,6 +86,20 @@ def test_putting_back_is_tried_so_often_and_then_left_to_people(times: list[floa
     back = Changed(before={LEVEL: '"debug"'}, after={LEVEL: '"info"'})
     done = debugged(dossier, an_act("end_debug_mode"), ended("end_debug_mode", back, Outcome.FAILED), 1e6)
     assert done.debugging is None  # the file is as it was, whatever became of the restart after it
+
+
+def test_a_refusal_is_an_attempt_too() -> None:
+    refusal = ActDenied(
+        incident=IncidentId("codex-1"), server="codex", action="end_debug_mode", reason=Denied.NO_EFFECT, by_hand=True
+    )  # fmt: skip
+    found = RAISED
+    for number in range(1, MAX_ATTEMPTS + 1):
+        found = noted(found, refusal, 1000.0 * number)
+        assert found.debugging is not None
+        assert (found.debugging.attempts, found.debugging.tried_at) == (number, 1000.0 * number)
+    assert found.debugging is not None
+    assert due_at(found.debugging) is None
+    assert noted(Dossier(), refusal, 1.0) == Dossier()
 
 
 def test_other_acts_are_none_of_its_business() -> None:
