@@ -7,7 +7,6 @@ bounded; one that does not read what it asked for is let go.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -63,29 +62,33 @@ class Live:
         response = web.StreamResponse(headers=headers)
         waiting: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_BEHIND)
         self._clients.add(waiting)
-        # Gone, or not reading: either way nobody is there to be told.
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            try:
-                await response.prepare(request)
-                await _write(response, f"retry: {_RETRY_MS}\n\n".encode())
-                await self._pass_on(response, waiting)
-            finally:
-                self._clients.discard(waiting)
-        if request.transport is not None and waiting.full():
+        reads = False
+        try:
+            await response.prepare(request)
+            await _write(response, f"retry: {_RETRY_MS}\n\n".encode())
+            reads = await self._pass_on(response, waiting)
+        except (ConnectionError, TimeoutError):
+            pass  # gone, or not reading: either way nobody is there to be told
+        finally:
+            self._clients.discard(waiting)
+        if not reads and request.transport is not None:
             request.transport.abort()
         return response
 
-    async def _pass_on(self, response: web.StreamResponse, waiting: asyncio.Queue[bytes | None]) -> None:
-        ends_at = asyncio.get_running_loop().time() + STREAM_SECONDS
-        while waiting in self._clients and asyncio.get_running_loop().time() < ends_at:
+    async def _pass_on(self, response: web.StreamResponse, waiting: asyncio.Queue[bytes | None]) -> bool:
+        """Until the stream ends; False when its client fell behind."""
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + STREAM_SECONDS
+        while waiting in self._clients and clock() < ends_at:
             try:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     told = await waiting.get()
             except TimeoutError:
                 told = b": still here\n\n"
             if told is None:
-                return
+                return True
             await _write(response, told)
+        return waiting in self._clients
 
     def _tell(self, entry: Entry, servers: tuple[str, ...]) -> None:
         if not self._clients:

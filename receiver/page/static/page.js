@@ -167,7 +167,7 @@ function tell(live) {
 
 function poll(on) {
   tell(!on);
-  if (on && !polling) polling = setInterval(refresh, POLL_MS);
+  if (on && !polling) polling = setInterval(() => document.hidden || refresh(), POLL_MS);
   if (!on && polling) {
     clearInterval(polling);
     polling = 0;
@@ -177,7 +177,14 @@ function poll(on) {
 function listen(address) {
   if (!window.EventSource) return poll(true);
   let source = null;
+  let again = 0;
+  const close = () => {
+    clearTimeout(again);
+    if (source) source.close();
+    source = null;
+  };
   const open = () => {
+    close();
     source = new EventSource(address);
     source.onopen = () => {
       poll(false);
@@ -186,12 +193,15 @@ function listen(address) {
     source.onmessage = soon;
     source.onerror = () => {
       poll(true);
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, POLL_MS);
+      if (source && source.readyState === EventSource.CLOSED) again = setTimeout(open, POLL_MS);
     };
   };
-  open();
-  addEventListener("pagehide", () => source.close());
-  addEventListener("pageshow", (event) => event.persisted && open());
+  // A browser has six connections for one host: tabs that nobody looks at must not hold them.
+  const follow = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", follow);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && follow());
+  follow();
 }
 
 // ---- forms, without leaving the page

@@ -143,6 +143,13 @@ async def test_who_falls_behind_is_let_go(monkeypatch: pytest.MonkeyPatch) -> No
         assert told.clients == 0
 
 
+async def test_a_stream_ends_so_that_who_listens_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "STREAM_SECONDS", 0.1)
+    async with streaming(0.02) as (told, _, url, session), session.get(url) as answer, asyncio.timeout(DEADLINE):
+        assert b"still here" in await answer.content.read(), "it ends as a stream should"
+        await until_true(lambda: told.clients == 0)
+
+
 async def test_everybody_is_told(start: Start) -> None:
     async with start() as client, AsyncExitStack() as stack:
         url = f"{client.address.url}/api/v1/events"

@@ -14,6 +14,7 @@ import bcrypt
 import pytest
 
 from fleet.signals import SignalName
+from receiver import charting
 from receiver.logins import SENDER_FAILURES
 from tests.receiver.page.documents import Document, problems
 from tests.receiver.shell.conftest import Start
@@ -324,6 +325,24 @@ async def test_a_chart_or_why_there_is_none(world: World, start: Start) -> None:
             return "stopping" in read.one("figure").text and person.status == 200
 
         await until(without)
+
+
+async def test_a_prometheus_that_hangs_holds_a_page_up_once(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charting, "CHART_SECONDS", 0.2)
+    world.give_config("alpha", ASKS)
+    world.fall_ill("alpha", ERRORS)
+    async with start() as client, browser(client) as person:
+        incident = await waiting(world, client)
+        await person.sign_in()
+        world.prometheus.hold = asyncio.Event()
+        for _ in range(3):
+            document = await person.read(f"/incidents/{incident}")
+            assert "Prometheus cannot be reached" in document.one("figure").text
+        asked = world.prometheus.asked_ranges
+        world.prometheus.hold.set()
+    assert asked == 1
 
 
 async def test_what_was_put_aside_is_shown_as_text(start: Start) -> None:

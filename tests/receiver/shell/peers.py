@@ -55,6 +55,9 @@ class PrometheusPeer:
     """What a query is answered in which this text stands, and which asks for no signal."""
 
     url: str = ""
+    asked_ranges: int = 0
+    hold: asyncio.Event | None = None
+    """Range queries are not answered before it is set."""
 
     async def query(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -69,6 +72,9 @@ class PrometheusPeer:
         """Every signal has been all the time what it is now."""
         form = await request.post()
         self.queries.append(str(form["query"]))
+        self.asked_ranges += 1
+        if self.hold is not None:
+            await self.hold.wait()
         if self.broken:
             return web.json_response({"status": "error", "errorType": "unavailable", "error": "stopping"}, status=503)
         start, end, step = (float(str(form[name])) for name in ("start", "end", "step"))
