@@ -3,9 +3,9 @@
     python -m bench.storm [--alerts 10000]
 
 The alerts are of a hundred servers, each in a body of its own, over 64 connections, and every body is sent twice, as
-two Alertmanagers would. Memory is the largest that the kernel has seen of the process (VmHWM). A real Prometheus answers
-what the receiver asks meanwhile. adnanh/webhook starts a command that ends at once for each; what its commands use is
-not counted.
+two Alertmanagers would. Memory is the largest that the kernel has seen of the process (VmHWM). A real Prometheus
+answers what the receiver asks meanwhile. adnanh/webhook starts a command that ends at once for each; what its commands
+use is not counted.
 """
 
 from __future__ import annotations
