@@ -50,7 +50,7 @@ def _environment() -> Environment:
         clock=figures.clock,
         moment=figures.moment,
         spaced=words.spaced,
-        rung=words.rung,
+        sentence=words.sentence,
     )
     environment.globals.update(chart_width=charts.WIDTH, chart_height=charts.HEIGHT, chart_bottom=charts.BOTTOM)
     environment.globals.update(chart_top=charts.TOP, chart_left=charts.LEFT, chart_right=charts.RIGHT)
