@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,38 @@ async def test_what_the_server_was_healthy_under_is_the_last_good_one(world: Wor
 
 async def _good(client: Client) -> bool:
     return (await row(client))["last_good"] is not None
+
+
+def lock(file: Path) -> None:
+    file.chmod(0o600)
+
+
+STARTED = "mcp_server_start_time_seconds"
+
+
+async def test_what_the_server_has_not_read_yet_proves_nothing(world: World, start: Start, file: Path) -> None:
+    world.prometheus.totals = {STARTED: time.time() - 3600}
+
+    def asked() -> int:
+        return sum(STARTED in query for query in world.prometheus.queries)
+
+    async with start() as client:
+        await until_true(lambda: asked() >= 2)
+        assert (await row(client))["last_good"] is None
+        lock(file)  # is no change of what it says
+        world.prometheus.totals = {STARTED: time.time() + 1}
+        await until(lambda: _good(client))
+
+
+async def test_nothing_is_good_while_an_alert_fires(world: World, start: Start, file: Path) -> None:
+    firing = world.prometheus.vitals["alpha"].firing
+    firing["Mcp_queue"] = SignalName.QUEUE  # no incident, and no health either
+
+    def asked() -> int:
+        return sum(query.startswith("ALERTS{") for query in world.prometheus.queries)
+
+    async with start() as client:
+        await until_true(lambda: asked() >= 2)
+        assert (await row(client))["last_good"] is None
+        firing.clear()
+        await until(lambda: _good(client))
