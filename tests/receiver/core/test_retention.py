@@ -154,7 +154,7 @@ def closed(book: Book) -> dict[str, Incident]:
     return {one.id: one for one in book.incidents() if one.closed_at is not None}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, max_size=60), st.floats(0, 1))
 def test_what_is_left_folds_to_all_that_still_counts(steps: list[tuple[str, str, str]], part: float) -> None:
     entries = history_of(steps).entries

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import bcrypt
@@ -29,7 +30,7 @@ from fleet.passwords import Passwords
 from fleet.tasks import Tasks
 from fleet.web_protection import Protection
 from receiver.app import Running, running
-from receiver.authentication import Authentication
+from receiver.authentication import MAX_NAME, Authentication, Caller, Way, certificate_of
 from receiver.credentials import Credentials
 from receiver.settings import read_settings
 from stack.processes import Processes
@@ -412,3 +413,18 @@ def _written_with(world: World, authentication: dict[str, object]) -> str:
     document["receiver"]["authentication"] = authentication
     (world.folder / "fleet.yml").write_text(json.dumps(document))
     return str(world.folder / "fleet.yml")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "name"),
+    [
+        ({"subject": ((("organizationName", "O"),), (("commonName", "a\x1b[2J"),))}, "a?[2J"),
+        ({"subject": (), "subjectAltName": (("DNS", ""), ("DNS", "b.example"))}, "b.example"),
+        ({"subject": ((("commonName", "c" * 500),),)}, "c" * MAX_NAME),
+        ({"serialNumber": "1"}, "certificate"),
+    ],
+)
+def test_the_name_in_a_certificate(certificate: dict[str, Any], name: str) -> None:
+    tls = Mock(spec=ssl.SSLObject, getpeercert=lambda: certificate)
+    transport = Mock(get_extra_info=lambda key, default=None: tls if key == "ssl_object" else default)
+    assert certificate_of(make_mocked_request("GET", READING, transport=transport)) == Caller(name, Way.CERTIFICATE)
