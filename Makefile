@@ -42,7 +42,7 @@ up: $(READY)
 test: $(READY)
 	@$(BIN)/python -m stack.tools
 	-@$(BIN)/python -m stack.node >/dev/null
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadscope $(PYTEST_ARGS)
 	@echo "not run here: make test-web, make conformance, make soak (short forms of the last two are among the tests above)"
 
 test-web: $(READY)
