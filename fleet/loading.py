@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.doors import is_loopback
 from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Price, Server, ServerName
-from fleet.parsing import Section, Value, open_document
+from fleet.opening import open_document
+from fleet.parsing import Section, Value
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
 from fleet.sections.services import read_prices, read_redis
