@@ -39,6 +39,8 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/python -m stack.up
 
+# Most tests wait: twice as many workers as cores, dealt out by tests/spread.py. Byte code is kept, whatever the
+# environment says: hundreds of programs start.
 test: $(READY)
 	@$(BIN)/python -m stack.tools
 	-@$(BIN)/python -m stack.node >/dev/null
