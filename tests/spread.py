@@ -26,7 +26,14 @@ APART: Final = (
 )
 """Files whose tests last long together and share nothing: each test goes to whoever is free."""
 
-FIRST: Final = (*LANES, *APART, "tests/fleet/test_systemd_restart.py", "tests/examples/test_server_and_client.py")
+FIRST: Final = (
+    *LANES,
+    *APART,
+    "tests/examples/test_server_and_client.py",
+    "tests/rules/test_objectives.py",
+    "tests/gateway/test_switched_on.py",
+    "tests/gateway/test_switching.py",
+)
 """What starts before all else, in this order: what begins late must not last long."""
 
 _NICER: Final = 5
