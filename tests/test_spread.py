@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.spread import APART, FIRST, LANES, group_of, place_of
+from tests.spread import APART, FIRST, group_of, place_of
 
 PROJECT = Path(__file__).parents[1]
 HOOKS = "from tests.conftest import pytest_collection_modifyitems, pytest_configure, pytest_xdist_make_scheduler\n"
@@ -20,7 +20,7 @@ def test_it(worker_id, request):
 """
 
 
-@pytest.mark.parametrize("begins", [*LANES, *APART, *FIRST])
+@pytest.mark.parametrize("begins", FIRST)
 def test_what_is_named_is_there(begins: str) -> None:
     assert (PROJECT / begins).exists()
 
