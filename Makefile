@@ -39,10 +39,12 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/python -m stack.up
 
+# Most tests wait: twice as many workers as cores, dealt out by tests/spread.py. Byte code is kept, whatever the
+# environment says: hundreds of programs start.
 test: $(READY)
 	@$(BIN)/python -m stack.tools
 	-@$(BIN)/python -m stack.node >/dev/null
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadscope $(PYTEST_ARGS)
 	@echo "not run here: make test-web, make conformance, make soak (short forms of the last two are among the tests above)"
 
 test-web: $(READY)

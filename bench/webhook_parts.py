@@ -61,7 +61,7 @@ def names(count: int) -> list[str]:
 
 
 def write_fleet(folder: Path, around: Around, servers: Sequence[str], restart: Sequence[str], **receiver: Any) -> Path:
-    """A fleet.yml whose servers are restarted by a command; ``receiver`` are further keys of its section."""
+    """A fleet.yml whose servers are restarted by a command, told which; ``receiver`` are more keys of its section."""
     (folder / "token").write_text(f"{TOKEN}\n")
     document = {
         "prometheus": {"url": around.prometheus},
@@ -74,7 +74,12 @@ def write_fleet(folder: Path, around: Around, servers: Sequence[str], restart: S
             **receiver,
         },
         "servers": [
-            {"name": name, "transport": "http", "url": around.server, "restart": {"via": "command", "argv": [*restart]}}
+            {
+                "name": name,
+                "transport": "http",
+                "url": around.server,
+                "restart": {"via": "command", "argv": [*restart, name]},
+            }
             for name in servers
         ],
     }
@@ -126,7 +131,7 @@ def body(server: str, alertname: str, *, firing: bool = True, at: str = "2026-11
         "startsAt": at,
         "endsAt": "0001-01-01T00:00:00Z" if firing else "2026-11-22T11:00:00.000Z",
         "generatorURL": "http://127.0.0.1:9090/graph?g0.expr=mcp%3Aerror_ratio&g0.tab=1",
-        "fingerprint": f"{abs(hash((server, alertname))):016x}"[:16],
+        "fingerprint": f"{alertname}-{server}-critical",
     }
     message = {
         "receiver": "remediator", "status": alert["status"], "alerts": [alert], "groupLabels": {"server": server},

@@ -313,7 +313,8 @@ class ReceiverSettings:
     """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file.
 
     ``suggest_actions`` are actions that are only suggested, also on servers whose mode is automatic.
-    ``basic_auth_file`` names users as htpasswd does, ``web_config_file`` is a file of ``fleet.web_config``.
+    ``basic_auth_file`` names users as htpasswd does, ``web_config_file`` is a file of ``fleet.web_config``. What the
+    journal holds of closed incidents is forgotten after ``journal_retention_days``; 0 keeps all.
     """
 
     listen: Address
@@ -326,6 +327,7 @@ class ReceiverSettings:
     suggest_actions: frozenset[str] = frozenset()
     basic_auth_file: Path | None = None
     web_config_file: Path | None = None
+    journal_retention_days: float = 400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from fleet.inventory import (
     Server,
     ServerName,
 )
-from fleet.parsing import Document, Section, Value, open_document
+from fleet.opening import open_document
+from fleet.parsing import Document, Section, Value
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
 from fleet.sections.services import read_grafana, read_prices, read_redis

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from fleet.errors import SECRET, ConfigError, Problem
-from fleet.parsing import Section, Value, open_document
+from fleet.opening import open_document
+from fleet.parsing import Section, Value
 from fleet.password_files import BCRYPT
 
 

@@ -13,11 +13,12 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from fleet.tasks import Tasks
+from gateway.http.answer_reader import Head
 from gateway.http.down import Down
 from gateway.http.framing import Framing, chunk, last_chunk
 from gateway.http.heads import request_head
 from gateway.http.pool import Pool
-from gateway.http.reader import Head, Request
+from gateway.http.reader import Request
 from gateway.http.reuse import may_resend
 from gateway.http.up import Up
 from gateway.observation import Observation

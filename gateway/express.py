@@ -13,10 +13,11 @@ from typing import Protocol
 from gateway.copies import HEAD_BYTES
 from gateway.errand import FAULT, Journal
 from gateway.glance import Answering, Caller, Glance
+from gateway.http.answer_reader import Head
 from gateway.http.down import Down
 from gateway.http.mould import NO_MOULD
 from gateway.http.pool import Pool
-from gateway.http.reader import Head, RequestHead, RequestReader
+from gateway.http.reader import RequestHead, RequestReader
 from gateway.http.reuse import IDLE_SECONDS, idle_seconds
 from gateway.http.up import Up
 from gateway.passage import Passage

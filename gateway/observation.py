@@ -13,18 +13,18 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleet.telemetry import OTHER, Refused
-from gateway.audit import HIT, Audit, Caller
+from gateway.audit import HIT
 from gateway.breaker import FAILURES, Ticket
 from gateway.coalescing import Seat
 from gateway.copies import HEAD_BYTES, LIST_BYTES, Clip, Decoder, Identity, decoder
+from gateway.enquiry import Enquiry
 from gateway.exchange import CANCELLED, CONNECTION, SUCCESS, TIMEOUT, Exchange, of_status
 from gateway.jsonrpc import Era, Kind, Message
 from gateway.keeping import Keeping
 from gateway.pairs import ENDPOINT, Pair
 from gateway.presence import SESSION_HEADER, Presence
-from gateway.reading import Reading, read
+from gateway.reading import Reading
 from gateway.sse import Splitter
-from gateway.tracing import trace_of
 from gateway.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -38,30 +38,24 @@ class Observation:
     ``target`` is the request's path and query; without it the two halves of HTTP+SSE do not find each other.
     """
 
-    def __init__(
-        self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str, target: str = ""
-    ) -> None:  # fmt: skip
+    def __init__(self, vitals: Vitals, method: str, headers: Mapping[str, str], peer: str, target: str = "") -> None:
         self._vitals = vitals
-        self._method = method
         self._headers = headers
-        self._peer = peer
         self._exchange = Exchange(vitals.clock(), vitals.limits)
         self._presence = Presence(vitals, method, headers, peer, target)
         self._messages: tuple[Message, ...] = ()
-        self._request: Clip | None = Clip(vitals.kept(HEAD_BYTES)) if method == "POST" else None
-        self._request_decoder = decoder(headers.get("Content-Encoding", ""))
+        self._reading = Reading(vitals)
+        self._enquiry = Enquiry(vitals, headers, self._reading) if method == "POST" else None
         self._request_id = b""
         self._treatments = vitals.standing.treatments
         self._keeping: Keeping | None = None
         self._seat: Seat | None = None
-        self._said = b""  # the request's body, where it is audited
         self._aside = False  # it waits for an answer that is not the server's to give
         self._answer_headers: Mapping[str, str] = {}
         self._status = 0
         self._decoder: Decoder = Identity()
         self._answer: Clip | None = None
         self._events: Splitter | None = None
-        self._reading = Reading(vitals)
         self._done = False
 
     # ---- told by the relay
@@ -195,37 +189,26 @@ class Observation:
 
     def _on_request_chunk(self, chunk: bytes) -> None:
         self._vitals.ledger.bytes_in += len(chunk)
-        if self._request is not None:
-            for piece in self._request_decoder.decode(chunk):
-                self._request.add(piece)
+        if self._enquiry is not None:
+            self._enquiry.add(chunk)
 
     def _on_request_end(self) -> None:
-        messages = self._messages = self._request_messages()
+        enquiry, self._enquiry = self._enquiry, None
+        if enquiry is not None:
+            self._exchange.trace_id = enquiry.trace_id
+            self._messages = enquiry.messages()
+        messages = self._messages
         self._exchange.ask(messages)
         if self._headers.get("MCP-Protocol-Version", "") >= MODERN_VERSIONS_FROM:
             # A body too large to keep may hide its `_meta`; the header says the same of a correct client.
             self._exchange.era = Era.MODERN
-        for message in messages:
-            if message.kind is Kind.REQUEST:
-                self._request_id = message.id
-                break
+        self._request_id = next((message.id for message in messages if message.kind is Kind.REQUEST), b"")
         self._presence.identify(self._exchange, messages)
         if self._vitals.audit is not None:
-            self._exchange.caller = self._caller(self._vitals.audit, messages)
+            said = b"" if enquiry is None else enquiry.said
+            self._exchange.caller = self._presence.caller(self._vitals.audit, messages, said)
         self._vitals.begin(self._presence.key, self._exchange)
         self._presence.begin(self._exchange, messages)
-
-    def _request_messages(self) -> tuple[Message, ...]:
-        body, self._request = self._request, None
-        if body is None:
-            return ()
-        if self._vitals.audit is not None and body.whole:
-            self._said = body.head
-        self._exchange.trace_id = trace_of(body.head if body.whole else b"", self._headers.get("traceparent"))
-        if not self._request_decoder.legible:
-            self._vitals.ledger.unreadable += 1
-            return ()
-        return self._reading.counted(read(body)) if body.total else ()
 
     # ---- the answer
 
@@ -405,11 +388,6 @@ class Observation:
     def _share_nothing(self) -> None:
         if self._keeping is not None:
             self._keeping.give_up()
-
-    def _caller(self, audit: Audit, messages: tuple[Message, ...]) -> Caller:
-        said, self._said = self._said, b""
-        session = audit.digest(self._headers.get(SESSION_HEADER) or "")
-        return audit.caller(self._headers.get("Authorization"), session, self._peer, messages, said)
 
     def _safely(self, told: Callable[..., None], *facts: Any) -> None:
         try:

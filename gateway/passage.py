@@ -16,11 +16,12 @@ from gateway.admission import RETRY_AFTER_SECONDS
 from gateway.answers import Answer
 from gateway.copies import HEAD_BYTES
 from gateway.errand import FAULT, Errand, Journal, Stage
+from gateway.http.answer_reader import Head
 from gateway.http.down import Down
 from gateway.http.framing import Framing, chunk, last_chunk
 from gateway.http.heads import CONTINUE, answer_head, to_client
 from gateway.http.pool import Pool
-from gateway.http.reader import Head, Request
+from gateway.http.reader import Request
 from gateway.http.up import Up
 from gateway.observation import Observation
 from gateway.service import Service

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.audit import Audit, Caller
 from gateway.exchange import Exchange
 from gateway.jsonrpc import Era, Message
 from gateway.pairs import Pair
@@ -62,6 +63,10 @@ class Presence:
             if self.answers_on is not None:
                 self.key = self.answers_on.key
                 self.answers_on.expect(exchange, self._vitals.clock())
+
+    def caller(self, audit: Audit, messages: tuple[Message, ...], said: bytes) -> Caller:
+        """Who asks, as the audit log names it; ``said`` is the request's body."""
+        return audit.caller(self._headers.get("Authorization"), audit.digest(self._named), self._peer, messages, said)
 
     def begin(self, exchange: Exchange, messages: tuple[Message, ...]) -> None:
         """The exchange is on its way; what does that tell its session?"""

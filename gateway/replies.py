@@ -7,8 +7,9 @@ from typing import Final
 from fleet.inventory import Server
 from gateway import refusals
 from gateway.answers import EVENTS, JSON, Answer
+from gateway.http.answer_reader import Head
 from gateway.http.heads import whole_answer
-from gateway.http.reader import Head, Request
+from gateway.http.reader import Request
 from gateway.steering import Refusal
 
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"),)

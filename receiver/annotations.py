@@ -48,6 +48,7 @@ class Annotations:
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
         self._wake = asyncio.Event()
         self._trouble = ""
+        self._said: dict[str, tuple[ActId, Verdict]] = {}
         chronicle.subscribe(self._tell)
 
     async def run(self) -> None:
@@ -65,7 +66,7 @@ class Annotations:
 
     def _tell(self, entry: Entry, _servers: tuple[str, ...]) -> None:
         event = entry.event
-        if not isinstance(event, ActEnded | VerdictGiven | Closed):
+        if not isinstance(event, ActEnded | VerdictGiven | Closed) or self._was_said(event):
             return
         incident = self._chronicle.book.find(event.incident)
         acts = () if incident is None else incident.acts
@@ -73,6 +74,13 @@ class Annotations:
         if found is not None:
             self._waiting.append(found)
             self._wake.set()
+
+    def _was_said(self, event: ActEnded | VerdictGiven | Closed) -> bool:
+        """Whether it is the verdict that was told of this act last: an open incident is measured again and again."""
+        if not isinstance(event, VerdictGiven) or not event.final:
+            return False
+        before, self._said[event.server] = self._said.get(event.server), (event.act, event.verdict)
+        return before == (event.act, event.verdict)
 
     async def _write(self, body: dict[str, Any]) -> str:
         """Why Grafana did not take it, "" when it did."""

@@ -40,7 +40,6 @@ def refused(refusal: Refusal) -> web.Response:
 
 
 def answer(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """``body`` as JSON."""
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers or {}
-    )
+    """``body`` as JSON, which no browser takes for a page whatever stands in it."""
+    given = {"X-Content-Type-Options": "nosniff", **(headers or {})}
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json", headers=given)

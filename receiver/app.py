@@ -20,13 +20,14 @@ from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
 from receiver.annotations import Annotations
+from receiver.archive import Archive
 from receiver.authentication import Authentication
 from receiver.bedside import Bedside
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.credentials import CredentialFiles
 from receiver.engine import Engine
-from receiver.events import Entry
+from receiver.forgetting import Forgetting
 from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
@@ -102,7 +103,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     prometheus = Prometheus(session, fleet.prometheus_url, now)
     engine = Engine(settings, chronicle, prometheus, metrics, now, choosing=choosing)
     persons = Persons(settings, chronicle, metrics, choosing, now)
-    stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
+    stack.push_async_callback(engine.acting.finish, timing.stop_seconds)
     reconciler = Reconciler(
         session,
         fleet.alertmanager_url,
@@ -113,6 +114,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     )
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
+    tasks.start("forget", Forgetting(settings, chronicle, now).run())
     tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
     authentication = Authentication(
         Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current
@@ -120,6 +122,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     stack.callback(authentication.close)
     reception = Reception(authentication, persons, fleet.servers)
     bedside = Bedside(authentication, persons, chronicle, fleet, now)
+    archive = Archive(authentication, chronicle)
     pages = Web(
         authentication,
         chronicle,
@@ -128,6 +131,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         reconcile_soon=reconciler.soon,
         reception=reception,
         bedside=bedside,
+        archive=archive,
     )
     app = pages.application()
     if fleet.grafana is not None:
@@ -141,7 +145,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         prometheus=prometheus,
         persons=persons,
         bedside=bedside,
-        quarantined=_none_quarantined,
+        quarantined=archive.put_aside,
         now=now,
     )
     protecting = Protecting(authentication, credentials, protection, metrics)
@@ -161,10 +165,6 @@ async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, 
     stack.callback(listener.close)
     await listener.serve(by.current.context)
     return listener
-
-
-async def _none_quarantined() -> list[Entry]:
-    return []
 
 
 async def _stop(stack: AsyncExitStack) -> None:

@@ -20,6 +20,7 @@ from receiver.events import (
     OF_AN_INCIDENT,
     RECOVERY,
     TREATMENTS,
+    ActDenied,
     ActEnded,
     ActId,
     ActIntended,
@@ -31,6 +32,7 @@ from receiver.events import (
     Event,
     IncidentId,
     Paused,
+    Quarantined,
     Resumed,
 )
 from receiver.incident import Incident, Moved
@@ -39,6 +41,8 @@ from receiver.records import Record
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
+
+RECENT_QUARANTINED: Final = 50
 
 KEPT_ENTRIES: Final = 1000
 KEPT_TREATMENTS: Final = 1000
@@ -56,6 +60,7 @@ class Book:
         self._configured = frozenset(configured)
         self._open: dict[str, Incident] = {}
         self._closed: deque[Incident] = deque(maxlen=RECENT_CLOSED)
+        self._quarantined: deque[Entry] = deque(maxlen=RECENT_QUARANTINED)
         self._treatments: dict[str, dict[ActId, Treatment]] = {}
         self._left: dict[str, Mapping[str, Moved]] = {}
         self._paused: dict[str, Pause] = {}
@@ -73,9 +78,12 @@ class Book:
             return self._ask(entry, event)
         if isinstance(event, Paused | Resumed):
             return self._pause(entry, event)
+        if isinstance(event, Quarantined):
+            self._quarantined.append(entry)
+            return ()
         if isinstance(event, Record):
             if event.server in self._configured:
-                self._dossiers[event.server] = noted(self.dossier(event.server), event)
+                self._note(event.server, noted(self.dossier(event.server), event, entry.at))
             return ()
         if isinstance(event, ActIntended):
             self._spend(entry, event)
@@ -87,6 +95,8 @@ class Book:
             return ()
         if isinstance(event, ActEnded):
             self._keep_levels(entry, event)
+        elif isinstance(event, ActDenied):
+            self._note(event.server, noted(self.dossier(event.server), event, entry.at))
         self._keep(entry, changed)
         return (changed.server,)
 
@@ -98,6 +108,27 @@ class Book:
         """What is known of a server beyond its incidents."""
         return self._dossiers.get(server, Dossier())
 
+    def left_behind(self, server: str) -> object:
+        """What its incidents have left to the next one, to be compared: settings that stand lowered, log levels."""
+        return dict(self._left.get(server, {})), self.dossier(server).debugging
+
+    def remembered(self, since: float) -> object:
+        """All that is known besides closed incidents, to be compared; of what only ages, the part from ``since`` on."""
+        return (
+            dict(self._open),
+            {server: left for server, left in self._left.items() if left},
+            dict(self._paused),
+            {server: of for server, of in self._dossiers.items() if of != Dossier()},
+            [each for each in self.ledger().treatments if each.intended_at >= since],
+            {server: at for server, at in self._fell_ill_at.items() if at >= since},
+        )
+
+    def forget(self, incidents: Collection[IncidentId], numbers: Collection[int]) -> None:
+        """These closed incidents, and bodies of these numbers that were put aside, are in the journal no more."""
+        self._closed = deque((each for each in self._closed if each.id not in incidents), RECENT_CLOSED)
+        kept = (each for each in self._quarantined if each.seq not in numbers)
+        self._quarantined = deque(kept, RECENT_QUARANTINED)
+
     def find(self, incident: str) -> Incident | None:
         """The incident of that id, open or recently closed."""
         return next((each for each in (*self._open.values(), *self._closed) if each.id == incident), None)
@@ -105,6 +136,10 @@ class Book:
     def incidents(self) -> list[Incident]:
         """Open and recently closed ones, newest first."""
         return sorted((*self._open.values(), *self._closed), key=lambda each: (-each.number, each.server))
+
+    def quarantined(self) -> list[Entry]:
+        """The last bodies that could not be read, newest first."""
+        return list(reversed(self._quarantined))
 
     def firing_alerts(self) -> list[Alert]:
         """The alerts that the fold takes to be firing: ``receiver.alerts.differences`` compares them."""
@@ -179,7 +214,11 @@ class Book:
         acts = () if incident is None else incident.acts
         for act in acts:
             if act.act == event.act and act.outcome is None:
-                self._dossiers[event.server] = debugged(self.dossier(event.server), act, event, entry.at)
+                self._note(event.server, debugged(self.dossier(event.server), act, event, entry.at))
+
+    def _note(self, server: str, dossier: Dossier) -> None:
+        if dossier != self.dossier(server):
+            self._dossiers[server] = dossier
 
     def _pause(self, entry: Entry, event: Paused | Resumed) -> tuple[str, ...]:
         if event.server and event.server not in self._configured:

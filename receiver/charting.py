@@ -30,6 +30,9 @@ FRESH_SECONDS: Final = 2.0
 
 CLOSED_FRESH_SECONDS: Final = 300.0
 
+SILENT_SECONDS: Final = 10.0
+"""For so long nobody asks a Prometheus that gave no answer in time: whoever looks next would wait for it again."""
+
 
 class Charting:
     """The charts of incidents. ``now`` gives UNIX seconds."""
@@ -39,6 +42,7 @@ class Charting:
         self._now = now
         self._kept: OrderedDict[str, tuple[float, list[Chart]]] = OrderedDict()
         self._asking = asyncio.Lock()
+        self._silent_until = 0.0
 
     async def charts(self, incident: Incident, server: Server) -> list[Chart]:
         """A chart for each signal of ``incident``; one that cannot be drawn says why. Never raises."""
@@ -56,13 +60,16 @@ class Charting:
             return drawn
 
     async def _drawn(self, incident: Incident, server: Server) -> list[Chart]:
-        signals = [BY_NAME[name] for name in incident.signals if name in BY_NAME][:MAX_CHARTS]
+        signals = [BY_NAME[name] for name in incident.signals][:MAX_CHARTS]
+        trouble = f"Prometheus cannot be reached within {CHART_SECONDS:g} s"
+        if self._now() < self._silent_until:
+            return [charts.without(signal.name, trouble) for signal in signals]
         try:
             async with asyncio.timeout(CHART_SECONDS):
                 scrape = await self._prometheus.scrape_seconds(server.name)
                 return list(await asyncio.gather(*(self._chart(each, incident, server, scrape) for each in signals)))
         except TimeoutError:
-            trouble = f"Prometheus cannot be reached within {CHART_SECONDS:g} s"
+            self._silent_until = self._now() + SILENT_SECONDS
             return [charts.without(signal.name, trouble) for signal in signals]
 
     async def _chart(self, signal: Signal, incident: Incident, server: Server, scrape_seconds: float) -> Chart:

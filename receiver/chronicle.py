@@ -131,6 +131,18 @@ class Chronicle:
         except JournalCorrupt as error:
             raise JournalUnavailable(str(error)) from error
 
+    async def remove(self, numbers: Sequence[int]) -> int:
+        """Forget these entries, all or none; how many there were. The book is not told.
+
+        Raises:
+            JournalUnavailable: nothing was removed.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._journal.remove, numbers)
+        except JournalCorrupt as error:
+            raise JournalUnavailable(str(error)) from error
+
     async def close(self) -> None:
         """Take no more, wait for what is being written, then close the journal. Idempotent."""
         self._is_closed = True

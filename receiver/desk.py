@@ -77,26 +77,26 @@ class Desk:
         if not isinstance(caller, Refusal):
             return to(own_path(request.query.get("next", "/")))
         if caller.status != 401 or not self._authentication.asks_for_login:
-            return self._refused(request, caller)
-        return self._asking(request, own_path(request.query.get("next", "/")))
+            return await self._refused(request, caller)
+        return await self._asking(request, own_path(request.query.get("next", "/")))
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """POST /login: a cookie for who is right."""
         caller = await self._authentication.who(request, FORM)
         if isinstance(caller, Refusal) and (caller.status != 401 or not self._authentication.asks_for_login):
-            return self._refused(request, caller)
+            return await self._refused(request, caller)
         try:
             form = await _form(request)
         except _WrongFormError as error:
-            return self._refused(request, Refusal(400, str(error)))
+            return await self._refused(request, Refusal(400, str(error)))
         path = own_path(form.get("next", "/"))
         if not isinstance(caller, Refusal):
             return to(path)
         if not self._browsers.is_ours(request, None, form.get("csrf", "")):
-            return self._asking(request, path, 403, Notice("This form is too old. Try once more.", Tone.WARN))
+            return await self._asking(request, path, 403, Notice("This form is too old. Try once more.", Tone.WARN))
         found = await self._browsers.sign_in(request.remote or "", form.get("name", ""), form.get("secret", ""))
         if isinstance(found, Refusal):
-            return self._asking(request, path, found.status, Notice(found.reason, Tone.ILL))
+            return await self._asking(request, path, found.status, Notice(found.reason, Tone.ILL))
         response = to(path)
         self._browsers.begin(request, response, found)
         return response
@@ -157,23 +157,25 @@ class Desk:
                 form = await _form(request)
                 if not self._browsers.is_ours(request, caller, form.get("csrf", "")):
                     text = "This form was not made for you, or before the receiver began. Read the page again."
-                    return self._pages.trouble(page, 403, "Nothing was done", text)
+                    return await self._pages.trouble(page, 403, "Nothing was done", text)
                 return await handle(request, caller, form)
             except _WrongFormError as error:
-                return self._pages.trouble(page, 400, "Nothing was done", str(error))
+                return await self._pages.trouble(page, 400, "Nothing was done", str(error))
             except JournalUnavailable as error:
-                return self._pages.trouble(page, 503, "Nothing was done", str(error))
+                return await self._pages.trouble(page, 503, "Nothing was done", str(error))
 
         return self._pages.behind_door(opened)
 
-    def _asking(self, request: web.Request, path: str, status: int = 200, notice: Notice | None = None) -> web.Response:
+    async def _asking(
+        self, request: web.Request, path: str, status: int = 200, notice: Notice | None = None
+    ) -> web.Response:
         page = self._pages.page(request, None, "", notice)
         with_users = self._authentication.has_users
-        return self._pages.document("login", page, status, next=path, with_users=with_users)
+        return await self._pages.document("login", page, status, next=path, with_users=with_users)
 
-    def _refused(self, request: web.Request, refusal: Refusal) -> web.Response:
+    async def _refused(self, request: web.Request, refusal: Refusal) -> web.Response:
         page = self._pages.page(request, None, "")
-        return self._pages.trouble(page, refusal.status, "This cannot be done", refusal.reason)
+        return await self._pages.trouble(page, refusal.status, "This cannot be done", refusal.reason)
 
 
 async def _form(request: web.Request) -> Form:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from receiver.events import ActEnded, Event, Raws
+from receiver.events import ActDenied, ActEnded, Event, Raws
 from receiver.incident import ActRecord
 from receiver.records import BaselineKept, ConfigProven, Deployed
 
@@ -53,7 +53,7 @@ class Dossier:
     debugging: Debugging | None = None
 
 
-def noted(dossier: Dossier, event: Event) -> Dossier:
+def noted(dossier: Dossier, event: Event, at: float) -> Dossier:
     """The dossier after an event that speaks of its server; the same one when that is none of its business."""
     match event:
         case Deployed():
@@ -62,6 +62,8 @@ def noted(dossier: Dossier, event: Event) -> Dossier:
             return replace(dossier, baseline=event)
         case ConfigProven():
             return replace(dossier, proven=event)
+        case ActDenied(action="end_debug_mode") if dossier.debugging is not None:
+            return replace(dossier, debugging=_tried(dossier.debugging, at))
         case _:
             return dossier
 
@@ -83,5 +85,9 @@ def debugged(dossier: Dossier, act: ActRecord, event: ActEnded, at: float) -> Do
             changed is not None
         ):  # the file is as it was; whether the restart after it went well is the incident's matter
             return replace(dossier, debugging=None)
-        return replace(dossier, debugging=replace(known, attempts=known.attempts + 1, tried_at=at))
+        return replace(dossier, debugging=_tried(known, at))
     return dossier
+
+
+def _tried(levels: Debugging, at: float) -> Debugging:
+    return replace(levels, attempts=levels.attempts + 1, tried_at=at)

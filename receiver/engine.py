@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
 from receiver import surroundings, verify
-from receiver.actions.act import ActContext, ActResult
+from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
 from receiver.appointments import Appointments
 from receiver.events import (
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fleet.inventory import Server
     from fleet.tasks import Tasks
     from fleet.thresholds import Thresholds
-    from receiver.actions.act import ActFunction, Action
+    from receiver.actions.act import Action
     from receiver.chronicle import Chronicle
     from receiver.effects import Surroundings
     from receiver.events import Entry, Event, Judgement
@@ -73,7 +73,7 @@ class StepWithoutEffectError(MedicError):
 
 
 class Engine:
-    """The workers. ``start`` once, ``finish_acts`` before the tasks are stopped. ``now`` gives UNIX seconds."""
+    """The workers. ``start`` once, ``acting.finish`` before the tasks are stopped. ``now`` gives UNIX seconds."""
 
     def __init__(
         self,
@@ -96,14 +96,10 @@ class Engine:
         self._now = now
         self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
         self._choosing = choosing or asyncio.Lock()
-        self._actions = actions
         self._look = look
         self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
         self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
-        self._acting = 0
-        self._none_acting = asyncio.Event()
-        self._none_acting.set()
-        self._stopping = False
+        self.acting = Acting(settings, prometheus, actions, self._keep_outcome, now)
 
     def start(self, tasks: Tasks, after: asyncio.Event) -> None:
         """Start a worker for each server; none takes a step before ``after`` is set.
@@ -113,16 +109,6 @@ class Engine:
         self._chronicle.subscribe(self._wake)
         for server in self._servers.values():
             tasks.start(f"treat-{server.name}", self._work(server, after))
-
-    async def finish_acts(self, within: float) -> None:
-        """Begin no further act and wait at most ``within`` seconds for those under way.
-
-        One that is cut off then keeps its intent in the journal and is verified at the next start.
-        """
-        self._stopping = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._none_acting.wait()
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
         for name in self._wakes if self._concerns_everyone(entry.event) else servers:
@@ -177,7 +163,7 @@ class Engine:
                 return None
             step = self._next_step(incident, server, around, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
-            intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
+            intent = await self._intend(incident, step) if isinstance(step, Act) and not self.acting.stopping else None
         pause = await self._take(step, incident, server, around, intent)
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
@@ -188,7 +174,8 @@ class Engine:
         if at is None or pause == _AT_ONCE:
             return pause
         # What is due and still stands was not for the moment.
-        seconds = max(self._settings.timing.retry_seconds, at - self._now())
+        left = at - self._now()
+        seconds = left if left > 0 else self._settings.timing.overdue_seconds
         return seconds if pause is None else min(pause, seconds)
 
     def _next_step(self, incident: Incident, server: Server, around: Surroundings, scrape_seconds: float) -> Step:
@@ -219,9 +206,9 @@ class Engine:
             case Act():
                 if intent is None:  # stopping: the next start will choose again
                     return None
-                await self._act(server, intent)
+                await self.acting.perform(server, intent)
             case VerifyAct(act):
-                await self._verify_act(incident, server, act)
+                await self.acting.verify(server, intended(incident, act))
             case Measure(act, since):
                 given = verdict_given(incident, act, await self._judgements(incident, levels, act, since))
                 await self._give(incident, given)
@@ -271,67 +258,15 @@ class Engine:
             backup=step.backup,
             until=step.until,
         )
-        first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None
+        # What a person asked for without an alert was not waited for.
+        first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None and not incident.manual
         await self._append(intent)
         if first:
             self._metrics.time_to_act.observe(max(0.0, self._now() - incident.opened_at))
         return intent
 
-    async def _act(self, server: Server, intent: ActIntended) -> None:
-        self._acting += 1
-        self._none_acting.clear()
-        try:
-            action = self._actions.get(intent.action)
-            if action is None:
-                result = ActResult(Outcome.FAILED, f"this version knows no action {intent.action}")
-            else:
-                result = await self._carry_out(action.perform, server, intent)
-            await self._keep_outcome(intent, result)
-        finally:
-            self._acting -= 1
-            if not self._acting:
-                self._none_acting.set()
-
-    async def _verify_act(self, incident: Incident, server: Server, act: ActRecord) -> None:
-        """Ask what became of an act that has no outcome, again while it may still be under way."""
-        timing = self._settings.timing
-        intent = _intent_of(incident, act)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + timing.verify_deadline_seconds
-        while True:
-            action = self._actions.get(act.action)
-            if action is None:
-                result = ActResult(Outcome.UNKNOWN, f"this version knows no action {act.action}")
-                break
-            result = await self._carry_out(action.verify, server, intent)
-            if result.outcome is not Outcome.UNKNOWN or clock() >= deadline:
-                break
-            await asyncio.sleep(timing.verify_retry_seconds)
-        log.info("verified an act that was cut off", extra={"server": server.name, "outcome": result.outcome})
-        await self._keep_outcome(intent, result)
-
-    async def _carry_out(self, function: ActFunction, server: Server, intent: ActIntended) -> ActResult:
-        context = ActContext(server, intent, self._settings.fleet.gateway.control_dir, self._prometheus)
-        try:
-            return await function(context)
-        except Exception as error:  # whatever an action does, its intent must get an outcome
-            log.exception("an action failed in a way that it should not", extra={"server": server.name})
-            return ActResult(Outcome.UNKNOWN, f"{type(error).__name__}: {error}")
-
-    async def _keep_outcome(self, intent: ActIntended, result: ActResult) -> None:
+    async def _keep_outcome(self, ended: ActEnded) -> None:
         """Write the outcome, however long the journal takes: what was done must never be done again."""
-        ended = ActEnded(
-            incident=intent.incident,
-            server=intent.server,
-            act=intent.act,
-            action=intent.action,
-            outcome=result.outcome,
-            detail=result.detail,
-            ended_at=self._now() if result.ended_at is None else result.ended_at,
-            findings=result.findings,
-            told=intent.told,
-            changed=result.changed,
-        )
         timing = self._settings.timing
         backoff = timing.retry_seconds
         while True:
@@ -342,7 +277,7 @@ class Engine:
                 backoff = min(2 * backoff, timing.retry_longest_seconds)
             else:
                 break
-        self._metrics.actions.labels(intent.server, intent.action, result.outcome).inc()
+        self._metrics.actions.labels(ended.server, ended.action, ended.outcome).inc()
 
     async def _confirm_health(self, incident: Incident, judged: list[Judgement]) -> float | None:
         fires = await verify.alert_fires(self._prometheus, incident)
@@ -377,30 +312,13 @@ class Engine:
         await self._append(given)
         for judgement in given.judgements:
             self._metrics.verdicts.labels(judgement.signal, judgement.verdict).inc()
-        if given.verdict is Verdict.HEALED and incident.healed_at is None and given.action not in RECOVERY:
+        is_first = given.verdict is Verdict.HEALED and incident.healed_at is None and not incident.manual
+        if is_first and given.action not in RECOVERY:
             self._metrics.time_to_heal.observe(max(0.0, self._now() - incident.opened_at))
 
     async def _append(self, event: Event) -> None:
         await self._chronicle.append(event)
         log.info(type(event).__name__, extra=_fields(event))
-
-
-def _intent_of(incident: Incident, act: ActRecord) -> ActIntended:
-    """The intent as it was journalled."""
-    return ActIntended(
-        incident=incident.id,
-        server=incident.server,
-        act=act.act,
-        action=act.action,
-        signals=list(act.signals),
-        told=act.told,
-        changes=act.changes,
-        expected=act.expected,
-        restarts=act.restarts,
-        by_hand=act.by_hand,
-        backup=act.backup,
-        until=act.until,
-    )
 
 
 def _fields(event: Event) -> dict[str, str]:

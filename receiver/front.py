@@ -55,5 +55,6 @@ def open_front(
     async def events(request: web.Request, _by: str) -> web.StreamResponse:
         return await live.stream(request)
 
-    app.add_routes([*pages.routes(), *desk.routes(), web.get("/api/v1/events", behind_door(authentication, events))])
+    stream = web.get("/api/v1/events", behind_door(authentication, events), allow_head=False)
+    app.add_routes([*pages.routes(), *desk.routes(), stream])
     app.on_shutdown.append(live.close)

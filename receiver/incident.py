@@ -138,6 +138,8 @@ class ActRecord:
         signals: the signals that asked for it.
         told, changes, expected, restarts, by_hand, backup, until: as in ``ActIntended``.
         changed: true when it changed a setting, false while that is not known.
+        wish, let_go: the person's wish that it took up, and the signals that had asked for it when a person let it go:
+            where it was found not done, that word still holds.
         past: it treated an illness that is over: what it used may be used again, and it is not measured any more.
         ended_at: None until there is an outcome; never before ``intended_at`` nor after the outcome was written.
         verdict: the newest final verdict; ``verdict_at`` is when it was given.
@@ -169,6 +171,8 @@ class ActRecord:
     until: float | None = None
     changed: bool = False
     past: bool = False
+    wish: ByHand | None = None
+    let_go: tuple[str, ...] | None = None
 
     @property
     def is_treatment(self) -> bool:

@@ -7,7 +7,6 @@ bounded; one that does not read what it asked for is let go.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,6 +27,9 @@ HEARTBEAT_SECONDS: Final = 15.0
 """Between two signs of life: below what proxies wait, and how soon a client that is gone is noticed."""
 
 WRITE_SECONDS: Final = 10.0
+STREAM_SECONDS: Final = 600.0
+"""How long one stream lasts. Who goes on listening is asked again who they are; browsers do that by themselves."""
+
 _RETRY_MS: Final = 2000
 
 
@@ -60,34 +62,41 @@ class Live:
         response = web.StreamResponse(headers=headers)
         waiting: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_BEHIND)
         self._clients.add(waiting)
-        # Gone, or not reading: either way nobody is there to be told.
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            try:
-                await response.prepare(request)
-                await _write(response, f"retry: {_RETRY_MS}\n\n".encode())
-                await self._pass_on(response, waiting)
-            finally:
-                self._clients.discard(waiting)
-        if request.transport is not None and waiting.full():
+        reads = False
+        try:
+            await response.prepare(request)
+            await _write(response, f"retry: {_RETRY_MS}\n\n".encode())
+            reads = await self._pass_on(response, waiting)
+        except (ConnectionError, TimeoutError):
+            pass  # gone, or not reading: either way nobody is there to be told
+        finally:
+            self._clients.discard(waiting)
+        if not reads and request.transport is not None:
             request.transport.abort()
         return response
 
-    async def _pass_on(self, response: web.StreamResponse, waiting: asyncio.Queue[bytes | None]) -> None:
-        while waiting in self._clients or not waiting.empty():
+    async def _pass_on(self, response: web.StreamResponse, waiting: asyncio.Queue[bytes | None]) -> bool:
+        """Until the stream ends; False when its client fell behind."""
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + STREAM_SECONDS
+        while waiting in self._clients and clock() < ends_at:
             try:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     told = await waiting.get()
             except TimeoutError:
                 told = b": still here\n\n"
-            if told is None or waiting.full():
-                return
+            if told is None:
+                return True
             await _write(response, told)
+        return waiting in self._clients
 
     def _tell(self, entry: Entry, servers: tuple[str, ...]) -> None:
         if not self._clients:
             return
         touched = {name: self._chronicle.book.open_incident(name) for name in servers}
         told = b"".join(map(_event, changes(entry, touched)))
+        if not told:
+            return
         for waiting in list(self._clients):
             try:
                 waiting.put_nowait(told)

@@ -5,6 +5,7 @@ Documents are whole without a script. What may load and run is said by headers, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,13 +48,16 @@ Quarantined = Callable[[], Awaitable[Sequence[Entry]]]
 
 FORM: Final = "application/x-www-form-urlencoded"
 SHOWN_LATELY: Final = 8
+SHOWN_ITEMS: Final = 300
+"""Of one timeline, the newest; the JSON has them all."""
+
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     # Not "no-referrer": with it browsers send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -139,7 +143,7 @@ class Pages:
         budget = fleet_budget(ledger, self._fleet.receiver.limits, now)
         closed = [overview.card(each) for each in incidents if each.closed_at is not None]
         lately = sorted(closed, key=lambda each: -(each.ended_at or 0.0))[:SHOWN_LATELY]
-        return self.document(
+        return await self.document(
             "overview",
             self.page(request, caller, "/"),
             headline=overview.headline(cards, len(self._fleet.servers), "" in ledger.paused),
@@ -158,7 +162,7 @@ class Pages:
             chosen = read_filter({name: request.query.get(name, "") for name in ("server", "state")}, names)
         except WrongFilterError as error:
             chosen, page = Filter(), self.page(request, caller, "/incidents", Notice(str(error), Tone.WARN))
-        return self.document(
+        return await self.document(
             "incidents",
             page,
             cards=[overview.card(each) for each in chosen.of(self._chronicle.book.incidents())],
@@ -173,18 +177,20 @@ class Pages:
         page = self.page(request, caller, "/incidents")
         incident = self._chronicle.book.find(request.match_info["incident"])
         if incident is None:
-            return self.trouble(page, 404, "No such incident", "Or it was closed too long ago: see the journal.")
+            return await self.trouble(page, 404, "No such incident", "Or it was closed too long ago: see the journal.")
         server = self._fleet.servers.get(ServerName(incident.server))
         trouble, entries = "", []
         try:
             entries = await self._chronicle.entries(incident.entries)
         except JournalUnavailable as error:
             trouble = str(error)
-        return self.document(
+        items = timeline(incident.server, entries, numbers(incident.acts))
+        return await self.document(
             "incident",
             page,
             card=overview.card(incident),
-            items=timeline(incident.server, entries, numbers(incident.acts)),
+            items=items[-SHOWN_ITEMS:],
+            earlier=max(0, len(items) - SHOWN_ITEMS),
             charts=[] if server is None else await self._charting.charts(incident, server),
             moved=standing_settings(incident.moved),
             trouble=trouble,
@@ -196,13 +202,13 @@ class Pages:
         try:
             entries = await self._quarantined()
         except JournalUnavailable as error:
-            return self.trouble(page, 503, "The journal cannot be read", str(error))
+            return await self.trouble(page, 503, "The journal cannot be read", str(error))
         bodies = [
             {"seq": entry.seq, "at": entry.at, "reason": event.reason, "size": event.size, "excerpt": event.excerpt}
             for entry in entries
             if isinstance(event := entry.event, events.Quarantined)
         ]
-        return self.document("quarantine", page, bodies=bodies)
+        return await self.document("quarantine", page, bodies=bodies)
 
     async def static(self, request: web.Request) -> web.Response:
         """GET /static/NAME: the style sheet, the script, the icon. They tell nothing, so nobody is asked for."""
@@ -229,14 +235,14 @@ class Pages:
             notice=notice or NOTICES.get(request.query.get("said", "")),
         )
 
-    def document(self, template: str, page: Page, status: int = 200, **facts: Any) -> web.Response:
-        """One HTML document."""
-        text = render(template, page=page, **facts)
+    async def document(self, template: str, page: Page, status: int = 200, **facts: Any) -> web.Response:
+        """One HTML document. A long story takes a moment to draw, and webhooks do not wait for it."""
+        text = await asyncio.to_thread(render, template, page=page, **facts)
         return web.Response(status=status, text=text, content_type="text/html", headers=dict(HEADERS))
 
-    def trouble(self, page: Page, status: int, title: str, text: str) -> web.Response:
+    async def trouble(self, page: Page, status: int, title: str, text: str) -> web.Response:
         """A document that says what went wrong."""
-        return self.document("trouble", page, status, title=title, text=text)
+        return await self.document("trouble", page, status, title=title, text=text)
 
     def behind_door(
         self, handle: Callable[[web.Request, Caller], Awaitable[web.Response]]
@@ -249,7 +255,9 @@ class Pages:
                 return await handle(request, caller)
             if caller.status == 401 and self._authentication.asks_for_login:
                 return to(f"/login?next={quote(own_path(request.path))}")
-            return self.trouble(self.page(request, None, ""), caller.status, "This cannot be shown", caller.reason)
+            return await self.trouble(
+                self.page(request, None, ""), caller.status, "This cannot be shown", caller.reason
+            )
 
         return guarded
 

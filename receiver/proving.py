@@ -1,11 +1,11 @@
-"""Watches each server's TOML, and keeps a copy of what the server was healthy under: the last good configuration."""
+"""Watches each server's TOML: keeps a copy of what the server was healthy under, and thins the copies of it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from fleet.backups import digest_of, folder_of, listed, thin
@@ -54,6 +54,7 @@ class Proving:
         self._now = now
         self._watched_since = now()
         self._contents: dict[str, _Content] = {}
+        self._ask_at: dict[str, float] = {}
 
     async def run(self) -> None:
         """Look at every file again and again, for ever."""
@@ -66,6 +67,7 @@ class Proving:
     async def _try(self, server: Server, file: Path) -> None:
         try:
             await self._look(server, file)
+            await self._thin(server, file)
         except (MedicError, OSError) as error:  # the journal, a folder that is not ours: another look comes
             log.info("a configuration cannot be kept now", extra={"server": server.name, "reason": str(error)})
 
@@ -84,13 +86,24 @@ class Proving:
         event = ConfigProven(server=server.name, digest=content.digest, backup=name, since=content.changed_at)
         await self._chronicle.append(event)
         log.info("a configuration proved itself", extra={"server": server.name, "backup": name})
-        await asyncio.to_thread(thin, file, self._now(), {name})
+
+    async def _thin(self, server: Server, file: Path) -> None:
+        book = self._chronicle.book
+        incident = book.open_incident(server.name)
+        if incident is not None and incident.unfinished is not None:  # what became of it may be read from a copy
+            return
+        # Of every server: two may share one file.
+        proven = (book.dossier(name).proven for name in self._settings.fleet.servers)
+        await asyncio.to_thread(thin, file, self._now(), {each.backup for each in proven if each is not None})
 
     async def _is_proven(self, server: Server, content: _Content) -> bool:
         incidents = [each for each in self._chronicle.book.incidents() if each.server == server.name]
         since = healthy_since(content.changed_at, self._watched_since, incidents)
         if since is None or self._now() < since + self._settings.fleet.receiver.limits.healthy_seconds:
             return False
+        if self._now() < self._ask_at.get(server.name, 0.0):
+            return False
+        self._ask_at[server.name] = self._now() + self._settings.fleet.receiver.limits.healthy_seconds
         found = await self._found(server)
         # Asking takes a while; an incident that was opened meanwhile knows better.
         return self._chronicle.book.open_incident(server.name) is None and proves(found, content.changed_at)
@@ -114,16 +127,18 @@ def _content(file: Path, known: _Content | None) -> _Content | None:
         status = file.stat()
     except OSError:
         return None
-    identity = (status.st_mtime_ns, status.st_size, status.st_ino)
+    # The time of change, which nobody can set back as one can the time of modification.
+    identity = (status.st_ctime_ns, status.st_size, status.st_ino)
     if known is not None and known.identity == identity:
         return known
     digest = digest_of(file)
+    if known is not None and known.digest == digest:  # its mode or its owner
+        return replace(known, identity=identity)
     try:
         read_server_config(file)
     except MedicError:
         return None
-    # The time of change, which nobody can set back as one can the time of modification.
-    return _Content(digest, max(status.st_ctime, status.st_mtime), identity) if digest else None
+    return _Content(digest, status.st_ctime, identity) if digest else None
 
 
 def _kept(file: Path, content: _Content) -> str | None:

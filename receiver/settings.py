@@ -30,6 +30,9 @@ class Timing:
         verify_deadline_seconds: after that the act's outcome is ``unknown`` (60: longer than a restart may take).
         retry_seconds, retry_longest_seconds: wait after a failed step, doubled each time (1 to 60).
         proof_seconds: between two looks at the servers' files (30: what is proven stood for minutes).
+        retention_seconds: between two looks for what the journal may forget (21600: it is read as a whole each time).
+        overdue_seconds: between two attempts at what is due and not for the moment (15: most of what ends that wakes
+            its worker, the end of a maintenance window does not).
         stop_seconds: how long a stop waits for an act under way (6 of the 8 seconds that a stop may take).
     """
 
@@ -39,8 +42,10 @@ class Timing:
     verify_deadline_seconds: float = 60.0
     retry_seconds: float = 1.0
     retry_longest_seconds: float = 60.0
+    retention_seconds: float = 21_600.0
     stop_seconds: float = 6.0
     proof_seconds: float = 30.0
+    overdue_seconds: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

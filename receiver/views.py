@@ -96,10 +96,13 @@ def _number(name: str, text: str | None, default: float) -> float:
 
 
 def changes(entry: Entry, touched: Mapping[str, Incident | None]) -> list[dict[str, Any]]:
-    """What an entry changed, for who is told of changes; ``touched`` are the servers' open incidents after it."""
+    """What an entry changed, for who is told of changes; ``touched`` are the servers' open incidents after it.
+
+    A delivery that says what was known changes nothing.
+    """
     event, kind = entry.event, type(entry.event).__struct_config__.tag
     one = {"seq": entry.seq, "incident": getattr(event, "incident", None), "server": None, "kind": kind}
-    if one["incident"] is None and touched:
+    if one["incident"] is None and (touched or kind == "delivered"):
         found = touched.items()
         return [{**one, "server": name, "incident": None if of is None else of.id} for name, of in found]
     return [{**one, "server": getattr(event, "server", None) or None}]
@@ -174,6 +177,18 @@ def baseline(of: BaselineKept) -> dict[str, Any]:
         "cost_usd_per_hour": of.cost_usd_per_hour,
         "by": of.by,
     }
+
+
+def put_aside(entry: Entry) -> dict[str, Any]:
+    """A body that could not be read; what no screen shows of it is written as Python would (``\\x1b``)."""
+    fields = event(entry)
+    fields["excerpt"] = visible(str(fields.get("excerpt", "")))
+    return fields
+
+
+def visible(text: str) -> str:
+    """The text without a character that a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def states(incidents: Iterable[Incident]) -> dict[str, str]:

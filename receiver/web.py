@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fleet.inventory import Server, ServerName
+    from receiver.archive import Archive
     from receiver.authentication import Authentication
     from receiver.bedside import Bedside
     from receiver.chronicle import Chronicle
@@ -53,6 +54,7 @@ class Web:
         reconcile_soon: Callable[[], None],
         reception: Reception,
         bedside: Bedside,
+        archive: Archive,
     ) -> None:
         self._authentication = authentication
         self._chronicle = chronicle
@@ -61,6 +63,7 @@ class Web:
         self._reconcile_soon = reconcile_soon
         self._reception = reception
         self._bedside = bedside
+        self._archive = archive
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -72,6 +75,7 @@ class Web:
                 web.get("/api/v1/incidents/{incident}", self.incident),
                 *self._reception.routes(),
                 *self._bedside.routes(),
+                *self._archive.routes(),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),

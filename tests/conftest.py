@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.redis_servers import RedisServer, start_redis
+from tests.spread import Spread, Yielding, place_of
 
 # No test asserts a time, hypothesis' deadline included: CI's two cores are shared.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,16 +44,25 @@ def redis_server(short_folder: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Yielding())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | None:
+    return Spread(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place_of(item.nodeid))
     for item in items:
         if "redis_server" in getattr(item, "fixturenames", ()):
             item.add_marker("redis")
         markers = {marker.name for marker in item.iter_markers()}
         # A property travels with the report from a worker process; names of tests and folders would be keywords too.
         item.user_properties.append((_SPOKE_TO, sorted(markers & REAL_PARTS.keys())))
-        if "end_to_end" in markers:
-            # Whole loops one after the other, in one worker: two at once would starve each other's scrapes.
-            item.add_marker(pytest.mark.xdist_group("loop"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,6 +28,9 @@ ACTIONS: Final = frozenset(
 NEVER_SUGGESTED: Final = frozenset({"evidence", "escalate"})
 """They change nothing, so there is nothing to be asked about."""
 
+DEFAULT_RETENTION_DAYS: Final = 400.0
+"""A year, and what a review of the year before needs of it."""
+
 LATER_ACTIONS: Final = frozenset({"start", "stop", "debug_mode", "recover"})
 WITHOUT_LADDER: Final = frozenset({SignalName.LOW_LOAD})
 """Signals that only suggest."""
@@ -94,6 +97,7 @@ def read_receiver(section: Section, default_journal: Path) -> ReceiverSection:
     own_url = section.read("url", url, listen.url)
     section.later("host", "several receivers")
     journal = section.read("journal", _journal, default_journal)
+    retention_days = section.read("journal_retention_days", lambda v: v.number(0, 36_500), DEFAULT_RETENTION_DAYS)
     fleet_mode = section.read("mode", mode, Mode.AUTOMATIC)
     token_files, users_file = _authentication(section)
     web_config_file = section.read("web_config_file", lambda value: value.path_value(), None)
@@ -117,6 +121,7 @@ def read_receiver(section: Section, default_journal: Path) -> ReceiverSection:
         frozenset(suggested),
         basic_auth_file=users_file,
         web_config_file=web_config_file,
+        journal_retention_days=retention_days,
     )
     return ReceiverSection(settings, fleet_mode)
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from gateway.http.answer_reader import Head
 from gateway.http.fields import Fields
 from gateway.http.pool import Pool
-from gateway.http.reader import Head
 from gateway.http.reuse import IDEMPOTENT
 from gateway.http.up import Up
 

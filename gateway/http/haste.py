@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.http.reader import Head
+from gateway.http.answer_reader import Head
 
 
 class Hasty(Protocol):

@@ -7,8 +7,8 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from gateway.http.answer_reader import AnswerReader, Head
 from gateway.http.haste import Hasty
-from gateway.http.reader import AnswerReader, Head
 
 
 class Asker(Protocol):

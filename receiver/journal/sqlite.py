@@ -63,6 +63,14 @@ _INSERT: Final = (
 _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM journal"
 _PAGE: Final = "SELECT seq, at, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
 _ONE: Final = "SELECT seq, at, body FROM journal WHERE seq = ?"
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "make room on its disk, or see whether that fails",
+    sqlite3.SQLITE_BUSY: "end what else writes to it, such as a shell or a backup",
+    sqlite3.SQLITE_LOCKED: "end what else writes to it, such as a shell or a backup",
+    sqlite3.SQLITE_READONLY: "let this user write to it and to its folder",
+    sqlite3.SQLITE_CANTOPEN: "let this user write to it and to its folder",
+}
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -82,6 +90,7 @@ class SqliteJournal:
         with ExitStack() as stack:
             _make_private(file)
             stack.callback(os.close, _lock(file))
+            _refuse_orphans(file)
             with self._translated("opened"):
                 self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
                 stack.callback(self._connection.close)
@@ -238,7 +247,8 @@ class SqliteJournal:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code in _DAMAGED:
                 raise JournalCorrupt(_damaged(self._file, str(error))) from error
-            raise JournalUnavailable(f"the journal {self._file} cannot be {done}: {error}") from error
+            remedy = _REMEDIES.get(code, "look at its disk and at what else has it open")
+            raise JournalUnavailable(f"the journal {self._file} cannot be {done}: {error}; {remedy}") from error
 
 
 def _make_private(file: Path) -> None:
@@ -250,6 +260,16 @@ def _make_private(file: Path) -> None:
         raise JournalUnavailable(
             f"the journal {file} cannot be opened: {error.strerror}; let this user write there or set receiver.journal"
         ) from error
+
+
+def _refuse_orphans(file: Path) -> None:
+    """SQLite throws a log away whose database is empty: entries that were acknowledged would be gone."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size and not file.stat().st_size:
+        raise JournalCorrupt(
+            f"the journal {file} is empty, but its newest entries lie in {log.name}: put the file that belongs to it"
+            f" back, or move {log.name} away too to start with an empty journal"
+        )
 
 
 def _lock(file: Path) -> int:

@@ -40,11 +40,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A threshold line at the height ``y``; ``text_y`` keeps two labels apart."""
+    """A threshold line at the height ``y``, and where its label stands."""
 
     severity: Severity
     y: float
-    text_y: float
+    x: float
+    anchor: str
     text: str
 
 
@@ -193,13 +194,12 @@ def _path(piece: Sequence[tuple[float, float]]) -> str:
 
 
 def _levels(name: SignalName, levels: Mapping[Severity, float], reach: tuple[float, float]) -> tuple[Level, ...]:
-    placed: list[Level] = []
-    for severity, value in sorted(levels.items(), key=lambda item: -item[1]):
-        y = _y(value, reach)
-        text_y = y - 4
-        if placed and text_y - placed[-1].text_y < 12:
-            text_y = max(y + 12, placed[-1].text_y + 12)
-        placed.append(Level(severity, y, text_y, f"{severity} {figures.of_signal(name, value)}"))
+    # The two labels stand at the two ends, so that they never lie upon each other, however near the lines are.
+    sides = {Severity.CRITICAL: (LEFT, "start"), Severity.WARNING: (RIGHT, "end")}
+    placed = []
+    for severity, value in levels.items():
+        (x, anchor), y = sides[severity], _y(value, reach)
+        placed.append(Level(severity, y, x, anchor, f"{severity} {figures.of_signal(name, value)}"))
     return tuple(placed)
 
 

@@ -36,7 +36,7 @@ def amount(value: float | None, unit: str) -> str:
         case "usd_per_hour":
             return f"{value:.2f} USD/h"
         case "sessions" | "calls":
-            return f"{plain(value)} {unit}"
+            return f"{plain(value)} {unit[:-1] if value == 1 else unit}"
         case "factor":
             return f"{plain(value)}×"  # noqa: RUF001 - the sign for times
         case _:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from fleet.signals import ADVICE, Severity
 from receiver.events import (
     TREATMENTS,
     ActDenied,
@@ -42,6 +43,7 @@ from receiver.page.findings import Part
 from receiver.page.words import Tone
 
 MAX_DIFF_LINES: Final = 400
+_SEVERITIES: Final = frozenset({*map(str, Severity), ADVICE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,7 @@ def _delivered(server: str, entry: Entry, event: Delivered) -> Item:
     parts = [f"{_named(alerts)} {verb}" for alerts, verb in ((firing, "fires"), (over, "is over")) if alerts]
     critical = any(alert.severity == "critical" for alert in firing)
     tone = Tone.ILL if critical else Tone.WARN if firing else Tone.GOOD
-    severities = sorted({alert.severity for alert in firing})
+    severities = sorted({alert.severity for alert in firing} & _SEVERITIES)
     item = _item(entry, "; ".join(parts) or "Alertmanager delivered", tone)
     return replace(item, badge=words.listed(severities), badge_tone=tone)
 
@@ -305,7 +307,7 @@ def _unknown(entry: Entry, event: Event) -> Item:
 
 
 def _item(entry: Entry, title: str, tone: Tone = Tone.QUIET, *said: str) -> Item:
-    return Item(entry.seq, entry.at, title, tone, said=tuple(sentence for sentence in said if sentence))
+    return Item(entry.seq, entry.at, title, tone, said=tuple(words.sentence(each) for each in said if each))
 
 
 def standing_settings(moved: Mapping[str, Moved]) -> tuple[Setting, ...]:

@@ -232,7 +232,17 @@ async def test_compression_names_and_head(client: ClientSession) -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("10", 10.0), ("0.05", 0.05), ("", 10.0), ("nan", 10.0), ("-3", 10.0), ("0", 10.0), ("inf", 10.0), ("1e9", 60.0), ("3e-324", 0.001)],
+    [
+        ("10", 10.0),
+        ("0.05", 0.05),
+        ("", 10.0),
+        ("nan", 10.0),
+        ("-3", 10.0),
+        ("0", 10.0),
+        ("inf", 10.0),
+        ("1e9", 60.0),
+        ("3e-324", 0.001),
+    ],
 )
 def test_how_long_a_scraper_waits(header: str, seconds: float) -> None:
     assert patience(header) == seconds

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fleet.errors import ConfigError, Problem
 from fleet.loading import load_fleet
-from fleet.parsing import Value, open_document
+from fleet.opening import open_document
+from fleet.parsing import Value
 
 
 def only_value(text: str, environ: dict[str, str] | None = None) -> Value:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.http.answer_reader import AnswerReader
 from gateway.http.framing import Framing
 from gateway.http.heads import request_head
 from gateway.http.mould import NO_MOULD
-from gateway.http.reader import AnswerReader, RequestHead, RequestReader
+from gateway.http.reader import RequestHead, RequestReader
 
 FIELDS = st.lists(
     st.sampled_from([b"X-A: 1", b"Accept: */*", b"Connection: keep-alive", b"x-content-length: 7", b"TE: x", b"X: "]),

@@ -8,10 +8,11 @@ import h11
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.http.answer_reader import AnswerReader
 from gateway.http.fields import Fields, Sorted
 from gateway.http.framing import MAX_HEAD_BYTES, Framing, Malformed, of_answer, of_request
 from gateway.http.heads import answer_head, request_head, to_client
-from gateway.http.reader import AnswerReader, Request, RequestReader
+from gateway.http.reader import Request, RequestReader
 from gateway.http.reuse import IDLE_SECONDS, idle_seconds, may_resend
 
 TOKENS = st.text("abcXYZ-09", min_size=1, max_size=12).map(lambda text: b"X-" + text.encode())

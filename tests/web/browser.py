@@ -75,10 +75,11 @@ async def window(
     width: int = 1200,
     scheme: Literal["light", "dark"] = "light",
     script: bool = True,
+    zone: str = "UTC",
 ) -> AsyncIterator[Window]:
-    """A window of this width; ``script`` False is a browser without JavaScript."""
+    """A window of this width in this time zone; ``script`` False is a browser without JavaScript."""
     context: BrowserContext = await browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script, timezone_id=zone
     )
     try:
         opened = Window(await context.new_page(), base)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ from playwright.async_api import expect
 
 from fleet.signals import SignalName
 from receiver.app import running
+from receiver.page.rendering import visible
 from stack.loop import Loop, LoopOptions
 from stack.scenarios import SCENARIOS
 from stack.watch import Watch
@@ -28,6 +31,8 @@ pytestmark = [
 ]
 
 LONG_MS = 300_000
+expect.set_options(timeout=60_000)  # a busy machine takes its time
+
 HOSTILE = "<img src=x onerror=\"document.title='owned';alert(1)\"><script>alert(2)</script>'\"{{7*7}}\u202e"
 ASKS = """# the server's own file
 [mcp]
@@ -46,8 +51,10 @@ async def sign_in(window: Window, token: str, path: str = "/") -> None:
 
 
 @pytest.mark.end_to_end
-async def test_a_person_approves_and_watches_it_heal() -> None:
-    async with Loop(LoopOptions(label="page")) as loop, browser() as chromium:
+async def test_a_person_denies_approves_and_watches_it_heal() -> None:
+    # With a cache there are gentler rungs before the restart: one to deny, one that changes the server's file.
+    options = LoopOptions(label="page", settings={"mcp.enable_response_caching": True})
+    async with Loop(options) as loop, browser() as chromium:
         text = loop.server_config.read_text(encoding="utf-8")
         loop.server_config.write_text(text.replace("auto_approve_read_only = true", "auto_approve_read_only = false"))
         await loop.start_traffic()
@@ -66,20 +73,26 @@ async def test_a_person_approves_and_watches_it_heal() -> None:
 
 
 async def approve_until_healed(seen: Window) -> None:
-    """Let everything go that waits for a word, until the incident is closed; nothing is loaded again."""
+    """Say no once, then let everything go that waits, until the incident is closed; nothing is loaded again."""
     approve = seen.page.get_by_role("button", name="Approve")
+    waiting = seen.page.locator(".ask strong")
     closed = seen.page.locator("table.rows").get_by_text("healed").first
     await expect(approve).to_be_visible(timeout=LONG_MS)
     await seen.picture("1-waits")
+    denied = await waiting.first.inner_text()
+    await seen.page.get_by_role("button", name="Deny").click()
+    await expect(seen.page.locator("#notice")).to_contain_text("Denied")
+    await expect(waiting.filter(has_text=denied)).to_have_count(0, timeout=LONG_MS)
     approved = 0
     while True:
         await expect(approve.or_(closed).first).to_be_visible(timeout=LONG_MS)
         if not await approve.is_visible():
             break
-        waiting = await seen.page.locator(".ask strong").first.inner_text()
+        asked = await waiting.first.inner_text()
+        assert asked != denied
         await approve.click()
         await expect(seen.page.locator("#notice")).to_contain_text("Approved")
-        await expect(seen.page.locator(".ask strong").filter(has_text=waiting)).to_have_count(0, timeout=LONG_MS)
+        await expect(waiting.filter(has_text=asked)).to_have_count(0, timeout=LONG_MS)
         approved += 1
         await seen.picture(f"2-approved-{approved}")
     assert approved >= 2
@@ -92,6 +105,7 @@ async def read_the_story(seen: Window) -> None:
     await expect(seen.page.locator("h1 .badge")).to_have_text("healed")
     await expect(seen.page.locator(".diff .added").first).to_be_visible()
     await expect(seen.page.locator("figure.chart path.line").first).to_be_visible()
+    await expect(seen.page.get_by_text("bearer said no")).to_be_visible()
     await expect(seen.page.get_by_text("bearer let it go").first).to_be_visible()
     await seen.picture("4-story")
 
@@ -124,7 +138,7 @@ async def test_what_came_from_outside_is_text(
     incident = (await client.incidents())[0]["id"]
     async with browser() as chromium, window(chromium, client.address.url, width=width, scheme=scheme) as seen:  # type: ignore[arg-type]
         await sign_in(seen, TOKEN)
-        assert HOSTILE in str(await seen.page.locator("main").text_content())
+        assert visible(HOSTILE) in str(await seen.page.locator("main").text_content())
         for path in ("/", f"/incidents/{incident}", "/incidents", "/quarantine"):
             await seen.page.goto(f"{seen.base}{path}")
             await expect(seen.page.locator("#live")).to_have_text("live")
@@ -180,3 +194,33 @@ async def test_an_open_part_and_the_focus_stay_when_something_changes(hostile: t
         assert await box.is_checked()
         assert await box.evaluate("node => node === document.activeElement")
         await seen.check()
+
+
+async def test_times_are_those_of_the_viewer(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    opened_at = (await client.incidents())[0]["opened_at"]
+    there = datetime.fromtimestamp(opened_at, ZoneInfo("Asia/Tokyo"))
+    async with browser() as chromium, window(chromium, client.address.url, zone="Asia/Tokyo") as seen:
+        await sign_in(seen, TOKEN, "/incidents")
+        await expect(seen.page.locator("#zone")).to_have_text("Asia/Tokyo")
+        await expect(seen.page.locator("main time").first).to_have_text(f"{there:%Y-%m-%d %H:%M:%S}")
+
+
+async def test_where_no_stream_gets_through_it_looks_now_and_then(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    async with browser() as chromium, window(chromium, client.address.url) as seen:
+        await seen.page.route("**/api/v1/events", lambda route: route.abort())
+        await sign_in(seen, TOKEN)
+        await expect(seen.page.locator("#live")).to_have_text("looks every 5 s")
+        await client.say("pause")
+        await expect(seen.page.get_by_role("button", name="Resume automation")).to_be_visible()
+
+
+async def test_a_form_that_fails_is_said_and_the_page_stays(hostile: tuple[World, Client]) -> None:
+    _world, client = hostile
+    async with browser() as chromium, window(chromium, client.address.url) as seen:
+        await sign_in(seen, TOKEN)
+        await seen.page.locator("input[name=csrf]").evaluate_all("nodes => nodes.forEach(node => node.value = 'x')")
+        await seen.page.get_by_role("button", name="Pause automation").click()
+        await expect(seen.page.locator("#notice")).to_contain_text("Nothing was done")
+        await expect(seen.page.get_by_role("button", name="Approve")).to_be_visible()

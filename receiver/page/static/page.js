@@ -4,6 +4,7 @@
 
 const POLL_MS = 5000;
 const SETTLE_MS = 150;
+const NOTICE_MS = 15000;
 const main = () => document.getElementById("main");
 
 // ---- times
@@ -65,7 +66,24 @@ function show(text, address) {
   merge(main(), fresh);
   document.title = next.title;
   const said = next.getElementById("notice");
-  if (said && said.textContent.trim()) document.getElementById("notice").replaceChildren(...said.childNodes);
+  if (said && said.textContent.trim()) say(...said.childNodes);
+}
+
+let saying = 0;
+
+function say(...nodes) {
+  const place = document.getElementById("notice");
+  place.replaceChildren(...nodes);
+  clearTimeout(saying);
+  saying = setTimeout(() => place.replaceChildren(), NOTICE_MS);
+}
+
+function complain(about) {
+  const said = document.createElement("p");
+  said.className = "notice ill";
+  const words = about ? [...about.querySelectorAll("h1, p")].map((node) => node.textContent) : ["The receiver cannot be reached. Nothing is known to have been done."];
+  said.textContent = words.slice(0, 2).join(": ");
+  say(said);
 }
 
 // Changes only what differs, so that focus, selection, scrolling and what is half filled in stay as they are.
@@ -149,7 +167,7 @@ function tell(live) {
 
 function poll(on) {
   tell(!on);
-  if (on && !polling) polling = setInterval(refresh, POLL_MS);
+  if (on && !polling) polling = setInterval(() => document.hidden || refresh(), POLL_MS);
   if (!on && polling) {
     clearInterval(polling);
     polling = 0;
@@ -159,7 +177,14 @@ function poll(on) {
 function listen(address) {
   if (!window.EventSource) return poll(true);
   let source = null;
+  let again = 0;
+  const close = () => {
+    clearTimeout(again);
+    if (source) source.close();
+    source = null;
+  };
   const open = () => {
+    close();
     source = new EventSource(address);
     source.onopen = () => {
       poll(false);
@@ -168,12 +193,15 @@ function listen(address) {
     source.onmessage = soon;
     source.onerror = () => {
       poll(true);
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, POLL_MS);
+      if (source && source.readyState === EventSource.CLOSED) again = setTimeout(open, POLL_MS);
     };
   };
-  open();
-  addEventListener("pagehide", () => source.close());
-  addEventListener("pageshow", (event) => event.persisted && open());
+  // A browser has six connections for one host: tabs that nobody looks at must not hold them.
+  const follow = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", follow);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && follow());
+  follow();
 }
 
 // ---- forms, without leaving the page
@@ -186,13 +214,12 @@ document.addEventListener("submit", async (event) => {
   if (button) button.disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    show(await answer.text(), answer.url);
+    const text = await answer.text();
+    if (answer.ok) show(text, answer.url);
+    else complain(new DOMParser().parseFromString(text, "text/html").getElementById("main"));
     form.reset();
   } catch {
-    const said = document.createElement("p");
-    said.className = "notice ill";
-    said.textContent = "The receiver cannot be reached. Nothing is known to have been done.";
-    document.getElementById("notice").replaceChildren(said);
+    complain(null);
   } finally {
     if (button) button.disabled = false;
   }

@@ -31,7 +31,9 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if name == "pid":
         text = str(os.getpid())
     elif name == "sleep":
-        time.sleep(arguments["seconds"])
+        time.sleep(arguments.get("seconds", 0))
+        while not Path(arguments.get("until", "/")).exists():
+            time.sleep(0.02)
     elif name == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif name == "exit":

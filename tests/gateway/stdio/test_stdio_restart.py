@@ -71,11 +71,14 @@ async def test_the_same_id_restarts_once(folder: Path) -> None:
 async def test_calls_under_way_end_before_a_restart_and_others_wait_for_its_end(folder: Path) -> None:
     async with connected(fleet_file(folder, LINE_SERVER)) as client:
         before = await client.text("pid")
-        slow = client.ask("tools/call", {"name": "sleep", "arguments": {"seconds": 1}})
+        go = folder / "go"
+        slow = client.ask("tools/call", {"name": "sleep", "arguments": {"until": str(go)}})
         await client.until_status(in_flight=1)
         restart = asyncio.gather(client.restart())
         await client.until_status(state="draining")
         waits = client.ask("tools/call", {"name": "pid"})
+        await client.until_status(waiting=1)
+        go.touch()
         assert "result" in await client.answer(slow)
         assert (await client.answer(waits))["result"]["content"][0]["text"] != before
         (done,) = await restart

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import bcrypt
 import pytest
 import trustme
 from aiohttp import encode_basic_auth
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fleet.doors import Door, Refusal
 from fleet.errors import ConfigError
+from fleet.passwords import Passwords
 from fleet.tasks import Tasks
+from fleet.web_protection import Protection
 from receiver.app import Running, running
+from receiver.authentication import MAX_NAME, Authentication, Caller, Way, certificate_of
+from receiver.credentials import Credentials
 from receiver.settings import read_settings
+from stack.processes import Processes
+from tests.receiver.shell.recorded import Alertmanager, posted, start_alertmanager
 from tests.receiver.shell.world import TOKEN, World, alert, until, webhook
 
 HASH = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
@@ -40,6 +53,10 @@ def login(user: str, password: str) -> dict[str, str]:
 ALICE, CAROL = login("alice", "sesame"), login("carol", "barley")
 
 
+def _basic(content: bytes) -> str:
+    return f"Basic {base64.b64encode(content).decode()}"
+
+
 @asynccontextmanager
 async def receiver(world: World, *, tokens: int = 0, users: str = "", web: str = "") -> AsyncIterator[Running]:
     """A receiver with ``tokens`` token files (TOKEN, TOKEN1, ...), a file of users and a web configuration."""
@@ -49,14 +66,14 @@ async def receiver(world: World, *, tokens: int = 0, users: str = "", web: str =
         (folder / f"token{number}").write_text(f"{TOKEN}{number or ''}\n")
     (folder / "users").write_text(users)
     (folder / "web.yml").write_text(web)
-    settings = world.settings()
+    own = world.settings()
     known = replace(
-        settings.fleet.receiver,
+        own.fleet.receiver,
         bearer_token_files=tuple(folder / f"token{number}" for number in range(tokens)),
         basic_auth_file=folder / "users" if users else None,
     )
-    fleet = replace(settings.fleet, receiver=known)
-    async with running(replace(settings, fleet=fleet, web_config_file=folder / "web.yml" if web else None)) as started:
+    fleet = replace(own.fleet, receiver=known)
+    async with running(replace(own, fleet=fleet, web_config_file=folder / "web.yml" if web else None)) as started:
         yield started
 
 
@@ -283,6 +300,64 @@ async def test_who_guesses_keeps_nobody_out(world: World) -> None:
         assert 401 in statuses
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.text()
+    | st.text().map(lambda text: f"Basic {text}")
+    | st.binary().map(_basic)
+    | st.text().map("Bearer {}".format)
+)
+def test_no_header_crashes_it_and_none_by_chance_is_let_in(authorization: str) -> None:
+    authentication = Authentication(
+        Door.of("127.0.0.1", None), Credentials((TOKEN,), Passwords({"alice": HASH})), Protection()
+    )
+    request = make_mocked_request("GET", READING, headers={"Host": "127.0.0.1", "Authorization": authorization})
+    caller = asyncio.run(authentication.who(request))
+    authentication.close()
+    assert isinstance(caller, Refusal)
+    assert caller.status == 401
+
+
+@pytest.mark.alertmanager
+async def test_a_real_alertmanager_comes_in_by_each_of_the_ways(
+    world: World, authority: trustme.CA, tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    """The same group to one receiver three times: kept once, known three times."""
+    own = authority.issue_cert("alertmanager.example")
+    own.private_key_pem.write_to_path(tmp_path / "own.key")
+    own.cert_chain_pems[0].write_to_path(tmp_path / "own.pem")
+    tls = {"ca_file": str(world.folder / "ca.pem")}
+    ways: list[dict[str, Any]] = [
+        {"tls_config": tls, "authorization": {"credentials_file": str(world.folder / "token0")}},
+        {"tls_config": tls, "basic_auth": {"username": "alice", "password": "sesame"}},
+        {"tls_config": {**tls, "cert_file": str(tmp_path / "own.pem"), "key_file": str(tmp_path / "own.key")}},
+        {"tls_config": tls},
+    ]
+    async with (
+        receiver(world, tokens=1, users=f"alice:{HASH}\n", web=f"{MUTUAL}VerifyClientCertIfGiven}}") as to,
+        Processes(tmp_path) as processes,
+    ):
+        hooks = [{"url": f"https://{to.address}/api/v1/alerts", "http_config": way} for way in ways]
+        route = {"receiver": "medic", "group_by": ["server"], "group_wait": "0s", "group_interval": "5m"}
+        config = {"route": route, "receivers": [{"name": "medic", "webhook_configs": hooks}]}
+        address = await start_alertmanager(processes, tmp_path, "alertmanager", config)
+        await Alertmanager(address, session).tell(posted("alpha", "error_ratio", severity="warning"))
+        known = trusting(authority, "prometheus.example")
+
+        async def counted() -> dict[str, float]:
+            async with session.get(f"https://{to.address}/metrics", ssl=known) as answer:
+                found = re.findall(
+                    r'^mcp_remediation_webhooks_total\{result="(\w+)"\} (\S+)$', await answer.text(), re.MULTILINE
+                )
+            return {result: float(value) for result, value in found if float(value)}
+
+        async def all_came() -> bool:
+            return sum((await counted()).values()) >= 4
+
+        await until(all_came)
+        assert await counted() == {"accepted": 1, "duplicate": 2, "unauthorized": 1}
+
+
 @pytest.mark.parametrize("way", ["tokens", "users", "web users", "certificates"])
 async def test_off_loopback_any_of_the_ways_will_do(world: World, authority: trustme.CA, way: str) -> None:
     world.tokens = False
@@ -338,3 +413,18 @@ def _written_with(world: World, authentication: dict[str, object]) -> str:
     document["receiver"]["authentication"] = authentication
     (world.folder / "fleet.yml").write_text(json.dumps(document))
     return str(world.folder / "fleet.yml")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "name"),
+    [
+        ({"subject": ((("organizationName", "O"),), (("commonName", "a\x1b[2J"),))}, "a?[2J"),
+        ({"subject": (), "subjectAltName": (("DNS", ""), ("DNS", "b.example"))}, "b.example"),
+        ({"subject": ((("commonName", "c" * 500),),)}, "c" * MAX_NAME),
+        ({"serialNumber": "1"}, "certificate"),
+    ],
+)
+def test_the_name_in_a_certificate(certificate: dict[str, Any], name: str) -> None:
+    tls = Mock(spec=ssl.SSLObject, getpeercert=lambda: certificate)
+    transport = Mock(get_extra_info=lambda key, default=None: tls if key == "ssl_object" else default)
+    assert certificate_of(make_mocked_request("GET", READING, transport=transport)) == Caller(name, Way.CERTIFICATE)

@@ -42,4 +42,4 @@ def test_every_family_is_ours_and_has_a_help_text() -> None:
     helped = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     assert families == set(helped)
-    assert all(name.startswith("mcp_remediation_") for name in families)
+    assert all(name.startswith(("mcp_remediation_", "mcp_baseline_")) for name in families)

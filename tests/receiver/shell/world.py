@@ -24,7 +24,7 @@ from tests.receiver.shell.peers import AlertmanagerPeer, GatewayPeer, Prometheus
 Found = TypeVar("Found")
 
 TOKEN = "a-token-for-tests"
-DEADLINE = 20.0
+DEADLINE = 90.0
 
 QUICK = Timing(
     telemetry_lag_seconds=0.0,
@@ -34,6 +34,8 @@ QUICK = Timing(
     retry_seconds=0.05,
     retry_longest_seconds=0.2,
     stop_seconds=1.0,
+    proof_seconds=0.2,
+    overdue_seconds=0.1,
 )
 
 LIMITS: dict[str, Any] = {
@@ -62,6 +64,11 @@ class World:
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
 
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a section of fleet.yml beside, or instead of, what a world writes by itself."""
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a server's entry beside or instead of the usual, by name."""
+
     def config_file(self, server: str) -> Path:
         return self.folder / f"{server}.toml"
 
@@ -83,7 +90,7 @@ class World:
         if self.tokens:
             (self.folder / "token").write_text(f"{TOKEN}\n")
             receiver["authentication"] = {"bearer_token_files": ["token"]}
-        document = {
+        document: dict[str, Any] = {
             "prometheus": {"url": self.prometheus.url},
             "alertmanager": {"url": self.alertmanager.url},
             "gateway": {"control_dir": "control"},
@@ -96,12 +103,14 @@ class World:
                     "command": ["true"],
                     "restart": {"via": "gateway"},
                     **({"config_file": f"{name}.toml", "enforce": ["sessions"]} if name in self.configs else {}),
+                    **self.more.get(name, {}),
                 }
                 for name in self.gateways
             ],
         }
         file = self.folder / "fleet.yml"
-        file.write_text(json.dumps(document))  # JSON is YAML
+        sections = {name: document.get(name, {}) | section for name, section in self.beside.items()}
+        file.write_text(json.dumps(document | sections))  # JSON is YAML
         return file
 
     def settings(self) -> Settings:
@@ -149,6 +158,7 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
     """Serve every peer until the stack closes."""
     app = web.Application()
     app.router.add_post("/api/v1/query", world.prometheus.query)
+    app.router.add_post("/api/v1/query_range", world.prometheus.query_range)
     world.prometheus.url = await serve(app, stack)
     app = web.Application()
     app.router.add_get("/api/v2/alerts", world.alertmanager.alerts)
@@ -159,6 +169,8 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
         app.router.add_post("/-/restart", peer.restart)
         app.router.add_post("/-/cache/reset", peer.reset_cache)
         app.router.add_post("/-/sessions/end-idle", peer.end_sessions)
+        app.router.add_post("/-/start", peer.start)
+        app.router.add_post("/-/stop", peer.stop)
         await serve(app, stack, peer.socket)
         stack.push_async_callback(peer.close)
 
