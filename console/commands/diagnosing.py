@@ -30,7 +30,8 @@ async def test(desk: Desk, server: str, dry_run: bool) -> Report:
 
     Example: mcp-medic test codex --dry-run
     """
-    return await tested(desk, desk.server(server), dry_run=dry_run)
+    with desk.screen.status(f"testing {server}"):
+        return await tested(desk, desk.server(server), dry_run=dry_run)
 
 
 @command(Section.CHECKING, "health-check", Health, views.health, watched=True, troubleshoots=True)
@@ -43,7 +44,8 @@ async def health_check(desk: Desk, server: str | None) -> Report:
 
     Example: mcp-medic health-check codex
     """
-    return await checked(desk, desk.servers(server))
+    with desk.screen.status("asking every program and server"):
+        return await checked(desk, desk.servers(server))
 
 
 @command(Section.CHECKING, "diagnose", Diagnosis, views.diagnosis, troubleshoots=True)

@@ -122,13 +122,13 @@ def sources(failing: Iterable[tuple[str, str]]) -> Check:
     return checks.failed(SOURCES, f"the exporter cannot read {listed}{more}", "Its log says why")
 
 
-def freshness(age: float | None) -> Check:
+def freshness(server: str, age: float | None) -> Check:
     """The server's newest sample is no older than a few scrapes."""
+    remedy = f"mcp-medic diagnose {server} --tree monitoring"
     if age is None:
-        return checks.failed(FRESHNESS, "Prometheus has no sample of it", "mcp-medic diagnose --tree monitoring")
+        return checks.failed(FRESHNESS, "Prometheus has no sample of it", remedy)
     if age > STALE_SECONDS:
-        saw = f"its newest sample is {seconds(age)} old"
-        return checks.failed(FRESHNESS, saw, "mcp-medic diagnose --tree monitoring")
+        return checks.failed(FRESHNESS, f"its newest sample is {seconds(age)} old", remedy)
     return checks.passed(FRESHNESS, f"its newest sample is {seconds(age)} old")
 
 

@@ -53,6 +53,7 @@ class Facts:
         self.server = server
         self.gaps: dict[str, Gap] = {}
         self._known: dict[str, Any] = {}
+        self._away: UnreachableError | None = None
 
     async def instances(self) -> tuple[Instance, ...]:
         """What the server's gateways say of it."""
@@ -101,10 +102,13 @@ class Facts:
         return next((each.value for each in found if each.labels.get("server") == self.server.name), None)
 
     async def vector(self, query: str) -> list[Sample]:
-        """The samples of a query."""
+        """The samples of a query; a Prometheus that was away once is not waited for again."""
+        if self._away is not None:
+            raise self._away
         try:
             return await self.desk.prometheus.vector(query)
         except UnreachableError as error:
+            self._away = error
             service = self.desk.prometheus.service
             self.gaps[service.name] = gap(service.name, service.url, error, "what was measured")
             raise

@@ -41,7 +41,7 @@ def auth_file(server: Server) -> Check:
         saw = f"{file} has mode {stat.S_IMODE(mode):04o}: others can read it"
         return checks.failed(AUTH_FILE, saw, f"chmod 600 {file}")
     if not os.access(file, os.R_OK):
-        return checks.failed(AUTH_FILE, f"{file} cannot be read by this user", f"chown it to the user that runs {file}")
+        return checks.failed(AUTH_FILE, f"{file} cannot be read by this user", "Run this as the user of the server")
     return checks.passed(AUTH_FILE, f"{file}, mode {stat.S_IMODE(mode):04o}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from console.diagnosing import chain, checks, exchange, gateways, links
+from console.diagnosing import chain, checks, exchange, files, gateways, links
 from console.diagnosing.checks import Check, Outcome
 from console.diagnosing.links import Link
 from console.report import ServiceReport, Word
@@ -66,7 +66,7 @@ async def checked(desk: Desk, servers: tuple[Server, ...]) -> Health:
     return Health(
         programs=tuple(link.check for link in programs),
         servers=tuple(
-            _health(server, (*_figures(server, measured), check))
+            _health(server, (*_settings(desk, server), *_figures(server, measured), check))
             for server, check in zip(servers, exchanged, strict=True)
         ),
         unreachable=_gaps(programs),
@@ -124,11 +124,16 @@ async def _measured(desk: Desk) -> _Measured | None:
     return _Measured(up, age)
 
 
+def _settings(desk: Desk, server: Server) -> tuple[Check, ...]:
+    """Its TOML, where there is something to say of it."""
+    return (files.config(server, desk.mistakes),) if files.mistakes_of(server, desk.mistakes) else ()
+
+
 def _figures(server: Server, measured: _Measured | None) -> tuple[Check, ...]:
     if measured is None:
         return (checks.skipped("up", "Prometheus cannot say"),)
     up = measured.up.get(server.name)
-    fresh = chain.freshness(measured.age.get(server.name))
+    fresh = chain.freshness(server.name, measured.age.get(server.name))
     if up is None:
         return (fresh,)
     if up >= 1:

@@ -146,16 +146,6 @@ async def sources(desk: Desk, server: str | None = None) -> Link:
     return await _asked(chain.SOURCES, desk.prometheus.service, look)
 
 
-async def freshness(desk: Desk, server: str) -> Link:
-    """Prometheus' newest sample of the server is new."""
-
-    async def look() -> Check:
-        ages = await desk.prometheus.by_server(AGES)
-        return chain.freshness(ages.get(server))
-
-    return await _asked(chain.FRESHNESS, desk.prometheus.service, look)
-
-
 async def redis(desk: Desk) -> Link:
     """Redis answers PING."""
     check = await redis_ping.ping(desk.fleet.redis_url)

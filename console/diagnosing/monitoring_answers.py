@@ -48,7 +48,7 @@ async def sources(facts: Facts) -> Finding:
 async def fresh(facts: Facts) -> Finding:
     """The newest sample."""
     age = await facts.one(links.AGES)
-    return _of(chain.freshness(age), away=Said.UNKNOWN)
+    return _of(chain.freshness(facts.server.name, age), away=Said.UNKNOWN)
 
 
 async def gateways(facts: Facts) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,6 @@ from console.services.credentials import CA_FILE, CERT_FILE
 from fleet.errors import PermanentError, UnreachableError
 
 if TYPE_CHECKING:
-    import ssl
-
     from fleet.errors import MedicError
 
 ASK_SECONDS: Final = 10.0
@@ -138,7 +137,9 @@ class Service:
 def in_words(error: aiohttp.ClientError | OSError) -> str:
     """The system's own words where it has some: the library's repeat the address that is named already."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    said = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno and cause.errno > 0 else ""
+    # OpenSSL's errors are OSErrors too, with numbers of their own.
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
+    said = os.strerror(number) if number is not None and number > 0 else ""
     return said or str(error) or type(error).__name__
 
 

@@ -60,11 +60,12 @@ def diagnosis(report: Diagnosis) -> RenderableType:
 
 def _checks(checks: Iterable[Check]) -> list[RenderableType]:
     found = list(checks)
-    rows = [
-        (check.name, Text(check.outcome, style=_STYLES[check.outcome]), seconds(check.seconds), check.saw)
-        for check in found
-    ]
-    return [table(("check", "", "took", "seen"), rows, right=(2,)), *_remedies(found)]
+    rows = [(check.name, Text(check.outcome, style=_STYLES[check.outcome]), _seen(check)) for check in found]
+    return [table(("check", "", "seen"), rows), *_remedies(found)]
+
+
+def _seen(check: Check) -> str:
+    return check.saw if check.seconds is None else f"{check.saw} ({seconds(check.seconds)})"
 
 
 def _remedies(checks: Iterable[Check]) -> list[RenderableType]:

@@ -19,8 +19,9 @@ from console.diagnosing import monitoring_answers
 from console.diagnosing.checks import Outcome
 from console.diagnosing.diagnosis import Diagnosis, diagnosed
 from console.diagnosing.facts import Facts
-from console.diagnosing.health import Health
+from console.diagnosing.health import Health, checked
 from console.diagnosing.trees import Tree
+from console.report import Word
 from stack.ports import free_ports
 from tests.console.conftest import Remembered
 from tests.console.diagnosing import by_name, desk_of, fleet_file, stdio_entry
@@ -161,6 +162,15 @@ async def test_everything_away_is_named_with_its_address(tmp_path: Path) -> None
     shown = "".join(told.out.split())
     for service in ("theexporter", "Prometheus", "Alertmanager", "thereceiver"):
         assert f"{service}at{address}cannotbereached:Connectionrefused" in shown
+
+
+async def test_broken_toml_is_told_among_the_servers_checks(tmp_path: Path) -> None:
+    (tmp_path / "codex.toml").write_text("= 1\n")
+    file = fleet_file(tmp_path, stdio_entry("dies", config_file="codex.toml"))
+    async with desk_of(file) as desk:
+        health = await checked(desk, desk.servers(None))
+    (server,) = health.servers
+    assert (server.word, by_name(server.checks)["config syntax"].outcome) == (Word.CRITICAL, Outcome.FAILED)
 
 
 async def test_who_cannot_ask_says_what_can_be_said_and_ends_with_3(tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ def test_clocks_that_differ_and_samples_that_are_old_are_told() -> None:
     assert chain.clock(1000.0, 1010.0).outcome is Outcome.PASSED
     assert "before" in chain.clock(2000.0, 1000.0).saw
     assert "behind" in chain.clock(1000.0, 2000.0).saw
-    assert [chain.freshness(age).outcome for age in (1.0, 90.0, None)] == [Outcome.PASSED, *[Outcome.FAILED] * 2]
+    assert [chain.freshness("codex", age).outcome for age in (1.0, 90.0, None)] == [
+        Outcome.PASSED,
+        *[Outcome.FAILED] * 2,
+    ]
 
 
 def test_a_server_in_one_word() -> None:

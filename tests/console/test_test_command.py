@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -25,7 +26,7 @@ from console.diagnosing.requirements import tested as looked_at
 from stack.ports import free_ports
 from tests.console.diagnosing import by_name, desk_of, fleet_file, stdio_entry
 from tests.console.typed import PROJECT, typed
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, start_redis
 
 READY_SECONDS = 60.0
 EXAMPLE = str(PROJECT / "examples" / "server.py")
@@ -171,6 +172,31 @@ async def test_redis_answers_or_is_named_without_its_password(redis_server: Redi
     assert told.code == 1
     assert f"127.0.0.1:{redis_server.port}" in told.out
     assert "hunter2" not in told.out + told.err
+
+
+@pytest.mark.redis
+async def test_redis_under_tls_is_believed_by_the_authority_that_its_url_names(
+    short_folder: Path, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    ca, key, chain = (short_folder / name for name in ("ca.pem", "key.pem", "chain.pem"))
+    authority.cert_pem.write_to_path(str(ca))
+    certificate.private_key_pem.write_to_path(str(key))
+    certificate.cert_chain_pems[0].write_to_path(str(chain))
+    server = start_redis(
+        short_folder, "--tls-cert-file", str(chain), "--tls-key-file", str(key), "--tls-ca-cert-file", str(ca),
+        "--tls-auth-clients", "no",
+    )  # fmt: skip
+    try:
+        url = f"rediss://127.0.0.1:{server.port}/0"
+        trusted = fleet_file(tmp_path, stdio_entry(), redis={"url": f"{url}?ssl_ca_certs={ca}"})
+        assert (await checked(trusted))["Redis"].outcome is Outcome.PASSED
+        assert (await checked(fleet_file(tmp_path, stdio_entry(), redis={"url": url})))["Redis"].outcome is not (
+            Outcome.PASSED
+        )
+    finally:
+        server.stop()
 
 
 async def test_a_stdio_server_is_spoken_with_and_what_it_left_behind_is_taken_down(tmp_path: Path) -> None:
