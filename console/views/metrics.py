@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from console.reading.metrics import Detail, Figure, Metrics, ServerMetrics
 
 _BARS: Final = 14
+_LEAST_BARS: Final = 5
 
 
 def metrics(report: Metrics) -> RenderableType:
@@ -32,7 +33,8 @@ def metrics(report: Metrics) -> RenderableType:
 
 def _server(one: ServerMetrics, report: Metrics) -> RenderableType:
     parts: list[RenderableType] = [Text.assemble("\n", (one.server, "bold"), _history(one, report.period_seconds))]
-    parts.append(_figures(one.figures))
+    # Of several servers each line names its own: grep shows nothing but lines.
+    parts.append(_figures(one.figures, one.server if len(report.servers) > 1 else ""))
     if one.detail is not None:
         parts += _detail(one.detail)
     if one.capacity is not None:
@@ -50,7 +52,8 @@ def _history(one: ServerMetrics, period: int) -> str:
     return f"  history is shorter than asked: {one.history_seconds / DAY:.1f} d of {written(period)}"
 
 
-def _figures(figures: tuple[Figure, ...]) -> RenderableType:
+def _figures(figures: tuple[Figure, ...], of: str) -> RenderableType:
+    bars = max(_LEAST_BARS, _BARS - len(of) - 2) if of else _BARS
     rows = [
         (
             heading(one.name, one.unit),
@@ -59,11 +62,12 @@ def _figures(figures: tuple[Figure, ...]) -> RenderableType:
             mean(one.unit, one.mean) if one.unit in {Unit.UP, Unit.OPEN} else bare(one.unit, one.mean),
             bare(one.unit, one.p95),
             bare(one.unit, one.max),
-            trend([value for _, value in one.trend], _BARS),
+            trend([value for _, value in one.trend], bars),
+            of,
         )
         for one in figures
     ]
-    return listing(("figure", "now", "min", "mean", "p95", "max", "trend"), rows, right=(1, 2, 3, 4, 5))
+    return listing(("figure", "now", "min", "mean", "p95", "max", "trend", "server"), rows, right=(1, 2, 3, 4, 5))
 
 
 def _detail(detail: Detail) -> list[RenderableType]:

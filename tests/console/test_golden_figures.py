@@ -300,6 +300,12 @@ def test_names_are_whole_in_any_terminal(width: int, health: Performance, month:
     assert [line for line in drawn(metrics_view(month), width) if line.startswith(TOOL)]
 
 
+def test_of_several_servers_each_line_names_its_own(health: Performance, month: Metrics) -> None:
+    for view in (performance_view(health), metrics_view(month)):
+        lines = [line for line in drawn(view, 132) if line.startswith("cache_hit_rate")]
+        assert [line.split()[-1] for line in lines] == ["codex", "young", "silent"]
+
+
 def test_a_line_says_the_figure(health: Performance, remembering: Remembered) -> None:
     (now,) = values(remembering.past, "mcp:signal_cache_hit_ratio", NOW)
     (line, *_) = [line for line in drawn(performance_view(health), 80) if line.startswith("cache_hit_rate")]
