@@ -41,6 +41,7 @@ _OUTCOMES: Final = {
     Ended.NOT_DONE: Outcome.NOT_DONE,
     Ended.UNKNOWN: Outcome.UNKNOWN,
 }
+_NAMED: Final = 3
 SETTINGS: Final[frozenset[Setting]] = frozenset(setting for setting, _ in KNOWN.values())
 
 
@@ -129,11 +130,12 @@ async def _profile(hands: Hands) -> Act:
 async def _put_back(hands: Hands) -> Act:
     backup = hands.wish.body.get("backup")
     if not backup:
-        known = ", ".join(each.name for each in listed(hands.file)[:3])
+        known = ", ".join(each.name for each in listed(hands.file)[:_NAMED])
+        if not known:
+            raise PermanentError(f"there is no backup of {hands.file}")
         raise PermanentError(
-            f"without a journal nobody knows which configuration was good: name one by --backup (the newest: {known})"
-            if known
-            else f"there is no backup of {hands.file}"
+            "without a journal nobody knows which configuration was good: name one by --backup, as --list shows them"
+            f" (the newest: {known})"
         )
     changed = await asyncio.to_thread(put_back, hands.file, str(backup), stamp=stamp_of("restore"))
     return await _in_force(hands, changed, restarts=True, unless_same=f"it says the same as {backup}")

@@ -99,7 +99,8 @@ def _one_act(asked: Asked, intent: Event, since: Sequence[Event]) -> Progress:
     over = not is_judged or verdict is not None or escalated is not None or _is_closed(since)
     if escalated is not None:
         detail = f"{detail}; people were called: {escalated.get('reason')}"
-    return Progress(_measured(name, outcome, verdict), over, outcome, detail, verdict, diff=_diff(end))
+    said = f"{name} {outcome}" if over and verdict is None else _measured(name, outcome, verdict)
+    return Progress(said, over, outcome, detail, verdict, diff=_diff(end))
 
 
 def _way_back(incident: Mapping[str, Any], stages: Sequence[Event], since: Sequence[Event]) -> Progress:

@@ -99,9 +99,12 @@ def _as_of(act: Act, latest: Progress) -> Act:
 
 def _refused(server: Server, action: Action, answer: Answer) -> Act:
     body: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
+    detail = str(body.get("error") or "the receiver gave no reason")
+    if body.get("reason") == "under_way":
+        detail = f"an act is under way, or another one was asked for: mcp-medic incidents --server {server.name}"
     return Act(
-        server=server.name, action=action, through=Through.RECEIVER, outcome=Outcome.REFUSED,
-        detail=str(body.get("error") or "the receiver gave no reason"), reason=body.get("reason"),
+        server=server.name, action=action, through=Through.RECEIVER, outcome=Outcome.REFUSED, detail=detail,
+        reason=body.get("reason"),
         retry_at=body.get("retry_at"),
     )  # fmt: skip
 

@@ -70,8 +70,8 @@ class Acted(ServiceReport, frozen=True, kw_only=True):
     acts: tuple[Act, ...]
 
     def failed(self) -> bool:
-        """True when one was refused, failed, hurt, or did not end in time."""
-        return not all(act.is_fine for act in self.acts)
+        """True when there was nobody to act on, or one was refused, failed, hurt, or did not end in time."""
+        return not self.acts or not all(act.is_fine for act in self.acts)
 
 
 class Automation(Report, frozen=True, kw_only=True):

@@ -71,7 +71,8 @@ async def backup(desk: Desk, server: str | None) -> Report:
 
 def _restoring(fleet: Fleet, arguments: Mapping[str, Any]) -> str | None:
     name = arguments["server"]
-    if arguments["listed"] or name not in fleet.servers:
+    unnamed = arguments["direct"] and not arguments["backup"]  # refused anyway
+    if arguments["listed"] or unnamed or name not in fleet.servers:
         return None
     what = arguments["backup"] or "the last configuration that was measured healthy"
     return f"Replace the TOML of {name} by {what} and restart it?"

@@ -26,6 +26,7 @@ _STYLES: Final = {
 }
 _VERDICTS: Final = {"healed": "green", "inconclusive": "yellow", "not_healed": "bold red", "worse": "bold red"}
 _DIFF: Final = {"+": "green", "-": "red"}
+_HEADS: Final = {"+++", "---"}
 
 UNGUARDED: Final = "no guard, no journal and no verdict stand behind this"
 
@@ -33,7 +34,7 @@ UNGUARDED: Final = "no guard, no journal and no verdict stand behind this"
 def acted(report: Acted) -> RenderableType:
     """A block a server."""
     if not report.acts:
-        return Text("nothing was there to be done", style="yellow")
+        return Text("nothing was done: no server has a cache that can be emptied", style="yellow")
     return Group(*(part for act in report.acts for part in _act(act)))
 
 
@@ -41,7 +42,7 @@ def automation(report: Automation) -> RenderableType:
     """One sentence."""
     where = "the whole fleet" if report.server is None else report.server
     state = "is paused" if report.paused else "goes on"
-    return Text(printable(f"automation {state} on {where}{'' if report.changed else ', as it was before'}"))
+    return Text(printable(f"automation on {where} {state}{'' if report.changed else ', as it did before'}"))
 
 
 def decision(report: Decision) -> RenderableType:
@@ -80,4 +81,5 @@ def _outcome(act: Act) -> str:
 
 def diff(text: str) -> list[RenderableType]:
     """A unified diff; nothing where nothing changed."""
-    return [Text(printable(line), style=_DIFF.get(line[:1], "dim")) for line in text.splitlines()]
+    lines = text.splitlines()
+    return [Text(printable(line), style="dim" if line[:3] in _HEADS else _DIFF.get(line[:1], "dim")) for line in lines]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.text import Text
 
 from console.paper import NOTHING, moment, number, printable, seconds, size, usd
-from console.views.tables import facts, table
+from console.views.tables import facts, listing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.acting.baseline import Baseline
     from console.acting.keeping import Backups, Copies, Kept
+
+_SHOWN: Final = 3
+"""Settings of one backup that a table names; ``--json`` has all."""
 
 
 def copies(report: Copies) -> RenderableType:
@@ -37,7 +40,7 @@ def backups(report: Backups) -> RenderableType:
     if not report.backups:
         return Group(head, Text("no backup: nothing was changed here yet, and nobody kept a copy", style="yellow"))
     rows = [(_name(backup), moment(backup.at), size(backup.size), _differs(backup)) for backup in report.backups]
-    return Group(head, table(("backup", "made", "size", "would change"), rows, right=(2,)))
+    return Group(head, listing(("backup", "made", "size", "restore would write"), rows, right=(2,), prose=True))
 
 
 def _name(backup: Kept) -> Text:
@@ -49,7 +52,10 @@ def _differs(backup: Kept) -> Text:
         return Text(printable(f"cannot be restored: {backup.broken}"), style="red")
     if backup.same:
         return Text("nothing, the file says the same", style="dim")
-    return Text("; ".join(backup.differs) or "other lines than ours")
+    if not backup.differs:
+        return Text("other lines than ours")
+    more = len(backup.differs) - _SHOWN
+    return Text("; ".join([*backup.differs[:_SHOWN], *([f"and {more} more settings"] if more > 0 else [])]))
 
 
 def baseline(report: Baseline) -> RenderableType:
@@ -58,7 +64,7 @@ def baseline(report: Baseline) -> RenderableType:
         period = NOTHING
     else:
         period = f"{moment(report.begin)} to {moment(report.until)}, {seconds(report.until - report.begin)}"
-        if report.until - report.begin < report.asked_seconds * 0.95:
+        if report.until - report.begin < report.asked_seconds * 0.9:
             period += f" (asked for {seconds(report.asked_seconds)}: the history is shorter)"
     return facts(
         ("server", report.server),
