@@ -139,9 +139,9 @@ async def test_debug_mode_is_never_direct(alone: Clinic) -> None:
     assert alone.toml.read_text() == PRODUCTION
 
 
-@pytest.mark.parametrize("name", ["emergency", "stop", "restore"])
-async def test_what_hurts_needs_a_yes_where_nobody_can_be_asked(alone: Clinic, name: str) -> None:
-    told = await alone.types(name, "alpha", "--direct")
+@pytest.mark.parametrize("typed", [["emergency"], ["stop"], ["restore", "--backup", "x.toml"]])
+async def test_what_hurts_needs_a_yes_where_nobody_can_be_asked(alone: Clinic, typed: list[str]) -> None:
+    told = await alone.types(*typed, "alpha", "--direct")
     assert (told.code, told.out) == (2, "")
     assert "say --yes" in told.err
     assert alone.toml.read_text() == PRODUCTION
