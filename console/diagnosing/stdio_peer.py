@@ -27,6 +27,7 @@ KILL_SECONDS: Final = 3.0
 
 _LAST_WORDS: Final = 3
 _WORDS_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.02
 
 
 class StdioPeer:
@@ -147,7 +148,10 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         for each in family:
             with contextlib.suppress(psutil.Error):
                 each.kill()
-    await _gone(process, KILL_SECONDS)
+    # Only now are the pipes closed that a descendant may have kept open.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await process.wait()
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -161,10 +165,17 @@ async def _gone(process: asyncio.subprocess.Process, seconds: float) -> bool:
     """Whether it ended; its output is read meanwhile, or it might wait for a reader for ever."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while await _stream(process.stdout).read(65536):
-                pass
-            await process.wait()
+            # Not by the end of its output: a descendant may hold that open.
+            while process.returncode is None:
+                await _drained(_stream(process.stdout))
     return process.returncode is not None
+
+
+async def _drained(stream: asyncio.StreamReader) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_POLL_SECONDS):
+            if not await stream.read(65536):
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
