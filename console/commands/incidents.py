@@ -29,9 +29,10 @@ def _view(report: Any) -> RenderableType:
 @click.option("--state", type=click.Choice([OPEN, *STATES]), help="Only those in this state; open is all but closed.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 async def incidents(desk: Desk, incident: str | None, server: str | None, state: str | None, limit: int) -> Report:
-    """Say what was ill and what was done about it, newest first; with an ID, its whole timeline.
+    """Say what was ill and what was done about it.
 
-    The timeline has the figures behind each verdict, and what was changed in the server's file.
+    Newest first; with an ID, its whole timeline. The timeline has the figures behind each verdict, and what was changed
+    in the server's file.
 
     Example: mcp-medic incidents --server codex
     """

@@ -14,7 +14,7 @@ from console.reading.alerts import AlertHistory, Alerts
 from console.reading.criteria import Success
 from console.reading.metrics import Metrics
 from console.reading.performance import Performance
-from console.reading.period import MONTH, WEEK
+from console.reading.period import DAY, MONTH, WEEK
 from console.reading.review import Reviews
 from console.reading.security import Postures
 from console.root import Section
@@ -40,9 +40,10 @@ def _is_wide() -> bool:
 @click.argument("server", type=SERVER, required=False)
 @click.option("--trend", is_flag=True, help="Draw the last hour of each figure; a wide terminal shows it anyway.")
 async def performance(desk: Desk, server: str | None, trend: bool) -> Report:
-    """Say how each server is: one word, and each figure against its thresholds.
+    """Say how each server is, in one word and in figures.
 
-    At a threshold or beyond it a figure is ill. What nobody measured is unknown, never healthy.
+    Each figure stands beside its thresholds. At a threshold or beyond it a figure is ill. What nobody measured is
+    unknown, never healthy.
 
     Example: mcp-medic performance codex --watch 300
     """
@@ -51,17 +52,21 @@ async def performance(desk: Desk, server: str | None, trend: bool) -> Report:
 
 @command(Section.READING, "metrics", Metrics, metrics_view, watched=True)
 @click.argument("server", type=SERVER, required=False)
-@click.option("--period", type=PERIOD, default="24h", show_default=True, help="How far back, as 7d, 30d or 12h.")
+@click.option("--period", type=PERIOD, help="How far back, as 7d or 12h.  [default: 24h, for planning 30d]")
 @click.option("--detailed", is_flag=True, help="Each tool, error types, cache, refusals, bytes, restarts, cost.")
 @click.option("--capacity-planning", is_flag=True, help="What a session needs, what fits, what grows until when.")
-async def metrics(desk: Desk, server: str | None, period: int, detailed: bool, capacity_planning: bool) -> Report:
-    """Say what a period has seen of each server: lowest, mean, p95, highest, and the trend of each figure.
+async def metrics(
+    desk: Desk, server: str | None, period: int | None, detailed: bool, capacity_planning: bool
+) -> Report:
+    """Say what a period has seen of each server.
 
-    Where Prometheus remembers less than was asked for, this says so. Growth is fitted by least squares and only claimed
+    Lowest, mean, p95, highest, and the trend of each figure. Where Prometheus remembers less than was asked for, this
+    says so. Growth is fitted by least squares and only claimed
     where chance would hardly show it.
 
     Example: mcp-medic metrics codex --detailed --period 30d
     """
+    period = period or (MONTH if capacity_planning else DAY)
     return await asked_metrics.metrics(desk, server, period, detailed=detailed, planning=capacity_planning)
 
 
@@ -70,9 +75,10 @@ async def metrics(desk: Desk, server: str | None, period: int, detailed: bool, c
 @click.option("--history", is_flag=True, help="What fired before, and what was done about it.")
 @click.option("--period", type=PERIOD, default="7d", show_default=True, help="How far back --history looks.")
 async def alerts(desk: Desk, server: str | None, history: bool, period: int) -> Report:
-    """Say which alerts are active, since when, at which value, and whether anything mutes them.
+    """Say which alerts are active, or what fired before.
 
-    With --history, what fired before, what was done about it and whether that helped.
+    Since when, at which value, and whether a silence or a graver alert mutes it. With --history, what was done about
+    each and whether that helped.
 
     Example: mcp-medic alerts --history --period 30d
     """
@@ -84,9 +90,10 @@ async def alerts(desk: Desk, server: str | None, history: bool, period: int) -> 
 @command(Section.READING, "report", Success, report_view)
 @click.argument("server", type=SERVER, required=False)
 async def report(desk: Desk, server: str | None) -> Report:
-    """Say which criteria of deployment and of operation are met, with the figure, the goal and the query behind each.
+    """Say which criteria of success are met.
 
-    Exit code 1 says that one is missed. What cannot be known yet is unknown, and says what is missing.
+    Of deployment and of operation, with the figure, the goal and the query behind each. Exit code 1 says that one is
+    missed. What cannot be known yet is unknown, and says what is missing.
 
     Example: mcp-medic report codex
     """
@@ -98,7 +105,9 @@ async def report(desk: Desk, server: str | None) -> Report:
 @click.option("--week", "period", flag_value=WEEK, type=int, default=WEEK, help="The last 7 days (the default).")
 @click.option("--month", "period", flag_value=MONTH, type=int, help="The last 30 days.")
 async def review(desk: Desk, server: str | None, period: int) -> Report:
-    """Look back on a week or a month against the one before: trends, cost, alerts, treatments, room, what is next.
+    """Look back on a week or a month against the one before.
+
+    Trends, cost, alerts, treatments and their verdicts, interventions by hand, room to grow, what to look at next.
 
     Example: mcp-medic review --month codex
     """
@@ -108,9 +117,10 @@ async def review(desk: Desk, server: str | None, period: int) -> Report:
 @command(Section.READING, "security", Postures, security_view)
 @click.argument("server", type=SERVER, required=False)
 async def security(desk: Desk, server: str | None) -> Report:
-    """Say how each server is secured: the checks, risk levels, approval workflows, session keys that never expire.
+    """Say how each server is secured, and which checks fail.
 
-    Exit code 1 says that a check fails. Where the exporter is silent, the files are looked at from here.
+    With risk levels, approval workflows and the session keys that never expire. Exit code 1 says that a check fails.
+    Where the exporter is silent, the files are looked at from here.
 
     Example: mcp-medic security codex
     """

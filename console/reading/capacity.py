@@ -51,7 +51,7 @@ class Outlook(enum.StrEnum):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure's growth by least squares over the means of a thirtieth of the period each.
+    """One figure's growth by least squares over means of whole days, of a thirtieth of the period each at least.
 
     ``per_day`` is in ``unit`` a day, with 95 % between ``low`` and ``high``; ``level`` is the line now. ``limit`` is
     the critical threshold. ``met_at`` is when the line meets it, ``earliest`` and ``latest`` when the interval's ends
@@ -161,7 +161,8 @@ def growth(name: str, limit: float | None, history: History) -> Growth:
     """How one figure grows, and when it meets its limit."""
     start = history.at - history.period
     days = [((at - history.at) / DAY, value) for at, value in history.of(name) if at > start]
-    stretches = means(days, history.period / STRETCHES / DAY)
+    # Whole days at least: who fits a line to a morning finds that everything grows.
+    stretches = means(days, max(1, history.period / STRETCHES / DAY))
     line = least_squares(stretches) if len(stretches) >= LEAST_STRETCHES else None
     unit = BY_VITAL[name].unit
     if line is None:

@@ -163,6 +163,11 @@ def test_a_year_is_as_far_as_is_looked(per_day: float, outlook: Outlook) -> None
         assert found.met_at == pytest.approx(NOW + 365 / per_day * DAY, rel=1e-9)
 
 
+def test_a_morning_is_no_growth() -> None:
+    hours = tuple((NOW - 3600 * (23 - hour), float(hour)) for hour in range(24))
+    assert growth("sessions", 100.0, History({"sessions": hours}, DAY, NOW)).outlook is Outlook.TOO_LITTLE_HISTORY
+
+
 def test_four_days_are_too_few() -> None:
     assert growth("cost", 9.0, history(30, cost=[1.0, 2.0, 3.0, 4.0])).outlook is Outlook.TOO_LITTLE_HISTORY
 
