@@ -61,8 +61,7 @@ async def metrics(
     """Say what a period has seen of each server.
 
     Lowest, mean, p95, highest, and the trend of each figure. Where Prometheus remembers less than was asked for, this
-    says so. Growth is fitted by least squares and only claimed
-    where chance would hardly show it.
+    says so. Growth is fitted by least squares and only claimed where chance would hardly show it.
 
     Example: mcp-medic metrics codex --detailed --period 30d
     """
