@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from rich.text import Text
 
 from console.acting.following import Asked, Progress, progress
 from console.acting.reports import Act, Outcome, Through
 from console.acting.wishes import Action
 from console.report import gap
-from fleet.errors import MedicError, UnreachableError
+from fleet.errors import MedicError, TemporaryError, UnreachableError
 
 if TYPE_CHECKING:
     from console.acting.telling import Say
@@ -69,6 +70,15 @@ async def done(desk: Desk, wish: Wish, patience: Patience, say: Say) -> Done:
 
 async def followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: Say) -> Done:
     """``act`` as it stands when it is over, or when patience is."""
+    try:
+        return await _followed(desk, act, asked, patience, say)
+    except asyncio.CancelledError:
+        # Ctrl-C ends the looking, not the act.
+        desk.screen.print(Text(f"{act.action} on {act.server} goes on: mcp-medic incidents {act.incident}"))
+        raise
+
+
+async def _followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: Say) -> Done:
     end = time.monotonic() + patience.seconds
     latest = Progress("taken up")
     lost: Gap | None = None
@@ -78,6 +88,8 @@ async def followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: 
         except MedicError as error:
             service = desk.receiver.service
             lost = gap(service.name, service.url, error, f"what became of {act.action} on {act.server}")
+            if not isinstance(error, TemporaryError):
+                return Done(_as_of(act, latest), (lost,))
             say(act.server, "the receiver does not answer, asking again")
         else:
             lost = None

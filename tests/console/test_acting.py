@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from fleet.signals import SignalName
 from tests.console.acting_world import PRODUCTION, Clinic, clinic
-from tests.console.typed import Typed, typed
+from tests.console.spoken import spoken
+from tests.console.typed import LONGEST_SECONDS, PROJECT, Typed, typed
 from tests.receiver.shell.world import World, until, until_true
 
 
@@ -65,6 +72,29 @@ async def test_an_emergency_changes_the_file_shows_how_and_recover_gives_it_back
         again = await opened.types("recover", "alpha", "--json")
         (act,) = again.json["acts"]
         assert (again.code, act["outcome"], act["reason"]) == (1, "refused", "no_effect")
+
+
+async def test_ctrl_c_ends_the_looking_and_not_the_act(open_clinic: Clinic) -> None:
+    open_clinic.alpha.release.clear()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "console", "restart", "alpha", "--config", open_clinic.config, cwd=PROJECT,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    async with asyncio.timeout(LONGEST_SECONDS):
+        try:
+            while b"under way" not in await process.stderr.readline():
+                assert process.returncode is None
+            process.send_signal(signal.SIGINT)
+            said = await process.stderr.read()
+            assert await process.wait() == 130
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert b"restart on alpha goes on: mcp-medic incidents alpha-" in b" ".join(said.split())
+    open_clinic.alpha.release.set()
+    await until_true(lambda: open_clinic.alpha.last is not None and open_clinic.alpha.last["outcome"] == "succeeded")
 
 
 @pytest.mark.parametrize("columns", [40, 80])
@@ -176,3 +206,26 @@ async def test_automation_is_paused_and_goes_on(open_clinic: Clinic) -> None:
     told = await open_clinic.types("pause", "gamma")
     assert told.code == 1
     assert "names no server 'gamma'; it names alpha, beta" in told.err
+
+
+@pytest.mark.parametrize("status", [404, 503])
+async def test_what_became_of_it_is_not_guessed_when_the_receiver_goes_away(tmp_path: Path, status: int) -> None:
+    async def taken_up(_request: web.Request) -> web.Response:
+        return web.json_response({"incident": "a-1", "action": "restart"}, status=202)
+
+    async def gone(_request: web.Request) -> web.Response:
+        return web.json_response({"error": "gone"}, status=status)
+
+    application = web.Application()
+    application.router.add_post("/api/v1/servers/a/actions/restart", taken_up)
+    application.router.add_get("/api/v1/incidents/a-1", gone)
+    async with TestServer(application, host="127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        file = tmp_path / "fleet.yml"
+        servers = "servers: [{name: a, transport: http, url: 'http://127.0.0.1:9/mcp'}]"
+        file.write_text(f"receiver: {{url: '{url}'}}\n{servers}\n")
+        told = await spoken("restart", "a", "--wait", "0.3", "--json", "--config", file)
+    (act,), (gap,) = told.json["acts"], told.json["unreachable"]
+    assert (told.code, act["outcome"], act["awaited"]) == (3, "asked", True)
+    assert (gap["address"], gap["missing"]) == (url, "what became of restart on a")
+    assert "gone" in gap["reason"]

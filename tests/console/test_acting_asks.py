@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -58,7 +59,8 @@ def _until(terminal: int, words: str | None, again: bytes = b"") -> str:
     while time.monotonic() < end and (words is None or words.encode() not in shown):
         ready, _, _ = select.select([terminal], [], [], 0.5)
         if not ready:
-            os.write(terminal, again)
+            with contextlib.suppress(OSError):  # it may close in this moment
+                os.write(terminal, again)
             continue
         try:
             more = os.read(terminal, 4096)
