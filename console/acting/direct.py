@@ -85,7 +85,7 @@ async def done(wish: Wish, control_dir: Path, say: Say) -> Act:
     try:
         return await _ACTS[wish.action](hands)
     except MedicError as error:
-        return hands.ended(Outcome.FAILED, str(error))
+        return hands.ended(Outcome.FAILED, "; ".join(str(error).splitlines()))
 
 
 def stamp_of(what: str) -> str:
@@ -219,6 +219,8 @@ async def _restart(hands: Hands) -> tuple[Outcome, str]:
 
 def _told(changed: Change) -> str:
     """What happened to the file, in words."""
+    if changed.after and not changed.before:  # it was broken, or gone
+        return "the whole file was put back"
     names = sorted(setting for setting, raw in changed.after.items() if changed.before.get(setting) != raw)
     return ", ".join(f"{each} {_word(changed.before.get(each))} -> {_word(changed.after[each])}" for each in names) or (
         "other lines of the file changed"
