@@ -16,7 +16,7 @@ from console.root import main
 
 STARTS = [CHOICE, *FIRST.values()]
 PROGRAMS = {"mcp-gateway", "mcp-exporter", "mcp-receiver", "systemctl", "timedatectl", "promtool", "amtool"}
-LATER = {"recommendations", "performance", "metrics"}
+LATER = {"recommendations"}
 """Commands that other modules bring."""
 
 ENDINGS = [leads for question in QUESTIONS.values() for leads in map(question.leads, Said) if isinstance(leads, Ending)]
