@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from console.commands import (  # noqa: F401 - they join the group when imported
     acting,
+    advice,
     automation,
     checking,
     diagnosing,
