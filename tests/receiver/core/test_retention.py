@@ -12,6 +12,7 @@ from fleet.inventory import ActionLimit, Limits
 from fleet.signals import Severity, SignalName
 from receiver.book import Book
 from receiver.events import (
+    ActDenied,
     ActEnded,
     ActId,
     ActIntended,
@@ -78,6 +79,12 @@ class History:
         if incident is not None:
             self.add(Closed(incident=incident.id, server=server, reason=Closing.HEALED))
 
+    def deny(self, server: str) -> None:
+        incident = self.book.open_incident(server)
+        if incident is not None:
+            reason = Denied.NO_RESTART_METHOD
+            self.add(ActDenied(incident=incident.id, server=server, action="end_debug_mode", reason=reason))
+
     def play(self, step: tuple[str, str, str]) -> None:
         kind, server, other = step
         if kind in ALERTS:
@@ -87,6 +94,8 @@ class History:
             self.act(server, *CHANGES[kind])
         elif kind == "close":
             self.close(server)
+        elif kind == "denied":
+            self.deny(server)
         elif kind == "late":
             known = self.book.incidents()
             ident = known[-1].id if known else IncidentId("codex-1")
@@ -122,7 +131,7 @@ def told(kind: str, server: str) -> Event:
 STEPS = st.tuples(
     st.sampled_from(
         ["alert", "alert both", "resolved", "close", "close", "close", "lower", "raise", "debug", "end debug", "pause",
-         "resume", "deployed", "baseline", "poison", "refused", "late", "stop", "start", "restart"]
+         "resume", "deployed", "baseline", "poison", "refused", "late", "denied", "stop", "start", "restart"]
     ),
     st.sampled_from(NAMES),
     st.sampled_from((*NAMES, "unknown")),
