@@ -155,8 +155,13 @@ class Engine:
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
-        scrape_seconds = await self._prometheus.scrape_seconds(server.name)
-        around = await self._around(server, incident, scrape_seconds)
+        # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
+        scrape_seconds, seen, fresh = await asyncio.gather(
+            self._prometheus.scrape_seconds(server.name),
+            self._look(server, self._settings.fleet.gateway.control_dir),
+            self._is_fresh(server, incident),
+        )
+        around = replace(seen.with_dossier(self._chronicle.book.dossier(server.name)), fresh=fresh)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
@@ -190,13 +195,11 @@ class Engine:
             lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
 
-    async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
-        around = around.with_dossier(self._chronicle.book.dossier(server.name))
+    async def _is_fresh(self, server: Server, incident: Incident) -> bool:
         if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
-            return around
-        within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
-        return replace(around, fresh=await self._prometheus.is_fresh(server.name, within))
+            return True
+        within = max(MIN_SCRAPES * self._prometheus.usual_scrape_seconds(server.name), FRESH_SECONDS)
+        return await self._prometheus.is_fresh(server.name, within)
 
     async def _take(
         self, step: Step, incident: Incident, server: Server, around: Surroundings, intent: ActIntended | None
