@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from dataclasses import replace
@@ -97,6 +98,8 @@ class Engine:
         self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
         self._choosing = choosing or asyncio.Lock()
         self._look = look
+        self._looked_at: dict[str, float] = {}
+        self._postponed: set[str] = set()
         self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
         self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
         self.acting = Acting(settings, prometheus, actions, self._keep_outcome, now)
@@ -111,9 +114,27 @@ class Engine:
             tasks.start(f"treat-{server.name}", self._work(server, after))
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
+        if isinstance(entry.event, Delivered):
+            for name in servers:
+                self._wake_for_alerts(name)
+            return
         for name in self._wakes if self._concerns_everyone(entry.event) else servers:
             if name in self._wakes:
                 self._wakes[name].set()
+
+    def _wake_for_alerts(self, name: str) -> None:
+        """At once, or when the last look is old enough: while alerts pour in, each of them is no reason for a look."""
+        loop = asyncio.get_running_loop()
+        left = self._looked_at.get(name, -math.inf) + self._settings.timing.look_seconds - loop.time()
+        if left <= 0:
+            self._wakes[name].set()
+        elif name not in self._postponed:
+            self._postponed.add(name)
+            loop.call_later(left, self._wake_postponed, name)
+
+    def _wake_postponed(self, name: str) -> None:
+        self._postponed.discard(name)
+        self._wakes[name].set()
 
     def _concerns_everyone(self, event: Event) -> bool:
         """Whether it gives back what others may be waiting for, or is a person's word.
@@ -132,6 +153,7 @@ class Engine:
         backoff = timing.retry_seconds
         while True:
             wake.clear()
+            self._looked_at[server.name] = asyncio.get_running_loop().time()
             try:
                 pause = await self._advance(server)
             except JournalUnavailable:
