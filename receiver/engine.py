@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
-from receiver import surroundings, verify
+from receiver import appointments, surroundings, verify
 from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
-from receiver.appointments import Appointments
 from receiver.events import (
     RECOVERY,
     TREATMENTS,
@@ -101,7 +100,6 @@ class Engine:
         self._looked_at: dict[str, float] = {}
         self._postponed: set[str] = set()
         self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
-        self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
         self.acting = Acting(settings, prometheus, actions, self._keep_outcome, now)
 
     def start(self, tasks: Tasks, after: asyncio.Event) -> None:
@@ -171,9 +169,8 @@ class Engine:
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
-        if self._appointments.is_due(server):
-            async with self._choosing:
-                await self._appointments.keep(server)
+        if appointments.is_due(self._chronicle.book, server, self._now()):
+            await self._keep_appointment(server)
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
@@ -196,8 +193,14 @@ class Engine:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
 
+    async def _keep_appointment(self, server: Server) -> None:
+        async with self._choosing:
+            asked = appointments.due(self._chronicle.book, server, self._settings.fleet.receiver, self._now())
+            if asked is not None:
+                await self._append(asked)
+
     def _no_later_than_appointed(self, server: Server, pause: float | None) -> float | None:
-        at = self._appointments.next_at(server)
+        at = appointments.next_at(self._chronicle.book, server)
         if at is None or pause == _AT_ONCE:
             return pause
         # What is due and still stands was not for the moment.
