@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from console.notes import Note, notes
 from fleet.errors import ConfigError, Problem
 from fleet.loading import load_fleet
+from fleet.password_files import read_users
 from fleet.tokens import read_token
-from fleet.web_config import read_web_config
+from fleet.web_config import WebConfig, read_web_config
+from fleet.web_tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +42,8 @@ def check(file: Path, environ: Mapping[str, str]) -> Report:
         fleet = load_fleet(file, environ)
     except ConfigError as error:
         return Report(str(file), 0, error.problems, ())
-    return Report(str(file), len(fleet.servers), (*_token_problems(fleet), *_web_problems(fleet)), tuple(notes(fleet)))
+    problems = (*_token_problems(fleet), *_user_problems(fleet), *_web_problems(fleet))
+    return Report(str(file), len(fleet.servers), problems, tuple(notes(fleet)))
 
 
 def _token_problems(fleet: Fleet) -> list[Problem]:
@@ -60,10 +63,22 @@ def _token_problems(fleet: Fleet) -> list[Problem]:
 
 
 def _web_problems(fleet: Fleet) -> tuple[Problem, ...]:
-    file = fleet.exporter.web_config_file
+    """Of the web configuration files; one that both programs share is told once."""
+    found: list[Problem] = []
+    for file in dict.fromkeys((fleet.exporter.web_config_file, fleet.receiver.web_config_file)):
+        try:
+            config = WebConfig() if file is None else read_web_config(file)
+            if config.tls is not None:
+                tls_context(config.tls)
+        except ConfigError as error:
+            found.extend(error.problems)
+    return tuple(found)
+
+
+def _user_problems(fleet: Fleet) -> tuple[Problem, ...]:
     try:
-        if file is not None:
-            read_web_config(file)
+        if fleet.receiver.basic_auth_file is not None:
+            read_users(fleet.receiver.basic_auth_file, "receiver.authentication.basic_auth_file")
     except ConfigError as error:
         return error.problems
     return ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from aiohttp import web
@@ -14,12 +13,10 @@ from aiohttp.typedefs import Handler
 from exporter.access import has_token, needs_login, refused_by_door
 from exporter.listening import Listener
 from fleet.doors import Door
-from fleet.passwords import Login, login_of
+from fleet.password_checks import PasswordChecks, TooManyPasswordsError
+from fleet.passwords import login_of
 from fleet.web_protection import REFRESH_SECONDS, Protection, WebProtection
 from fleet.web_tls import names_of
-
-MAX_WAITING: Final = 8
-"""Passwords that wait to be checked, at a tenth of a second each; who comes then is told to come again."""
 
 _CHALLENGE: Final = 'Basic realm="mcp-exporter", charset="UTF-8"'
 
@@ -30,9 +27,7 @@ class Guard:
     def __init__(self, protection: WebProtection, door: Callable[[], Door]) -> None:
         self.protection = protection
         self._door = door
-        self._waiting = 0
-        # A thread of their own: who guesses must not take those that everything else here uses.
-        self._checker = ThreadPoolExecutor(1, thread_name_prefix="password-checker")
+        self._checks = PasswordChecks()
         self._turn = asyncio.Lock()
 
     def stand(self, app: web.Application) -> None:
@@ -42,7 +37,7 @@ class Guard:
 
     def close(self) -> None:
         """Check no more passwords."""
-        self._checker.shutdown(wait=False, cancel_futures=True)
+        self._checks.close()
 
     def notices(self) -> list[str]:
         """What a person should know of it."""
@@ -88,19 +83,11 @@ class Guard:
             return None
         if login is None or not protection.passwords:
             return _unknown()
-        if protection.passwords.remembers(login):
-            return None
-        if self._waiting >= MAX_WAITING:
-            return _refused(503, "too many passwords to check at once", {"Retry-After": "1"})
-        return None if await self._checked(protection, login) else _unknown()
-
-    async def _checked(self, protection: Protection, login: Login) -> bool:
-        self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._checker, protection.passwords.check, login)
-        finally:
-            self._waiting -= 1
+            right = await self._checks.knows(protection.passwords, login)
+        except TooManyPasswordsError as error:
+            return _refused(503, str(error), {"Retry-After": "1"})
+        return None if right else _unknown()
 
     async def _finish_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self.protection.current.config.headers)

@@ -19,15 +19,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fleet.backups import folder_of, listed
 from fleet.errors import ConfigError, PermanentError, TemporaryError
 from fleet.server_config import read_server_config
-from fleet.server_settings import Setting, SettingValue, as_toml
+from fleet.server_settings import KNOWN, Setting, SettingValue, as_toml
 from fleet.toml_text import Raw, raw_value, raw_values, same_value, with_value
 
 LOCK_SECONDS: Final = 5.0
 """Longest wait for another program that changes the same file; a change takes milliseconds."""
 
 _POLL_SECONDS: Final = 0.02
+_OUR_KEYS: Final = frozenset(key for setting, _ in KNOWN.values() for key in (setting.key, str(setting)))
 _STAMP: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 Raws = dict[Setting, Raw | None]
@@ -113,6 +115,56 @@ def revert(
     return Reverted(done, dict(kept))
 
 
+def put_back(file: Path, backup: str, *, stamp: str) -> Change:
+    """Replace the whole file by one of its own backups, byte for byte; ``before`` is empty where the file is broken.
+
+    ``backup`` is a name of ``fleet.backups.listed(file)``. The diff shows our settings only: other lines may hold a
+    secret, and are counted.
+
+    Raises:
+        ConfigError: the backup is broken; nothing was written.
+        PermanentError: there is no such backup, or the folder cannot be written.
+        TemporaryError: another program holds the lock, or the file was changed in the same moment.
+    """
+    if backup not in {each.name for each in listed(file)}:
+        raise PermanentError(f"{backup!r} is no backup of {file}")
+
+    def put(target: Path) -> Change:
+        source = folder_of(target) / backup
+        read_server_config(source)
+        new = source.read_bytes()
+        try:
+            old, status = target.read_bytes(), target.stat()
+        except FileNotFoundError:
+            old, status = None, source.stat()
+        before, after = _settings_of(old), _settings_of(new)
+        if old == new:
+            return Change(before, before, "", None)
+        kept = _replace(target, old, new, status, stamp)
+        return Change(before, after, _shown(target, old or b"", new), kept)
+
+    return _alone(file, put, stamp)
+
+
+def _settings_of(data: bytes | None) -> Raws:
+    """How our settings stand in a file that may be broken."""
+    known = [setting for setting, _ in KNOWN.values()]
+    try:
+        return dict(raw_values((data or b"").decode("utf-8"), known)) if data is not None else {}
+    except (PermanentError, UnicodeDecodeError):
+        return {}
+
+
+def _shown(file: Path, old: bytes, new: bytes) -> str:
+    """The lines that differ and speak of our settings, and how many others differ."""
+    diff = _diff(file, old.decode("utf-8", "replace"), new.decode("utf-8", "replace")).splitlines()
+    lines = [line for line in diff[2:] if not line.startswith("@@")]
+    ours = [line for line in lines if line[1:].partition("=")[0].strip(" \t\"'") in _OUR_KEYS]
+    others = len(lines) - len(ours)
+    told = [f"# {others} other lines differ"] if others else []
+    return "".join(f"{line}\n" for line in [*diff[:2], *ours, *told])
+
+
 def _wanted(now: Raw | None, value: SettingValue | Raw | None) -> Raw | None:
     if value is None or isinstance(value, str):
         return value
@@ -121,12 +173,17 @@ def _wanted(now: Raw | None, value: SettingValue | Raw | None) -> Raw | None:
 
 
 def _rewrite(file: Path, decide: Callable[[str], Raws], stamp: str) -> Change:
+    return _alone(file, lambda target: _rewrite_locked(target, decide, stamp), stamp)
+
+
+def _alone(file: Path, act: Callable[[Path], Change], stamp: str) -> Change:
+    """``act`` on the file that ``file`` means, while nobody else who asks first changes it."""
     if not _STAMP.fullmatch(stamp):
         raise PermanentError(f"{stamp!r} cannot name a backup: letters, digits, dot, _ and - only")
     target = file.resolve()  # a link stays a link
     try:
         with _locked(target):
-            return _rewrite_locked(target, decide, stamp)
+            return act(target)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise PermanentError(
@@ -143,7 +200,7 @@ def _rewrite_locked(file: Path, decide: Callable[[str], Raws], stamp: str) -> Ch
         new = with_value(new, setting, raw)
     if new == text:
         return Change(before, before, "", None)
-    backup = _replace(file, text, new, status, stamp)
+    backup = _replace(file, text.encode("utf-8"), new.encode("utf-8"), status, stamp)
     return Change(before, wanted, _diff(file, text, new), backup)
 
 
@@ -160,12 +217,13 @@ def _read(file: Path) -> tuple[str, os.stat_result]:
     raise TemporaryError(f"{file} was missing for a moment; try again")
 
 
-def _replace(file: Path, text: str, new: str, status: os.stat_result, stamp: str) -> Path:
+def _replace(file: Path, old: bytes | None, new: bytes, status: os.stat_result, stamp: str) -> Path | None:
+    """Where ``old`` is kept; None where there was no file, and then ``status`` says only whose the new one is."""
     temporary = _written(file.parent, f".{file.name}.", new, status)
     try:
         _check(temporary, file)
-        backup = _keep(file, text, status, stamp)
-        if _identity(file.stat()) != _identity(status):
+        backup = None if old is None else _keep(file, old, status, stamp)
+        if backup is not None and _identity(file.stat()) != _identity(status):
             backup.unlink()
             raise TemporaryError(f"{file} was changed in the same moment; nothing was written")
         temporary.replace(file)
@@ -183,11 +241,24 @@ def _check(temporary: Path, file: Path) -> None:
         raise ConfigError(problems) from error
 
 
-def _keep(file: Path, text: str, status: os.stat_result, stamp: str) -> Path:
+def keep(file: Path, data: bytes, *, stamp: str) -> Path:
+    """Keep a copy of what ``file`` said a moment ago, under ``FILE.backups/STAMP.toml`` or a name that begins so.
+
+    Raises:
+        PermanentError: the folder cannot be written.
+    """
+    target = file.resolve()
+    try:
+        return _keep(target, data, target.stat(), stamp)
+    except OSError as error:
+        raise PermanentError(f"{folder_of(target)} cannot be written: {error.strerror or error}") from error
+
+
+def _keep(file: Path, data: bytes, status: os.stat_result, stamp: str) -> Path:
     """The replaced text under ``FILE.backups/STAMP.toml``; an earlier backup of that stamp is never overwritten."""
-    folder = file.with_name(f"{file.name}.backups")
+    folder = folder_of(file)
     folder.mkdir(mode=0o700, exist_ok=True)
-    kept = _written(folder, ".", text, status)
+    kept = _written(folder, ".", data, status)
     try:
         for number in range(1, 1000):
             backup = folder / (f"{stamp}.toml" if number == 1 else f"{stamp}.{number}.toml")
@@ -200,13 +271,13 @@ def _keep(file: Path, text: str, status: os.stat_result, stamp: str) -> Path:
     raise PermanentError(f"{folder} holds too many backups of {stamp}")
 
 
-def _written(folder: Path, prefix: str, text: str, status: os.stat_result) -> Path:
+def _written(folder: Path, prefix: str, data: bytes, status: os.stat_result) -> Path:
     """A new file in ``folder``, on the disk, with the mode and, where that is allowed, the owner of ``status``."""
     descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
     path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text.encode("utf-8"))
+            stream.write(data)
             with contextlib.suppress(PermissionError):
                 os.fchown(stream.fileno(), status.st_uid, status.st_gid)
             os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode))

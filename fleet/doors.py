@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+JSON = "application/json"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request may not pass: an HTTP status and one short sentence without secrets."""
+    """Why a request may not pass: an HTTP status and one short sentence without secrets.
+
+    ``challenge`` is what ``WWW-Authenticate`` says to who is not known.
+    """
 
     status: int
     reason: str
+    challenge: str = "Bearer"
 
 
 def host_of(authority: str) -> str:
@@ -63,16 +68,26 @@ class Door:
 
     def refuses_post(self, headers: Mapping[str, str], has_body: bool) -> Refusal | None:
         """The reason to refuse a POST with these headers (any mapping that ignores case), or None."""
-        refusal = self.refuses_host(headers)
-        if refusal is not None:
-            return refusal
+        return (
+            self.refuses_host(headers)
+            or self.refuses_origin(headers)
+            or self.refuses_type(headers, has_body)
+            or self.refuses_credentials(headers)
+        )
+
+    def refuses_origin(self, headers: Mapping[str, str]) -> Refusal | None:
+        """The reason to refuse the Origin of what is not only read, or None."""
         origin = headers.get("Origin")
         if origin is not None and not self._own_origin(origin):
             return Refusal(403, "a foreign Origin may not post here")
+        return None
+
+    def refuses_type(self, headers: Mapping[str, str], has_body: bool, expected: str = JSON) -> Refusal | None:
+        """The reason to refuse the Content-Type of a body, or None."""
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if has_body and content_type != "application/json":
-            return Refusal(415, "send the body as Content-Type: application/json")
-        return self.refuses_credentials(headers)
+        if has_body and content_type != expected:
+            return Refusal(415, f"send the body as Content-Type: {expected}")
+        return None
 
     def refuses_host(self, headers: Mapping[str, str]) -> Refusal | None:
         """The reason to refuse the Host header, or None."""

@@ -57,6 +57,11 @@ class RestartVia(enum.StrEnum):
     SYSTEMD = "systemd"
     DOCKER = "docker"
 
+    @property
+    def starts(self) -> bool:
+        """Whether it can also start and stop a server: a command of the operator's knows one thing only."""
+        return self is not RestartVia.COMMAND
+
 
 class Enforced(enum.StrEnum):
     """Limits of the TOML that the gateway enforces only where ``enforce`` names them; elsewhere it counts."""
@@ -308,6 +313,8 @@ class ReceiverSettings:
     """``receiver`` in fleet.yml. ``ladders`` has every signal. ``journal`` is the SQLite file.
 
     ``suggest_actions`` are actions that are only suggested, also on servers whose mode is automatic.
+    ``basic_auth_file`` names users as htpasswd does, ``web_config_file`` is a file of ``fleet.web_config``. What the
+    journal holds of closed incidents is forgotten after ``journal_retention_days``; 0 keeps all.
     """
 
     listen: Address
@@ -318,6 +325,9 @@ class ReceiverSettings:
     ladders: Mapping[str, Ladder]
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
     suggest_actions: frozenset[str] = frozenset()
+    basic_auth_file: Path | None = None
+    web_config_file: Path | None = None
+    journal_retention_days: float = 400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,11 +340,20 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class GrafanaSettings:
+    """``grafana`` in fleet.yml: where annotations are written, and the file with the token of a service account."""
+
+    url: str
+    token_file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything fleet.yml says.
 
     ``prometheus_url`` and ``alertmanager_url`` have no trailing slash. ``redis_url`` is empty where there is no
-    Redis, else one that ``fleet.redis_address`` reads. ``prices`` has a model each.
+    Redis, else one that ``fleet.redis_address`` reads. ``prices`` has a model each. ``grafana`` is None where nothing
+    is written there.
     """
 
     file: Path
@@ -346,3 +365,4 @@ class Fleet:
     servers: Mapping[ServerName, Server]
     redis_url: str = field(default="", repr=False)
     prices: Mapping[str, Price] = field(default_factory=dict)
+    grafana: GrafanaSettings | None = None

@@ -9,13 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fleet.doors import is_loopback
-from fleet.inventory import Address, ExporterSettings, Fleet, GatewaySettings, Price, Server, ServerName
+from fleet.errors import ConfigError
+from fleet.inventory import (
+    Address,
+    ExporterSettings,
+    Fleet,
+    GatewaySettings,
+    Price,
+    ReceiverSettings,
+    Server,
+    ServerName,
+)
 from fleet.opening import open_document
 from fleet.parsing import Section, Value
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
-from fleet.sections.services import read_prices, read_redis
+from fleet.sections.services import read_grafana, read_prices, read_redis
 from fleet.sections.values import address, url
+from fleet.web_config import WebConfig, read_web_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +39,24 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 
 _LONGEST_PID: Final = "4194304"
 
+DOOR_REMEDY: Final = (
+    "Name bearer_token_files or a basic_auth_file, or a web_config_file with users or clients' certificates,"
+    " or listen on 127.0.0.1"
+)
+"""For a receiver that others than this machine reach, and that would know nobody."""
 
-def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | None = None) -> Fleet:
+
+def load_fleet(
+    path: Path,
+    environ: Mapping[str, str],
+    links: dict[str, str] | None = None,
+    *,
+    receiver_web_config_file: Path | None = None,
+) -> Fleet:
     """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
 
     ``links`` is filled with the paths that lead to another place than is written, for whoever keeps what was read.
+    ``receiver_web_config_file`` is what the receiver's command line names instead of the file's.
 
     Raises:
         ConfigError: with every mistake of the file, and of the TOML files that it names, at once.
@@ -48,11 +72,11 @@ def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | N
     fleet_levels: Thresholds = section.read("thresholds", read_thresholds, {})
     prices: dict[str, Price] = section.read("prices", read_prices, {})
     redis_url = read_redis(section, environ)
-    section.later_settings("grafana", "annotations written to Grafana")
+    grafana = read_grafana(section)
     defaults = FleetDefaults(receiver.mode, fleet_levels, redis_url)
     servers = _servers(section, defaults, gateway.control_dir)
     section.finish()
-    _check_doors(section, root, exporter, receiver)
+    _check_doors(section, root, exporter, receiver.settings, receiver_web_config_file)
     _check_windows(section, root, receiver, servers)
     document.fail_if_any()
     if links is not None:
@@ -67,6 +91,7 @@ def load_fleet(path: Path, environ: Mapping[str, str], links: dict[str, str] | N
         servers,
         redis_url=redis_url,
         prices=prices,
+        grafana=grafana,
     )
 
 
@@ -150,8 +175,15 @@ def _check_socket_path(value: Value, control_dir: Path, name: ServerName) -> Non
         )
 
 
-def _check_doors(section: Section, root: Value, exporter: ExporterSettings, receiver: ReceiverSection) -> None:
-    """Off loopback, whoever can reach a door could cause a restart: it must ask for a token."""
+def is_anybody_known(receiver: ReceiverSettings, web_config: WebConfig) -> bool:
+    """True when whoever reaches the receiver must show who they are, in any of the ways."""
+    return bool(receiver.bearer_token_files) or receiver.basic_auth_file is not None or web_config.authenticates
+
+
+def _check_doors(
+    section: Section, root: Value, exporter: ExporterSettings, receiver: ReceiverSettings, web_config_file: Path | None
+) -> None:
+    """Off loopback, whoever can reach a door could cause a restart: it must ask who that is."""
     report = root.document.report
     if not is_loopback(exporter.listen.host) and exporter.telemetry_token_file is None:
         report(
@@ -160,14 +192,23 @@ def _check_doors(section: Section, root: Value, exporter: ExporterSettings, rece
             f"is missing: the exporter listens on {exporter.listen}, which is not loopback",
             "Name a file with a token, or listen on 127.0.0.1",
         )
-    settings = receiver.settings
-    if not is_loopback(settings.listen.host) and not settings.bearer_token_files:
+    if is_loopback(receiver.listen.host):
+        return
+    if not is_anybody_known(receiver, _web_config(web_config_file or receiver.web_config_file)):
         report(
             section.line_of("receiver"),
-            "receiver.authentication.bearer_token_files",
-            f"is empty: the receiver listens on {settings.listen}, which is not loopback",
-            "Name a file with a token, or listen on 127.0.0.1",
+            "receiver.authentication",
+            f"is missing: the receiver listens on {receiver.listen}, which is not loopback",
+            DOOR_REMEDY,
         )
+
+
+def _web_config(file: Path | None) -> WebConfig:
+    """What the file says; nothing where it cannot be read: whoever uses it says what is wrong with it."""
+    try:
+        return WebConfig() if file is None else read_web_config(file)
+    except ConfigError:
+        return WebConfig()
 
 
 def _check_windows(

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 OWN_PACKAGES: Final = ("fleet", "gateway", "exporter", "receiver", "console")
 """Whose lines ``MCP_DEBUG_LEVEL`` is about."""
 
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -42,10 +43,19 @@ class Logfmt(logging.Formatter):
 
 def _quoted(value: object) -> str:
     text = str(value)
-    if text and not any(character in ' "=\\' or ord(character) < 32 for character in text):
+    if text and text.isprintable() and not any(character in ' "=\\' for character in text):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    return f'"{escaped}"'
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    """A log is read in a terminal: what would steer it (ESC, the C1 codes, marks that turn text round) is spelled."""
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    code = ord(character)
+    if character.isprintable():
+        return character
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def configure(level: int = logging.INFO, environ: Mapping[str, str] = MappingProxyType({})) -> None:

@@ -50,6 +50,17 @@ KNOWN: Final = MappingProxyType(
 """Dotted name to the setting and the type of its value: everything that a rung may change."""
 
 
+LOG_LEVELS: Final = (Setting("logging", "rust_log_level"), Setting("logging", "log_level_performance"))
+"""How much the server writes to its log: texts, raised for a while by ``debug_mode`` and never by a rung."""
+
+
+def named(name: str) -> Setting | None:
+    """The setting of a dotted name, None when it is none that we ever write."""
+    if name in KNOWN:
+        return KNOWN[name][0]
+    return next((setting for setting in LOG_LEVELS if str(setting) == name), None)
+
+
 def bounds(name: str) -> tuple[int, int]:
     """The least and the greatest whole number that ``fleet.server_config`` reads for this setting."""
     if name.endswith(("_ms", "_timeout")):

@@ -8,7 +8,6 @@ had here is an error where it would weaken what was asked for, and a note elsewh
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 from fleet.errors import SECRET, ConfigError, Problem
 from fleet.opening import open_document
 from fleet.parsing import Section, Value
+from fleet.password_files import BCRYPT
 
 
 class ClientAuth(enum.StrEnum):
@@ -73,8 +73,11 @@ class WebConfig:
     headers: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def authenticates(self) -> bool:
+        """True when it tells who somebody is: by a password, or by a client's certificate."""
+        return bool(self.users) or (self.tls is not None and self.tls.client_auth is not ClientAuth.NONE)
 
-_HASH: Final = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
 _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Content-Security-Policy": (),
@@ -275,7 +278,7 @@ def _users(value: Value) -> Mapping[str, str]:
         written = entry.any_text()
         if ":" in name or not name:
             entry.fail("is no user name that a browser can send", "Write a name without a colon")
-        elif written is not None and not _HASH.fullmatch(written):
+        elif written is not None and not BCRYPT.fullmatch(written):
             entry.fail("is no bcrypt hash", "Write what `htpasswd -nBC 10 NAME` prints behind the colon, in quotes")
         elif written is not None:
             users[name] = written

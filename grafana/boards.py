@@ -193,7 +193,7 @@ def _links() -> list[build.DashboardLink]:
     )
     return [
         others,
-        _place("Incidents", "${receiver}/api/v1/incidents", "What the receiver knows, tried and measured"),
+        _place("Incidents", "${receiver}/", "What is ill, what was done, whether it helped, what waits for a person"),
         _place("Runbooks", RUNBOOKS, "What each alert means and what to do"),
     ]
 

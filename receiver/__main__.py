@@ -26,18 +26,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the receiver; the exit code: 0 stopped as asked, 1 a fault or a mistake in a file, 2 wrong use."""
     options = _options(arguments)
     try:
-        settings = read_settings(Path(options.config), os.environ, options.listen)
+        settings = read_settings(Path(options.config), os.environ, options.listen, options.web_config)
     except ConfigError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"{problem}\n")
-        return 1
+        return _refused(error)
     logs.configure(environ=os.environ)
     try:
         asyncio.run(_run(settings))
+    except ConfigError as error:
+        return _refused(error)
     except MedicError as error:
         sys.stderr.write(f"mcp-receiver: {error}\n")
         return 1
     return 0
+
+
+def _refused(error: ConfigError) -> int:
+    for problem in error.problems:
+        sys.stderr.write(f"{problem}\n")
+    return 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,12 +55,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", metavar="FILE", default=os.environ.get("MCP_MEDIC_CONFIG") or "fleet.yml",
                         help="default: fleet.yml, or MCP_MEDIC_CONFIG")  # fmt: skip
     parser.add_argument("--listen", metavar="HOST:PORT", type=_address, help="instead of receiver.listen")
-    parser.add_argument("--web.config.file", metavar="FILE", dest="web_config", help="not supported by this version")
-    options = parser.parse_args(arguments)
-    if options.web_config is not None:
-        parser.error("--web.config.file is not supported by this version: TLS and basic authentication come later; "
-                     "listen on 127.0.0.1 or name bearer_token_files")  # fmt: skip
-    return options
+    parser.add_argument("--web.config.file", metavar="FILE", dest="web_config", type=Path,
+                        help="TLS and basic authentication, in the format of Prometheus' exporter-toolkit "
+                        "(default: fleet.yml's)")  # fmt: skip
+    return parser.parse_args(arguments)
 
 
 def _address(text: str) -> Address:

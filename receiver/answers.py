@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fleet.doors import Refusal
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-"""A group of one server's alerts has a few kilobytes; a larger body is refused and Alertmanager is asked instead."""
+"""A group of one server's alerts has a few kilobytes; a larger one is not read, and Alertmanager is asked instead."""
 
 READ_SECONDS: Final = 10.0
 """How long a sender may take for its body: Alertmanager itself gives up after 10 s."""
@@ -33,12 +33,13 @@ async def body_of(request: web.Request) -> bytes | None:
 
 def refused(refusal: Refusal) -> web.Response:
     """What a door says to whom it refuses."""
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+    headers = {"WWW-Authenticate": refusal.challenge} if refusal.status == 401 else {}
+    if refusal.status == 503:
+        headers["Retry-After"] = "1"
     return answer(refusal.status, {"error": refusal.reason}, headers)
 
 
 def answer(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """``body`` as JSON."""
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers or {}
-    )
+    """``body`` as JSON, which no browser takes for a page whatever stands in it."""
+    given = {"X-Content-Type-Options": "nosniff", **(headers or {})}
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json", headers=given)

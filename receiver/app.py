@@ -15,18 +15,28 @@ from aiohttp import web
 from prometheus_client import disable_created_metrics
 
 from fleet.doors import Door
-from fleet.errors import PermanentError
 from fleet.inventory import Address
 from fleet.tasks import Tasks
+from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
+from receiver.annotations import Annotations
+from receiver.archive import Archive
+from receiver.authentication import Authentication
+from receiver.bedside import Bedside
 from receiver.book import Book
 from receiver.chronicle import Chronicle
+from receiver.credentials import CredentialFiles
 from receiver.engine import Engine
+from receiver.forgetting import Forgetting
+from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
+from receiver.listening import Listener
 from receiver.metrics import Metrics
 from receiver.persons import Persons
 from receiver.prometheus import Prometheus
+from receiver.protecting import Protecting
+from receiver.proving import Proving
 from receiver.reception import Reception
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
@@ -53,6 +63,7 @@ async def running(settings: Settings, now: Callable[[], float] = time.time) -> A
     """A receiver that listens and treats while the block runs.
 
     Raises:
+        ConfigError: a file that says who may come in is wrong.
         PermanentError: the address cannot be listened on, or the journal is damaged.
         TemporaryError: the journal cannot be opened now.
     """
@@ -80,6 +91,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], float]) -> Running:
     fleet, timing = settings.fleet, settings.timing
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nothing here reads
+    credentials = await asyncio.to_thread(CredentialFiles, fleet.receiver)
+    protection = await asyncio.to_thread(WebProtection, settings.web_config_file)
     chronicle = await Chronicle.open(lambda: SqliteJournal(fleet.receiver.journal, now), Book(fleet.servers))
     stack.push_async_callback(chronicle.close)
     metrics = Metrics(fleet.servers, ACTIONS, [state for state in IncidentState if state is not IncidentState.CLOSED])
@@ -90,7 +103,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     prometheus = Prometheus(session, fleet.prometheus_url, now)
     engine = Engine(settings, chronicle, prometheus, metrics, now, choosing=choosing)
     persons = Persons(settings, chronicle, metrics, choosing, now)
-    stack.push_async_callback(engine.finish_acts, timing.stop_seconds)
+    stack.push_async_callback(engine.acting.finish, timing.stop_seconds)
     reconciler = Reconciler(
         session,
         fleet.alertmanager_url,
@@ -101,27 +114,57 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     )
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
-    door = Door.of(settings.listen.host, fleet.receiver.url, settings.tokens)
-    reception = Reception(door, persons, fleet.servers)
-    pages = Web(door, chronicle, metrics, fleet.servers, reconcile_soon=reconciler.soon, reception=reception)
-    address = await _listen(stack, pages.application(), settings.listen)
-    log.info("listening", extra={"address": str(address), "servers": len(fleet.servers)})
-    return Running(address, chronicle, tasks)
+    tasks.start("forget", Forgetting(settings, chronicle, now).run())
+    tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
+    authentication = Authentication(
+        Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current
+    )
+    stack.callback(authentication.close)
+    reception = Reception(authentication, persons, fleet.servers)
+    bedside = Bedside(authentication, persons, chronicle, fleet, now)
+    archive = Archive(authentication, chronicle)
+    pages = Web(
+        authentication,
+        chronicle,
+        metrics,
+        fleet.servers,
+        reconcile_soon=reconciler.soon,
+        reception=reception,
+        bedside=bedside,
+        archive=archive,
+    )
+    app = pages.application()
+    if fleet.grafana is not None:
+        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
+        tasks.start("annotations", annotations.run())
+    open_front(
+        app,
+        fleet,
+        authentication=authentication,
+        chronicle=chronicle,
+        prometheus=prometheus,
+        persons=persons,
+        bedside=bedside,
+        quarantined=archive.put_aside,
+        now=now,
+    )
+    protecting = Protecting(authentication, credentials, protection, metrics)
+    protecting.stand(app)
+    listener = await _listen(stack, app, settings.listen, protection)
+    tasks.start("credentials", protecting.follow(listener))
+    log.info("listening", extra={"address": str(listener.address), "servers": len(fleet.servers)})
+    return Running(listener.address, chronicle, tasks)
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address) -> Address:
+async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, by: WebProtection) -> Listener:
     # Alertmanager compresses nothing, so nothing is unpacked: a small body cannot become a large one.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUESTS_SECONDS, auto_decompress=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    try:
-        await web.TCPSite(runner, listen.host, listen.port).start()
-    except OSError as error:
-        raise PermanentError(
-            f"cannot listen on {listen}: {error.strerror or error}. Choose another --listen"
-        ) from error
-    host, port = runner.addresses[0][:2]
-    return Address(host, port)
+    listener = Listener(runner, listen)
+    stack.callback(listener.close)
+    await listener.serve(by.current.context)
+    return listener
 
 
 async def _stop(stack: AsyncExitStack) -> None:

@@ -15,27 +15,34 @@ from typing import Final
 from fleet.lifecycle.outcome import Outcome
 from receiver import fold
 from receiver.alerts import is_judged
+from receiver.dossier import Dossier, debugged, noted
 from receiver.events import (
     OF_AN_INCIDENT,
     RECOVERY,
     TREATMENTS,
+    ActDenied,
     ActEnded,
     ActId,
     ActIntended,
     ActionAsked,
     Alert,
+    ByHand,
     Delivered,
     Entry,
     Event,
     IncidentId,
     Paused,
+    Quarantined,
     Resumed,
 )
 from receiver.incident import Incident, Moved
 from receiver.ledger import Ledger, Pause, Treatment
+from receiver.records import Record
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
+
+RECENT_QUARANTINED: Final = 50
 
 KEPT_ENTRIES: Final = 1000
 KEPT_TREATMENTS: Final = 1000
@@ -53,10 +60,12 @@ class Book:
         self._configured = frozenset(configured)
         self._open: dict[str, Incident] = {}
         self._closed: deque[Incident] = deque(maxlen=RECENT_CLOSED)
+        self._quarantined: deque[Entry] = deque(maxlen=RECENT_QUARANTINED)
         self._treatments: dict[str, dict[ActId, Treatment]] = {}
         self._left: dict[str, Mapping[str, Moved]] = {}
         self._paused: dict[str, Pause] = {}
         self._fell_ill_at: dict[str, float] = {}
+        self._dossiers: dict[str, Dossier] = {}
         self._ledger: Ledger | None = None
 
     def apply(self, entry: Entry) -> tuple[str, ...]:
@@ -69,6 +78,13 @@ class Book:
             return self._ask(entry, event)
         if isinstance(event, Paused | Resumed):
             return self._pause(entry, event)
+        if isinstance(event, Quarantined):
+            self._quarantined.append(entry)
+            return ()
+        if isinstance(event, Record):
+            if event.server in self._configured:
+                self._note(event.server, noted(self.dossier(event.server), event, entry.at))
+            return ()
         if isinstance(event, ActIntended):
             self._spend(entry, event)
         elif isinstance(event, ActEnded):
@@ -77,12 +93,41 @@ class Book:
         changed = None if incident is None else fold.after(incident, entry.at, event)
         if changed is None:
             return ()
+        if isinstance(event, ActEnded):
+            self._keep_levels(entry, event)
+        elif isinstance(event, ActDenied):
+            self._note(event.server, noted(self.dossier(event.server), event, entry.at))
         self._keep(entry, changed)
         return (changed.server,)
 
     def open_incident(self, server: str) -> Incident | None:
         """The open incident of a server."""
         return self._open.get(server)
+
+    def dossier(self, server: str) -> Dossier:
+        """What is known of a server beyond its incidents."""
+        return self._dossiers.get(server, Dossier())
+
+    def left_behind(self, server: str) -> object:
+        """What its incidents have left to the next one, to be compared: settings that stand lowered, log levels."""
+        return dict(self._left.get(server, {})), self.dossier(server).debugging
+
+    def remembered(self, since: float) -> object:
+        """All that is known besides closed incidents, to be compared; of what only ages, the part from ``since`` on."""
+        return (
+            dict(self._open),
+            {server: left for server, left in self._left.items() if left},
+            dict(self._paused),
+            {server: of for server, of in self._dossiers.items() if of != Dossier()},
+            [each for each in self.ledger().treatments if each.intended_at >= since],
+            {server: at for server, at in self._fell_ill_at.items() if at >= since},
+        )
+
+    def forget(self, incidents: Collection[IncidentId], numbers: Collection[int]) -> None:
+        """These closed incidents, and bodies of these numbers that were put aside, are in the journal no more."""
+        self._closed = deque((each for each in self._closed if each.id not in incidents), RECENT_CLOSED)
+        kept = (each for each in self._quarantined if each.seq not in numbers)
+        self._quarantined = deque(kept, RECENT_QUARANTINED)
 
     def find(self, incident: str) -> Incident | None:
         """The incident of that id, open or recently closed."""
@@ -91,6 +136,10 @@ class Book:
     def incidents(self) -> list[Incident]:
         """Open and recently closed ones, newest first."""
         return sorted((*self._open.values(), *self._closed), key=lambda each: (-each.number, each.server))
+
+    def quarantined(self) -> list[Entry]:
+        """The last bodies that could not be read, newest first."""
+        return list(reversed(self._quarantined))
 
     def firing_alerts(self) -> list[Alert]:
         """The alerts that the fold takes to be firing: ``receiver.alerts.differences`` compares them."""
@@ -146,8 +195,30 @@ class Book:
             incident = replace(
                 self._new(event.server, entry.seq, entry.at), manual=True, signals=fold.watched(entry.at)
             )
-        self._keep(entry, replace(incident, asked=event.action))
+        if event.action is ByHand.STOP:
+            self._paused.setdefault(event.server, Pause(event.by, entry.at, stopped=True))
+        elif event.action is ByHand.START and self._is_stopped(event.server):
+            del self._paused[event.server]
+        self._keep(
+            entry,
+            replace(incident, asked=event.action, asked_seconds=event.seconds, asked_backup=event.backup),
+        )
         return (event.server,)
+
+    def _is_stopped(self, server: str) -> bool:
+        pause = self._paused.get(server)
+        return pause is not None and pause.stopped
+
+    def _keep_levels(self, entry: Entry, event: ActEnded) -> None:
+        incident = self._open.get(event.server)
+        acts = () if incident is None else incident.acts
+        for act in acts:
+            if act.act == event.act and act.outcome is None:
+                self._note(event.server, debugged(self.dossier(event.server), act, event, entry.at))
+
+    def _note(self, server: str, dossier: Dossier) -> None:
+        if dossier != self.dossier(server):
+            self._dossiers[server] = dossier
 
     def _pause(self, entry: Entry, event: Paused | Resumed) -> tuple[str, ...]:
         if event.server and event.server not in self._configured:

@@ -132,7 +132,7 @@ class Case:
             told=str(rung),
             times=times,
             restarts=effect is not None and effect.restarts,
-            changes=effect is not None and bool(effect.changes),
+            changes=effect is not None and bool(effect.changes or effect.backup),
             has_effect=effect is not None,
             by_hand=by_hand,
             fresh=self.around.fresh,

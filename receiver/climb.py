@@ -81,7 +81,10 @@ def _treat(case: Case, rung: Rung, signals: tuple[SignalState, ...], times: int)
     refusal = refuses(asked)
     if refusal is None and effect is not None:
         told = asked.rung
-        return Act(rung.action, names(signals), told=told, changes=effect.changes, restarts=effect.restarts)
+        return Act(
+            rung.action, names(signals), told=told, changes=effect.changes, restarts=effect.restarts,
+            backup=effect.backup,
+        )  # fmt: skip
     refusal = refusal or Refusal(Denied.NO_EFFECT)
     if not _is_told(case, asked.rung, refusal.reason):
         return Deny(

@@ -7,7 +7,7 @@ a server with what it does not read would only spend its budget and a verdict's 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fleet.inventory import Enforced, RestartVia, Rung, Server, Transport
@@ -17,6 +17,7 @@ from fleet.server_config import ServerConfig
 from fleet.server_settings import as_toml
 from fleet.signals import SignalName
 from fleet.thresholds import Thresholds
+from receiver.dossier import Debugging, Dossier
 from receiver.events import Raws
 from receiver.moves import Move, in_force, move
 
@@ -28,15 +29,24 @@ class Surroundings:
     ``gateways`` is how many serve it. ``settings`` is how each setting that we know stands in its TOML, by dotted
     name; None when there is no file or it cannot be read now. ``config`` is what the whole file says now, None when
     it cannot be read: then what it said when the receiver started holds. ``fresh``: Prometheus knows how the server
-    is doing at this moment. ``restorable``: a configuration that was measured healthy is kept, and the file differs
-    from it.
+    is doing at this moment. ``digest`` is the file's SHA-256 in hex, "" when it cannot be read. ``last_good`` is the
+    backup of the last configuration that proved itself, "" where there is none or the file says just that.
+    ``debugging``: log levels that are raised for a while.
     """
 
     gateways: int = 0
     settings: Mapping[str, str | None] | None = None
     config: ServerConfig | None = None
     fresh: bool = True
-    restorable: bool = False
+    digest: str = ""
+    last_good: str = ""
+    debugging: Debugging | None = None
+
+    def with_dossier(self, dossier: Dossier) -> Surroundings:
+        """The same with what the journal knows of the server."""
+        proven = dossier.proven
+        last_good = proven.backup if proven is not None and proven.digest != self.digest else ""
+        return replace(self, last_good=last_good, debugging=dossier.debugging)
 
     def thresholds(self, server: Server) -> Thresholds:
         """The server's levels, as its file has them now."""
@@ -50,10 +60,16 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The settings to write (their new TOML text), and whether a restart belongs to it."""
+    """The settings to write (their new TOML text), and whether a restart belongs to it.
+
+    ``expected``, ``backup``, ``until``: as in ``receiver.events.ActIntended``.
+    """
 
     changes: Raws = field(default_factory=dict)
     restarts: bool = False
+    expected: Raws = field(default_factory=dict)
+    backup: str = ""
+    until: float | None = None
 
 
 CONFIGURES: Final = frozenset({"set_config", "apply_profile"})
@@ -80,7 +96,10 @@ def effect_of(
     if rung.action == "end_sessions":
         return Effect() if around.gateways else None
     if rung.action == "restore":
-        return Effect() if server.config is not None and around.restorable else None
+        if server.config is None or not around.last_good:
+            return None
+        # The server reads its file when it starts: without a restart nothing would be known of what was put back.
+        return Effect(restarts=server.restart is not None, backup=around.last_good)
     return Effect(restarts=rung.action == "restart")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from dataclasses import replace
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
-from receiver import surroundings, verify
-from receiver.actions.act import ActContext, ActResult
+from receiver import appointments, surroundings, verify
+from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
 from receiver.events import (
     RECOVERY,
@@ -28,7 +29,9 @@ from receiver.events import (
     ActIntended,
     Delivered,
     Escalated,
+    Paused,
     Quarantined,
+    Resumed,
     SuggestionScored,
     Verdict,
     VerdictGiven,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from fleet.inventory import Server
     from fleet.tasks import Tasks
     from fleet.thresholds import Thresholds
-    from receiver.actions.act import ActFunction, Action
+    from receiver.actions.act import Action
     from receiver.chronicle import Chronicle
     from receiver.effects import Surroundings
     from receiver.events import Entry, Event, Judgement
@@ -70,7 +73,7 @@ class StepWithoutEffectError(MedicError):
 
 
 class Engine:
-    """The workers. ``start`` once, ``finish_acts`` before the tasks are stopped. ``now`` gives UNIX seconds."""
+    """The workers. ``start`` once, ``acting.finish`` before the tasks are stopped. ``now`` gives UNIX seconds."""
 
     def __init__(
         self,
@@ -93,12 +96,11 @@ class Engine:
         self._now = now
         self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
         self._choosing = choosing or asyncio.Lock()
-        self._actions = actions
         self._look = look
-        self._acting = 0
-        self._none_acting = asyncio.Event()
-        self._none_acting.set()
-        self._stopping = False
+        self._looked_at: dict[str, float] = {}
+        self._postponed: set[str] = set()
+        self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
+        self.acting = Acting(settings, prometheus, actions, self._keep_outcome, now)
 
     def start(self, tasks: Tasks, after: asyncio.Event) -> None:
         """Start a worker for each server; none takes a step before ``after`` is set.
@@ -109,22 +111,39 @@ class Engine:
         for server in self._servers.values():
             tasks.start(f"treat-{server.name}", self._work(server, after))
 
-    async def finish_acts(self, within: float) -> None:
-        """Begin no further act and wait at most ``within`` seconds for those under way.
-
-        One that is cut off then keeps its intent in the journal and is verified at the next start.
-        """
-        self._stopping = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._none_acting.wait()
-
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
-        # What one server's treatment spends or gives back, another may be waiting for.
-        everyone = not isinstance(entry.event, Delivered | Quarantined)
-        for name in self._wakes if everyone else servers:
+        if isinstance(entry.event, Delivered):
+            for name in servers:
+                self._wake_for_alerts(name)
+            return
+        for name in self._wakes if self._concerns_everyone(entry.event) else servers:
             if name in self._wakes:
                 self._wakes[name].set()
+
+    def _wake_for_alerts(self, name: str) -> None:
+        """At once, or when the last look is old enough: while alerts pour in, each of them is no reason for a look."""
+        loop = asyncio.get_running_loop()
+        left = self._looked_at.get(name, -math.inf) + self._settings.timing.look_seconds - loop.time()
+        if left <= 0:
+            self._wakes[name].set()
+        elif name not in self._postponed:
+            self._postponed.add(name)
+            loop.call_later(left, self._wake_postponed, name)
+
+    def _wake_postponed(self, name: str) -> None:
+        self._postponed.discard(name)
+        self._wakes[name].set()
+
+    def _concerns_everyone(self, event: Event) -> bool:
+        """Whether it gives back what others may be waiting for, or is a person's word.
+
+        Most events do not: with a hundred incidents open, each would let a hundred workers look at their servers.
+        """
+        if isinstance(event, Delivered | Quarantined):
+            return False
+        before, self._treated = self._treated, self._chronicle.book.ledger().under_treatment
+        undone = isinstance(event, ActEnded) and event.outcome == Outcome.NOT_DONE
+        return undone or isinstance(event, Paused | Resumed) or not before <= self._treated
 
     async def _work(self, server: Server, after: asyncio.Event) -> None:
         await after.wait()
@@ -132,6 +151,7 @@ class Engine:
         backoff = timing.retry_seconds
         while True:
             wake.clear()
+            self._looked_at[server.name] = asyncio.get_running_loop().time()
             try:
                 pause = await self._advance(server)
             except JournalUnavailable:
@@ -142,29 +162,51 @@ class Engine:
                 pause = backoff
             else:
                 backoff = timing.retry_seconds
-                await _sleep(wake, pause)
+                await _sleep(wake, self._no_later_than_appointed(server, pause))
                 continue
             backoff = min(2 * backoff, timing.retry_longest_seconds)
             await asyncio.sleep(pause)
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
+        if appointments.is_due(self._chronicle.book, server, self._now()):
+            await self._keep_appointment(server)
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
-        scrape_seconds = await self._prometheus.scrape_seconds(server.name)
-        around = await self._around(server, incident, scrape_seconds)
+        # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
+        scrape_seconds, seen, fresh = await asyncio.gather(
+            self._prometheus.scrape_seconds(server.name),
+            self._look(server, self._settings.fleet.gateway.control_dir),
+            self._is_fresh(server, incident),
+        )
+        around = replace(seen.with_dossier(self._chronicle.book.dossier(server.name)), fresh=fresh)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
                 return None
             step = self._next_step(incident, server, around, scrape_seconds)
             # Under the same lock as the choice, or two servers could spend the same place of a budget.
-            intent = await self._intend(incident, step) if isinstance(step, Act) and not self._stopping else None
+            intent = await self._intend(incident, step) if isinstance(step, Act) and not self.acting.stopping else None
         pause = await self._take(step, incident, server, around, intent)
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
+
+    async def _keep_appointment(self, server: Server) -> None:
+        async with self._choosing:
+            asked = appointments.due(self._chronicle.book, server, self._settings.fleet.receiver, self._now())
+            if asked is not None:
+                await self._append(asked)
+
+    def _no_later_than_appointed(self, server: Server, pause: float | None) -> float | None:
+        at = appointments.next_at(self._chronicle.book, server)
+        if at is None or pause == _AT_ONCE:
+            return pause
+        # What is due and still stands was not for the moment.
+        left = at - self._now()
+        seconds = left if left > 0 else self._settings.timing.overdue_seconds
+        return seconds if pause is None else min(pause, seconds)
 
     def _next_step(self, incident: Incident, server: Server, around: Surroundings, scrape_seconds: float) -> Step:
         return next_step(
@@ -178,12 +220,11 @@ class Engine:
             lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
 
-    async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
+    async def _is_fresh(self, server: Server, incident: Incident) -> bool:
         if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
-            return around
-        within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
-        return replace(around, fresh=await self._prometheus.is_fresh(server.name, within))
+            return True
+        within = max(MIN_SCRAPES * self._prometheus.usual_scrape_seconds(server.name), FRESH_SECONDS)
+        return await self._prometheus.is_fresh(server.name, within)
 
     async def _take(
         self, step: Step, incident: Incident, server: Server, around: Surroundings, intent: ActIntended | None
@@ -193,9 +234,9 @@ class Engine:
             case Act():
                 if intent is None:  # stopping: the next start will choose again
                     return None
-                await self._act(server, intent)
+                await self.acting.perform(server, intent)
             case VerifyAct(act):
-                await self._verify_act(incident, server, act)
+                await self.acting.verify(server, intended(incident, act))
             case Measure(act, since):
                 given = verdict_given(incident, act, await self._judgements(incident, levels, act, since))
                 await self._give(incident, given)
@@ -242,68 +283,18 @@ class Engine:
             expected=step.expected,
             restarts=step.restarts,
             by_hand=step.by_hand,
+            backup=step.backup,
+            until=step.until,
         )
-        first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None
+        # What a person asked for without an alert was not waited for.
+        first = step.action in TREATMENTS - RECOVERY and incident.last_treatment is None and not incident.manual
         await self._append(intent)
         if first:
             self._metrics.time_to_act.observe(max(0.0, self._now() - incident.opened_at))
         return intent
 
-    async def _act(self, server: Server, intent: ActIntended) -> None:
-        self._acting += 1
-        self._none_acting.clear()
-        try:
-            action = self._actions.get(intent.action)
-            if action is None:
-                result = ActResult(Outcome.FAILED, f"this version knows no action {intent.action}")
-            else:
-                result = await self._carry_out(action.perform, server, intent)
-            await self._keep_outcome(intent, result)
-        finally:
-            self._acting -= 1
-            if not self._acting:
-                self._none_acting.set()
-
-    async def _verify_act(self, incident: Incident, server: Server, act: ActRecord) -> None:
-        """Ask what became of an act that has no outcome, again while it may still be under way."""
-        timing = self._settings.timing
-        intent = _intent_of(incident, act)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + timing.verify_deadline_seconds
-        while True:
-            action = self._actions.get(act.action)
-            if action is None:
-                result = ActResult(Outcome.UNKNOWN, f"this version knows no action {act.action}")
-                break
-            result = await self._carry_out(action.verify, server, intent)
-            if result.outcome is not Outcome.UNKNOWN or clock() >= deadline:
-                break
-            await asyncio.sleep(timing.verify_retry_seconds)
-        log.info("verified an act that was cut off", extra={"server": server.name, "outcome": result.outcome})
-        await self._keep_outcome(intent, result)
-
-    async def _carry_out(self, function: ActFunction, server: Server, intent: ActIntended) -> ActResult:
-        context = ActContext(server, intent, self._settings.fleet.gateway.control_dir, self._prometheus)
-        try:
-            return await function(context)
-        except Exception as error:  # whatever an action does, its intent must get an outcome
-            log.exception("an action failed in a way that it should not", extra={"server": server.name})
-            return ActResult(Outcome.UNKNOWN, f"{type(error).__name__}: {error}")
-
-    async def _keep_outcome(self, intent: ActIntended, result: ActResult) -> None:
+    async def _keep_outcome(self, ended: ActEnded) -> None:
         """Write the outcome, however long the journal takes: what was done must never be done again."""
-        ended = ActEnded(
-            incident=intent.incident,
-            server=intent.server,
-            act=intent.act,
-            action=intent.action,
-            outcome=result.outcome,
-            detail=result.detail,
-            ended_at=self._now() if result.ended_at is None else result.ended_at,
-            findings=result.findings,
-            told=intent.told,
-            changed=result.changed,
-        )
         timing = self._settings.timing
         backoff = timing.retry_seconds
         while True:
@@ -314,7 +305,7 @@ class Engine:
                 backoff = min(2 * backoff, timing.retry_longest_seconds)
             else:
                 break
-        self._metrics.actions.labels(intent.server, intent.action, result.outcome).inc()
+        self._metrics.actions.labels(ended.server, ended.action, ended.outcome).inc()
 
     async def _confirm_health(self, incident: Incident, judged: list[Judgement]) -> float | None:
         fires = await verify.alert_fires(self._prometheus, incident)
@@ -349,28 +340,13 @@ class Engine:
         await self._append(given)
         for judgement in given.judgements:
             self._metrics.verdicts.labels(judgement.signal, judgement.verdict).inc()
-        if given.verdict is Verdict.HEALED and incident.healed_at is None and given.action not in RECOVERY:
+        is_first = given.verdict is Verdict.HEALED and incident.healed_at is None and not incident.manual
+        if is_first and given.action not in RECOVERY:
             self._metrics.time_to_heal.observe(max(0.0, self._now() - incident.opened_at))
 
     async def _append(self, event: Event) -> None:
         await self._chronicle.append(event)
         log.info(type(event).__name__, extra=_fields(event))
-
-
-def _intent_of(incident: Incident, act: ActRecord) -> ActIntended:
-    """The intent as it was journalled."""
-    return ActIntended(
-        incident=incident.id,
-        server=incident.server,
-        act=act.act,
-        action=act.action,
-        signals=list(act.signals),
-        told=act.told,
-        changes=act.changes,
-        expected=act.expected,
-        restarts=act.restarts,
-        by_hand=act.by_hand,
-    )
 
 
 def _fields(event: Event) -> dict[str, str]:

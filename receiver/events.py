@@ -11,6 +11,8 @@ from typing import Any, Final, NewType
 
 import msgspec
 
+from receiver.records import Record
+
 IncidentId = NewType("IncidentId", str)
 """``SERVER-SEQ`` where SEQ is the journal number of the delivery that opened it."""
 
@@ -140,6 +142,8 @@ class ActIntended(msgspec.Struct, frozen=True, kw_only=True, tag="act_intended")
     ``told`` is the whole rung (``apply_profile high_load``), or the stage of a recovery; "" where the action says it
     all. ``changes`` are the settings to write; ``expected`` is how they must still stand for that (recovery only).
     ``restarts``: the server is restarted, after the change where there is one. ``by_hand``: a person asked for it.
+    ``backup``: which of the server's backups is put back (restore only). ``until``: when the change is to end, UNIX
+    seconds (debug_mode only).
     """
 
     incident: IncidentId
@@ -152,6 +156,8 @@ class ActIntended(msgspec.Struct, frozen=True, kw_only=True, tag="act_intended")
     expected: Raws = msgspec.field(default_factory=dict)
     restarts: bool = False
     by_hand: bool = False
+    backup: str = ""
+    until: float | None = None
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,6 +267,11 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
 class ByHand(enum.StrEnum):
     """What a person may ask for: POST ``/api/v1/servers/NAME/actions/ACTION``."""
 
+    START = "start"
+    STOP = "stop"
+    EVIDENCE = "evidence"
+    DEBUG_MODE = "debug_mode"
+    END_DEBUG_MODE = "end_debug_mode"
     EMERGENCY = "emergency"
     RECOVER = "recover"
     RESTART = "restart"
@@ -278,13 +289,19 @@ LOOPBACK: Final = "loopback"
 class ActionAsked(msgspec.Struct, frozen=True, kw_only=True, tag="action_asked"):
     """A person asked for an action. ``refused`` says which guard refused it; None: it is about to be done.
 
-    It joins the server's open incident, or opens one of its own.
+    It joins the server's open incident, or opens one of its own. ``seconds`` belongs to ``debug_mode``: how long.
+    ``backup`` belongs to ``restore``: which of the server's backups, "" for the last good one.
+
+    ``stop`` also pauses automation on the server, and ``start`` lets go on what a stop had paused: what a person
+    stopped is not to be restarted by the alert that follows.
     """
 
     server: str
     action: ByHand
     refused: Denied | None = None
     by: str = LOOPBACK
+    seconds: float = 0.0
+    backup: str = ""
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decided"):
@@ -356,6 +373,7 @@ Event = (
     | Resumed
     | IllnessEnded
     | SuggestionScored
+    | Record
     | Closed
 )
 
@@ -385,7 +403,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 RECOVERY: Final = frozenset({"recover", "take_back"})
 """Acts of the way back: a stage given back, or taken back because it hurt. They have a budget of their own."""
 
+DEBUGGING: Final = frozenset({"debug_mode", "end_debug_mode"})
+"""Log levels raised for a while, and put back."""
+
 TREATMENTS: Final = (
-    frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "restore"}) | RECOVERY
+    frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions", "restart", "restore", "start"})
+    | DEBUGGING
+    | RECOVERY
 )
-"""Actions that change the server: they spend a budget and are followed by a verdict. Evidence and escalate do not."""
+"""Actions that change the server: they spend a budget and are followed by a verdict. Evidence and escalate do not, and
+neither does a stop: there is nothing left to measure.
+"""

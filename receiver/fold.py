@@ -11,6 +11,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.alerts import identity
 from receiver.events import (
+    DEBUGGING,
     RECOVERY,
     ActDenied,
     ActEnded,
@@ -149,7 +150,12 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         expected=event.expected,
         restarts=restarts,
         by_hand=event.by_hand,
+        backup=event.backup,
+        until=event.until,
+        let_go=incident.approved.get(event.told or event.action),
     )
+    if event.by_hand and not act.is_recovery:
+        act = replace(act, wish=incident.asked)
     awaited = None if incident.awaited is not None and incident.awaited.told == act.rung else incident.awaited
     known = incident if act.action == "evidence" else _with_facts(incident)
     changed = replace(
@@ -161,7 +167,11 @@ def _intended(incident: Incident, at: float, event: ActIntended) -> Incident | N
         denied=known.denied - {(act.rung, Denied.APPROVAL)},
     )
     if event.by_hand and not act.is_recovery:
-        changed = replace(changed, asked=None, escalated_at=None, escalation=None)
+        changed = replace(changed, asked=None)
+        if (
+            act.is_treatment and act.action not in DEBUGGING
+        ):  # to look closer is no treatment of what people were called for
+            changed = replace(changed, escalated_at=None, escalation=None)
     # A treatment ends a way back that had not begun to give anything back, or whose stage was taken back.
     begins_anew = act.is_treatment and not act.is_recovery
     return replace(changed, recovering_since=None) if begins_anew else changed
@@ -262,11 +272,26 @@ def _ended(incident: Incident, at: float, event: ActEnded) -> Incident | None:
         outcome=outcome_of(event),
         detail=event.detail,
         ended_at=ended_at(event, act.intended_at, at),
-        changed=event.changed is not None and event.changed.before != event.changed.after,
+        changed=event.changed is not None and _is_changed(event.changed, act),
     )
     before = incident.before if act.is_treatment else {**incident.before, **_values(event.findings)}
-    changed = replace(incident, acts=_with(incident, ended), before=before)
-    return changed if event.changed is None else _with_changes(changed, ended, event.changed)
+    changed = _given_back(replace(incident, acts=_with(incident, ended), before=before), ended)
+    if event.changed is None or act.action in DEBUGGING:  # log levels are no treatment's: the dossier remembers them
+        return changed
+    return _with_changes(changed, ended, event.changed)
+
+
+def _given_back(incident: Incident, act: ActRecord) -> Incident:
+    """What a person said is spent by an act, not by an intent that nobody carried out."""
+    if act.outcome is not Outcome.NOT_DONE:
+        return incident
+    approved = incident.approved if act.let_go is None else {**incident.approved, act.rung: act.let_go}
+    return replace(incident, approved=approved, asked=incident.asked or act.wish)
+
+
+def _is_changed(done: Changed, act: ActRecord) -> bool:
+    """Whether the file is another one; what was put back whole may differ in what is none of our settings."""
+    return done.before != done.after or (act.action == "restore" and bool(done.backup))
 
 
 def _with_changes(incident: Incident, act: ActRecord, done: Changed) -> Incident:

@@ -30,6 +30,9 @@ STORM_SHARE: Final = 0.5
 STORM_SECONDS: Final = 300.0
 """A storm: so many servers at least, this part of them ill within this time."""
 
+FREE_BY_HAND: Final = frozenset({"evidence", "start", "stop", "end_debug_mode"})
+"""What a person may do whatever the budgets say."""
+
 _REVERSIBLE: Final = frozenset({"reset_cache", "set_config", "apply_profile", "end_sessions"})
 """What a warning allows, unless it comes with a restart."""
 
@@ -88,8 +91,10 @@ def refuses(asked: Asked) -> Refusal | None:
     """The first refusal in the order of the guards that apply, None when the act may be done."""
     if asked.action == "recover":
         guards = RECOVERY_BY_HAND if asked.by_hand else RECOVERY_GUARDS
+    elif asked.by_hand:
+        guards = FREELY_BY_HAND if asked.action in FREE_BY_HAND else BY_HAND
     else:
-        guards = BY_HAND if asked.by_hand else GUARDS
+        guards = GUARDS
     return next((refusal for guard in guards if (refusal := guard(asked)) is not None), None)
 
 
@@ -151,8 +156,7 @@ def cooldown(asked: Asked) -> Refusal | None:
     last = asked.incident.last_treatment
     if last is not None and last.verdict is Verdict.WORSE:
         return None
-    ends = [treatment.intended_at if treatment.ended_at is None else treatment.ended_at for treatment in _of(asked)]
-    retry_at = max(ends, default=float("-inf")) + asked.limits.cooldown_seconds
+    retry_at = asked.ledger.last_end(str(asked.server.name)) + asked.limits.cooldown_seconds
     return Refusal(Denied.COOLDOWN, retry_at) if asked.now < retry_at else None
 
 
@@ -251,6 +255,9 @@ BY_HAND: Final[tuple[Guard, ...]] = (under_way, no_effect, no_restart_method, pr
 """A person needs no severity, and may act where automation was told to keep its hands off or only to advise, because
 that is whom it was left to. The act spends the same budgets.
 """
+
+FREELY_BY_HAND: Final[tuple[Guard, ...]] = (under_way, no_effect, no_restart_method, precondition)
+"""Nobody is kept from looking, from stopping a server, nor from giving back what was taken for a while."""
 
 RECOVERY_GUARDS: Final[tuple[Guard, ...]] = (*_HANDS_OFF, recovery_budget, concurrent_treatments, suggest)
 """No approval: it gives back what the server's own file said before."""

@@ -136,8 +136,10 @@ class ActRecord:
 
     Attributes:
         signals: the signals that asked for it.
-        told, changes, expected, restarts, by_hand: as in ``ActIntended``.
+        told, changes, expected, restarts, by_hand, backup, until: as in ``ActIntended``.
         changed: true when it changed a setting, false while that is not known.
+        wish, let_go: the person's wish that it took up, and the signals that had asked for it when a person let it go:
+            where it was found not done, that word still holds.
         past: it treated an illness that is over: what it used may be used again, and it is not measured any more.
         ended_at: None until there is an outcome; never before ``intended_at`` nor after the outcome was written.
         verdict: the newest final verdict; ``verdict_at`` is when it was given.
@@ -165,8 +167,12 @@ class ActRecord:
     expected: Raws = field(default_factory=dict)
     restarts: bool = False
     by_hand: bool = False
+    backup: str = ""
+    until: float | None = None
     changed: bool = False
     past: bool = False
+    wish: ByHand | None = None
+    let_go: tuple[str, ...] | None = None
 
     @property
     def is_treatment(self) -> bool:
@@ -206,7 +212,7 @@ class Incident:
         before: the last value of each signal before treatment, from the evidence's ``findings["signals"]``.
         healed_at: when the verdict HEALED was first given and not taken back since.
         manual: a person's wish opened it, not an alert.
-        asked: what a person asked for and that has not begun.
+        asked: what a person asked for and that has not begun; ``asked_seconds`` and ``asked_backup`` belong to it.
         moved: the settings that still stand as treatment set them, in this incident or an earlier one.
         kept: settings that a person changed in between, left alone by the recovery.
         directions: the way in which each setting went in this incident: it may not go the other way.
@@ -231,6 +237,8 @@ class Incident:
     advised: str = ""
     manual: bool = False
     asked: ByHand | None = None
+    asked_seconds: float = 0.0
+    asked_backup: str = ""
     moved: Mapping[str, Moved] = field(default_factory=dict)
     kept: Raws = field(default_factory=dict)
     directions: Mapping[str, Move] = field(default_factory=dict)

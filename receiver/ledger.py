@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from receiver.events import ActId
 
@@ -24,10 +25,11 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Automation is stopped: who did it, and when (UNIX seconds)."""
+    """Automation is stopped: who did it, and when (UNIX seconds). ``stopped``: because the server itself was."""
 
     by: str
     at: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,23 @@ class Ledger:
     paused: Mapping[str, Pause] = field(default_factory=dict)
     fell_ill_at: Mapping[str, float] = field(default_factory=dict)
     fleet_size: int = 1
+
+    def spent(self, per_seconds: float, now: float, server: str | None = None, *, recovery: bool = False) -> int:
+        """How many treatments (or stages of the way back) of ``server``, or of all, began in that time."""
+        return sum(
+            1
+            for each in self.treatments
+            if each.recovery is recovery and server in {None, each.server} and each.intended_at + per_seconds > now
+        )
+
+    def last_begin(self, server: str) -> float | None:
+        """When the last treatment of ``server`` began, None without one."""
+        return max((each.intended_at for each in self.treatments if each.server == server), default=None)
+
+    def last_end(self, server: str) -> float:
+        """When the last treatment of ``server`` ended, or began where it has not; minus infinity without one."""
+        of_server = (each for each in self.treatments if each.server == server)
+        return max((each.intended_at if each.ended_at is None else each.ended_at for each in of_server), default=-inf)
 
     def newly_ill(self, now: float, within_seconds: float) -> int:
         """How many servers fell ill in the last ``within_seconds``."""

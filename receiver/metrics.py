@@ -13,11 +13,14 @@ from prometheus_client.registry import Collector
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
 from receiver.events import After, Denied, EscalationReason, Verdict
+from receiver.standing_metrics import Standings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
+
+    from receiver.standing import Budget, Standing
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -74,15 +77,25 @@ class Metrics:
                                       "verdict that it is healed.", buckets=_SECONDS, registry=registry)  # fmt: skip
         self.journal_available = Gauge("mcp_remediation_journal_available", "1 while the journal can be written; "
                                        "nothing is treated while it is 0.", registry=registry)  # fmt: skip
+        self.credentials_current = Gauge("mcp_remediation_credentials_current", "1 while the files of tokens, users "
+                                         "and TLS hold as they stand; 0: they are wrong, and those before hold.",
+                                         registry=registry)  # fmt: skip
         self.worker_errors = Counter("mcp_remediation_worker_errors", "Steps of a server's worker that failed and "
                                      "are retried.", registry=registry)  # fmt: skip
         self._incidents = _Incidents(tuple(servers), tuple(states))
         registry.register(self._incidents)
+        self._standings = Standings()
+        registry.register(self._standings)
         self._start_at_zero(actions)
 
-    def exposition(self, states: Mapping[str, str]) -> bytes:
-        """The text format. ``states`` is the state of each server's open incident, taken on the caller's thread."""
+    def exposition(
+        self, states: Mapping[str, str], standings: Sequence[Standing] = (), fleet: Budget | None = None
+    ) -> bytes:
+        """The text format. ``states`` is the state of each server's open incident, ``standings`` how each stands,
+        ``fleet`` what all have used; all of it taken on the caller's thread.
+        """
         self._incidents.states = dict(states)
+        self._standings.standings, self._standings.fleet = standings, fleet
         return generate_latest(self._registry)
 
     def _start_at_zero(self, actions: Iterable[str]) -> None:
@@ -104,6 +117,7 @@ class Metrics:
                 for ended in Outcome:
                     self.actions.labels(server, action, ended)
         self.journal_available.set(1)
+        self.credentials_current.set(1)
 
 
 class _Incidents(Collector):

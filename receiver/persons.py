@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleet.inventory import Server, ServerName
+    from receiver.by_hand import Wish
     from receiver.chronicle import Chronicle
-    from receiver.events import ByHand
     from receiver.guards import Refusal
     from receiver.incident import Incident
     from receiver.metrics import Metrics
@@ -47,7 +47,7 @@ class Persons:
         self._now = now
         self._look = look
 
-    async def ask(self, server: Server, action: ByHand, by: str = LOOPBACK) -> tuple[Incident | None, Refusal | None]:
+    async def ask(self, server: Server, wish: Wish, by: str = LOOPBACK) -> tuple[Incident | None, Refusal | None]:
         """A person's wish: journal it and what the guards say. The incident that takes it up, or why it was refused.
 
         Raises:
@@ -57,26 +57,30 @@ class Persons:
         around = await self._look(server, self._settings.fleet.gateway.control_dir)
         async with self._choosing:
             refusal = refuses_by_hand(
-                action,
+                wish,
                 book.open_incident(server.name) or book.imagined(server.name),
                 server,
                 settings=self._settings.fleet.receiver,
                 ledger=book.ledger(),
                 now=self._now(),
-                around=around,
+                around=around.with_dossier(book.dossier(server.name)),
             )
             reason = None if refusal is None else refusal.reason
-            await self._chronicle.append(ActionAsked(server=server.name, action=action, refused=reason, by=by))
+            asked = ActionAsked(
+                server=server.name, action=wish.action, refused=reason, by=by, seconds=wish.seconds, backup=wish.backup
+            )
+            await self._chronicle.append(asked)
         if reason is not None:
             self._metrics.denied.labels(reason).inc()
             return None, refusal
         self._metrics.manual_actions.inc()
         return book.open_incident(server.name), None
 
-    async def decide(self, incident: str, *, approved: bool, by: str = LOOPBACK) -> str | None:
+    async def decide(self, incident: str, *, approved: bool, by: str = LOOPBACK, told: str | None = None) -> str | None:
         """Say yes or no to the rung that ``incident`` waits with: the rung, None where none waits (any more).
 
-        Two words at once count as one: the second finds nothing that waits.
+        Two words at once count as one: the second finds nothing that waits. ``told`` is the rung that the person saw:
+        where another one waits by now, nothing was said about that.
 
         Raises:
             JournalUnavailable: nothing was written.
@@ -84,6 +88,8 @@ class Persons:
         async with self._choosing:
             found = self._chronicle.book.find(incident)
             if found is None or found.awaited is None or found.state is not IncidentState.AWAITING_APPROVAL:
+                return None
+            if told not in {None, found.awaited.told}:
                 return None
             told = found.awaited.told
             await self._chronicle.append(

@@ -6,17 +6,16 @@ under one lock over all servers, or two servers could spend the same place of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
-from fleet.inventory import ReceiverSettings, Rung, Server
+from fleet.inventory import ReceiverSettings, Server
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity
 from receiver import illness, recovery, suggestions
+from receiver.by_hand import Wish, effect_by_hand, wish_of
 from receiver.case import Case, Pace
 from receiver.climb import climb, wait_for
-from receiver.effects import Surroundings, effect_of
+from receiver.effects import Surroundings
 from receiver.events import ByHand, Denied, EscalationReason, IllnessEnded, Verdict
 from receiver.guards import Refusal, refuses
 from receiver.health import quiet_since
@@ -24,17 +23,6 @@ from receiver.incident import ActRecord, Incident
 from receiver.ledger import Ledger
 from receiver.recovery import StageDue
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, Step, VerifyAct, Wait
-
-WISHES: Final[Mapping[ByHand, Rung]] = {
-    ByHand.EMERGENCY: Rung("apply_profile", profile="emergency"),
-    ByHand.HIGH_LOAD: Rung("apply_profile", profile="high_load"),
-    ByHand.LOW_LOAD: Rung("apply_profile", profile="low_load"),
-    ByHand.RESTART: Rung("restart"),
-    ByHand.RESET_CACHE: Rung("reset_cache"),
-    ByHand.END_SESSIONS: Rung("end_sessions"),
-    ByHand.RESTORE: Rung("restore"),
-}
-"""What a person may ask for, as rungs; ``recover`` is the way back."""
 
 
 def next_step(
@@ -54,7 +42,7 @@ def next_step(
 
 
 def refuses_by_hand(
-    action: ByHand,
+    wish: Wish,
     incident: Incident,
     server: Server,
     *,
@@ -67,10 +55,9 @@ def refuses_by_hand(
     if incident.asked is not None:
         return Refusal(Denied.UNDER_WAY)
     case = Case(incident, server, settings, ledger, now, Pace(), around)
-    if action is ByHand.RECOVER:
+    if wish.action is ByHand.RECOVER:
         return refuses(case.recovery_asked(by_hand=True))
-    rung = WISHES[action]
-    return refuses(case.asked(rung, (), effect_of(rung, server, around, (), {}), by_hand=True))
+    return refuses(case.asked(wish.rung, (), effect_by_hand(wish, server, around, now), by_hand=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +84,7 @@ class _Decision:
         return self._no_later_than_notes(step) if isinstance(step, Wait) else step
 
     def _decided(self) -> Step:
-        wish = None if self.incident.asked is None else WISHES.get(self.incident.asked)
+        wish = wish_of(self.incident)
         if wish is not None:
             return self._by_hand(wish)
         if self.incident.escalated_at is not None:
@@ -150,14 +137,17 @@ class _Decision:
 
     # A person's wish
 
-    def _by_hand(self, rung: Rung) -> Step:
-        effect = effect_of(rung, self.case.server, self.case.around, (), {})
-        asked = self.case.asked(rung, (), effect, by_hand=True)
+    def _by_hand(self, wish: Wish) -> Step:
+        effect = effect_by_hand(wish, self.case.server, self.case.around, self.now)
+        asked = self.case.asked(wish.rung, (), effect, by_hand=True)
         refusal = refuses(asked)
         if refusal is not None or effect is None:
             reason = Denied.NO_EFFECT if refusal is None else refusal.reason
-            return Deny(asked.action, reason, told=asked.rung, by_hand=True)
-        return Act(asked.action, (), told=asked.rung, changes=effect.changes, restarts=effect.restarts, by_hand=True)
+            return Deny(asked.action, reason, told=wish.told, by_hand=True)
+        return Act(
+            asked.action, (), told=wish.told, changes=effect.changes, expected=effect.expected,
+            restarts=effect.restarts, by_hand=True, backup=effect.backup, until=effect.until,
+        )  # fmt: skip
 
     # The way back
 

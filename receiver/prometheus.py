@@ -77,6 +77,21 @@ class Prometheus:
             return None
         return samples[0].value
 
+    async def points(self, query: str, start: float, end: float, step: float) -> list[tuple[float, float]]:
+        """The values of a query that yields at most one series, from ``start`` to ``end`` (UNIX seconds), in time.
+
+        Raises:
+            UnreachableError, PermanentError: as ``vector``.
+        """
+        form = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        series = await self._asked("/api/v1/query_range", form)
+        if len(series) > 1:
+            raise PermanentError(f"{len(series)} series came back where one was asked for")
+        try:
+            return [(float(at), float(value)) for one in series for at, value in one["values"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise PermanentError(f"{self._url} answered a query with something that is no series") from error
+
     async def firing_alerts(self, server: str, signals: Iterable[SignalName]) -> list[str]:
         """The names of the firing alerts that speak of ``server`` (a configured name) and one of ``signals``.
 
@@ -106,6 +121,10 @@ class Prometheus:
         kept = _LEARNED_FOR_SECONDS if learned is not None else _UNKNOWN_FOR_SECONDS
         self._intervals[server] = (known if learned is None else learned, self._now() + kept)
         return self._intervals[server][0]
+
+    def usual_scrape_seconds(self, server: str) -> float:
+        """What ``scrape_seconds`` last said, without asking."""
+        return self._intervals.get(server, (USUAL_SCRAPE_SECONDS, -math.inf))[0]
 
     async def is_fresh(self, server: str, within_seconds: float) -> bool:
         """Whether it knows how ``server`` is doing now: it has a sample younger than ``within_seconds``, or its own
@@ -137,8 +156,11 @@ class Prometheus:
         return None
 
     async def _query(self, query: str, at: float | None) -> list[Any]:
-        form = {"query": query, "time": f"{self._now() if at is None else at:.3f}", "timeout": f"{QUERY_SECONDS:g}s"}
-        body = await self._post("/api/v1/query", form)
+        form = {"query": query, "time": f"{self._now() if at is None else at:.3f}"}
+        return await self._asked("/api/v1/query", form)
+
+    async def _asked(self, path: str, form: dict[str, str]) -> list[Any]:
+        body = await self._post(path, {**form, "timeout": f"{QUERY_SECONDS:g}s"})
         if not isinstance(body, dict) or body.get("status") != "success":
             reason = body.get("error") if isinstance(body, dict) else None
             raise PermanentError(f"{self._url} refused a query: {str(reason or 'no reason given')[:200]}")

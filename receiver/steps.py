@@ -22,6 +22,8 @@ class Act:
     expected: Raws = field(default_factory=dict)
     restarts: bool = False
     by_hand: bool = False
+    backup: str = ""
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

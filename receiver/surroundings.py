@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from fleet.backups import digest_of
 from fleet.config_change import read_raw
 from fleet.errors import MedicError
 from fleet.lifecycle.control import control_sockets
@@ -34,12 +35,13 @@ def _look(server: Server, control_dir: Path) -> Surroundings:
     gateways = len(control_sockets(control_dir, server.name))
     if server.config is None:
         return Surroundings(gateways)
+    digest = digest_of(server.config.file)
     try:
         found = read_raw(server.config.file, _SETTINGS)
     except MedicError:
-        return Surroundings(gateways)
+        return Surroundings(gateways, digest=digest)
     settings = {str(setting): raw for setting, raw in found.items()}
-    return Surroundings(gateways, settings, _config(server.config.file))
+    return Surroundings(gateways, settings, _config(server.config.file), digest=digest)
 
 
 def _config(file: Path) -> ServerConfig | None:

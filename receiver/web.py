@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from fleet.doors import Refusal
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
 from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
@@ -23,8 +24,10 @@ from receiver.metrics import CONTENT_TYPE, WebhookResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fleet.doors import Door, Refusal
     from fleet.inventory import Server, ServerName
+    from receiver.archive import Archive
+    from receiver.authentication import Authentication
+    from receiver.bedside import Bedside
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
@@ -43,20 +46,24 @@ class Web:
 
     def __init__(
         self,
-        door: Door,
+        authentication: Authentication,
         chronicle: Chronicle,
         metrics: Metrics,
         servers: Mapping[ServerName, Server],
         *,
         reconcile_soon: Callable[[], None],
         reception: Reception,
+        bedside: Bedside,
+        archive: Archive,
     ) -> None:
-        self._door = door
+        self._authentication = authentication
         self._chronicle = chronicle
         self._metrics = metrics
         self._servers = servers
         self._reconcile_soon = reconcile_soon
         self._reception = reception
+        self._bedside = bedside
+        self._archive = archive
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -67,6 +74,8 @@ class Web:
                 web.get("/api/v1/incidents", self.incidents),
                 web.get("/api/v1/incidents/{incident}", self.incident),
                 *self._reception.routes(),
+                *self._bedside.routes(),
+                *self._archive.routes(),
                 web.get("/metrics", self.metrics),
                 web.get("/-/healthy", self.healthy),
                 web.get("/-/ready", self.ready),
@@ -76,35 +85,36 @@ class Web:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """POST /api/v1/alerts: take one delivery of Alertmanager in."""
-        refusal = self._door.refuses_post(request.headers, request.can_read_body)
-        if refusal is not None:
-            unauthorized = refusal.status == 401
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            unauthorized = caller.status == 401
             self._count(WebhookResult.UNAUTHORIZED if unauthorized else WebhookResult.REFUSED)
-            return refused(refusal)
+            return refused(caller)
         try:
             body = await body_of(request)
         except (TimeoutError, web.RequestPayloadError):
             self._count(WebhookResult.REFUSED)
             return answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
         if body is None:
-            self._count(WebhookResult.TOO_LARGE)
-            log.warning("a webhook was too large, Alertmanager is asked instead", extra={"limit": MAX_BODY_BYTES})
-            self._reconcile_soon()
-            return answer(413, {"error": f"at most {MAX_BODY_BYTES} bytes; Alertmanager is asked instead"})
+            return await self._too_large(request.content_length)
         return await self._take_in(body)
 
     async def incidents(self, request: web.Request) -> web.Response:
-        """GET /api/v1/incidents: the open and the last closed ones, newest first."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
-        return answer(200, {"incidents": [views.incident(one) for one in self._chronicle.book.incidents()]})
+        """GET /api/v1/incidents?server=&state=&from=&until=&limit=: the open and last closed ones, newest first."""
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
+        try:
+            chosen = views.read_filter(request.query, self._servers)
+        except views.WrongFilterError as error:
+            return answer(400, {"error": str(error)})
+        return answer(200, {"incidents": [views.incident(one) for one in chosen.of(self._chronicle.book.incidents())]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """GET /api/v1/incidents/ID: one incident and the journal's entries that made it."""
-        refusal = self._refuses_reading(request)
-        if refusal is not None:
-            return refused(refusal)
+        caller = await self._authentication.who(request)
+        if isinstance(caller, Refusal):
+            return refused(caller)
         incident = self._chronicle.book.find(request.match_info["incident"])
         if incident is None:
             return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
@@ -118,7 +128,8 @@ class Web:
         """GET /metrics."""
         self._metrics.journal_available.set(0 if self._chronicle.trouble else 1)
         states = views.states(self._chronicle.book.incidents())
-        text = await asyncio.to_thread(self._metrics.exposition, states)
+        standings, fleet = self._bedside.standings(), self._bedside.fleet()
+        text = await asyncio.to_thread(self._metrics.exposition, states, standings, fleet)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -153,14 +164,26 @@ class Web:
         body_hash = hashlib.sha256(body).hexdigest()
         excerpt = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
         event = Quarantined(reason=reason, body_hash=body_hash, size=len(body), excerpt=excerpt)
+        return await self._put_aside(event, WebhookResult.DUPLICATE, WebhookResult.QUARANTINED)
+
+    async def _too_large(self, length: int | None) -> web.Response:
+        """A 413 would come back for ever and page people; what it was about Alertmanager tells whoever asks."""
+        self._reconcile_soon()
+        reason = f"more than {MAX_BODY_BYTES} bytes; Alertmanager was asked instead"
+        size = MAX_BODY_BYTES + 1 if length is None else length
+        # The size stands for the body that nobody read: a group that stays too large is put aside once.
+        event = Quarantined(reason=reason, body_hash=f"too-large-{size}", size=size, excerpt="")
+        return await self._put_aside(event, WebhookResult.TOO_LARGE, WebhookResult.TOO_LARGE)
+
+    async def _put_aside(self, event: Quarantined, again: WebhookResult, first: WebhookResult) -> web.Response:
         try:
-            entry = await self._chronicle.append(event, body_hash)
+            entry = await self._chronicle.append(event, event.body_hash)
         except JournalUnavailable as error:
             self._count(WebhookResult.FAILED)
             return answer(503, {"error": str(error)})
-        result = WebhookResult.DUPLICATE if entry is None else WebhookResult.QUARANTINED
         if entry is not None:
-            log.warning("a webhook could not be read and was put aside", extra={"reason": reason, "size": len(body)})
+            log.warning("a webhook was put aside", extra={"reason": event.reason, "size": event.size})
+        result = again if entry is None else first
         self._count(result)
         return answer(200, {"result": result})
 
@@ -170,9 +193,6 @@ class Web:
             return WebhookResult.ACCEPTED
         log.warning("alerts of servers that fleet.yml does not name", extra={"servers": ",".join(unknown[:5])})
         return WebhookResult.UNKNOWN_SERVER
-
-    def _refuses_reading(self, request: web.Request) -> Refusal | None:
-        return self._door.refuses_host(request.headers) or self._door.refuses_credentials(request.headers)
 
     def _count(self, result: WebhookResult) -> None:
         self._metrics.webhooks.labels(result).inc()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS: Final = 5.0
 ACT_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
+"""Longest wait for one instance to drain and end, or to start and become ready."""
+
 JSON: Final = (("Content-Type", "application/json"),)
 
 _WORST: Final = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_DONE, Outcome.SUCCEEDED)
@@ -50,6 +53,16 @@ async def reset_cache(server: Server, control_dir: Path) -> ControlOutcome:
 async def end_idle_sessions(server: Server, control_dir: Path) -> ControlOutcome:
     """End the sessions of ``server`` that are idle; never raises for what its gateways do."""
     return await _everywhere(server, control_dir, "/-/sessions/end-idle")
+
+
+async def start(server: Server, control_dir: Path) -> ControlOutcome:
+    """Start what does not run, of every gateway of ``server``; never raises for what they do."""
+    return await _everywhere(server, control_dir, "/-/start", START_SECONDS)
+
+
+async def stop(server: Server, control_dir: Path) -> ControlOutcome:
+    """Stop ``server`` at every gateway of it, after its calls have ended; never raises for what they do."""
+    return await _everywhere(server, control_dir, "/-/stop", START_SECONDS)
 
 
 async def status(server: Server, control_dir: Path) -> list[dict[str, Any]]:
@@ -115,12 +128,12 @@ def _remove(socket: Path) -> None:
     socket.unlink(missing_ok=True)
 
 
-async def _everywhere(server: Server, control_dir: Path, path: str) -> ControlOutcome:
+async def _everywhere(server: Server, control_dir: Path, path: str, within: float = ACT_SECONDS) -> ControlOutcome:
     parts: list[tuple[str, str]] = []
     outcomes: list[Outcome] = []
     for socket in control_sockets(control_dir, server.name):
         try:
-            answer = read_object(await ask(socket, "POST", path, within=ACT_SECONDS))
+            answer = read_object(await ask(socket, "POST", path, within=within))
         except DeadSocketError:
             continue
         except MedicError as error:

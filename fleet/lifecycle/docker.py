@@ -22,6 +22,11 @@ STOP_SECONDS: Final = 10
 
 _ANSWER_SECONDS: Final = STOP_SECONDS + 20.0
 _MAX_SAID: Final = 400
+_DONE_NOW: Final = 204
+_SO_ALREADY: Final = 304
+"""What the engine answers to a start of what runs, and to a stop of what does not."""
+
+_DONE: Final = {"restart": "restarted", "start": "started", "stop": "stopped"}
 
 
 async def restart(server: Server, control_dir: Path, restart_id: str) -> RestartOutcome:
@@ -34,26 +39,47 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
     return await record.verify(server.name, control_dir, restart_id)
 
 
+async def start(server: Server, _control_dir: Path, _start_id: str) -> RestartOutcome:
+    """POST ``/containers/NAME/start``: done when the server answers; one that runs is left alone."""
+    return await _proven(server, "start")
+
+
+async def stop(server: Server, _control_dir: Path, _stop_id: str) -> RestartOutcome:
+    """POST ``/containers/NAME/stop``."""
+    return await _ordered(server, "stop")
+
+
 async def _restart(server: Server) -> RestartOutcome:
+    return await _proven(server, "restart")
+
+
+async def _proven(server: Server, verb: str) -> RestartOutcome:
+    done = await _ordered(server, verb)
+    if done.outcome is not Outcome.SUCCEEDED:
+        return done
+    proof = await proves_itself(server, READY_SECONDS)
+    if not proof.given:
+        container = "" if server.restart is None else server.restart.container
+        return RestartOutcome.now(Outcome.FAILED, f"{done.detail}, but {proof}; see docker logs {container}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"{done.detail}; {proof}")
+
+
+async def _ordered(server: Server, verb: str) -> RestartOutcome:
     how = server.restart
     if how is None or not how.container or how.socket is None:
         return RestartOutcome.now(
             Outcome.FAILED, "fleet.yml names no container: write restart: {via: docker, container: codex}"
         )
-    # Without a version in the path the engine takes its newest, which has known this call since its first.
-    path = f"/containers/{quote(how.container, safe='')}/restart?t={STOP_SECONDS}"
+    # Without a version in the path the engine takes its newest, which has known these calls since its first.
+    waits = "" if verb == "start" else f"?t={STOP_SECONDS}"
+    path = f"/containers/{quote(how.container, safe='')}/{verb}{waits}"
     try:
         answer = await request(how.socket, "POST", path, timeout=_ANSWER_SECONDS)
     except MedicError as error:
         return RestartOutcome.now(Outcome.FAILED, f"the Docker Engine: {error}")
-    if answer.status != 204:
+    if answer.status not in {_DONE_NOW, _SO_ALREADY}:
         return RestartOutcome.now(Outcome.FAILED, _why(how.container, answer))
-    proof = await proves_itself(server, READY_SECONDS)
-    if not proof.given:
-        return RestartOutcome.now(
-            Outcome.FAILED, f"Docker restarted {how.container}, but {proof}; see docker logs {how.container}"
-        )
-    return RestartOutcome.now(Outcome.SUCCEEDED, f"Docker restarted {how.container}; {proof}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"Docker {_DONE[verb]} {how.container}")
 
 
 def _why(container: str, answer: Response) -> str:

@@ -75,6 +75,18 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
     return RestartOutcome(Outcome.NOT_DONE, "the gateway knows of no such restart")
 
 
+async def start(server: Server, control_dir: Path, _start_id: str) -> RestartOutcome:
+    """Have every gateway of ``server`` start its child where that does not run."""
+    done = await control.start(server, control_dir)
+    return RestartOutcome.now(done.outcome, done.detail)
+
+
+async def stop(server: Server, control_dir: Path, _stop_id: str) -> RestartOutcome:
+    """Have every gateway of ``server`` stop its child and refuse calls until it is started again."""
+    done = await control.stop(server, control_dir)
+    return RestartOutcome.now(done.outcome, done.detail)
+
+
 def is_sick(status: Mapping[str, Any], memory_limit: float) -> bool:
     """Whether an instance's status shows what is wrong: down, hung, too large, or no answer.
 

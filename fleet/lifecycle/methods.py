@@ -1,4 +1,4 @@
-"""The table of restart methods: ``restart.via`` to the functions that do it."""
+"""The table of methods: ``restart.via`` to the functions that restart, start and stop."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ RestartFunction = Callable[[Server, Path, str], Awaitable[RestartOutcome]]
 
 @dataclass(frozen=True, slots=True)
 class RestartMethod:
-    """``restart`` acts; ``verify`` only asks whether the restart of that id took place."""
+    """``restart``, ``start`` and ``stop`` act; ``verify`` only asks whether the restart of that id took place.
+
+    ``start`` and ``stop`` do nothing to a server that is so already, so they may be repeated; None where the method
+    knows one thing only.
+    """
 
     restart: RestartFunction
     verify: RestartFunction
+    start: RestartFunction | None = None
+    stop: RestartFunction | None = None
 
 
 METHODS: Final[Mapping[RestartVia, RestartMethod]] = MappingProxyType(
     {
-        RestartVia.GATEWAY: RestartMethod(gateway.restart, gateway.verify),
-        RestartVia.PIDFILE: RestartMethod(pidfile.restart, pidfile.verify),
+        RestartVia.GATEWAY: RestartMethod(gateway.restart, gateway.verify, gateway.start, gateway.stop),
+        RestartVia.PIDFILE: RestartMethod(pidfile.restart, pidfile.verify, pidfile.start, pidfile.stop),
         RestartVia.COMMAND: RestartMethod(command.restart, command.verify),
-        RestartVia.SYSTEMD: RestartMethod(systemd.restart, systemd.verify),
-        RestartVia.DOCKER: RestartMethod(docker.restart, docker.verify),
+        RestartVia.SYSTEMD: RestartMethod(systemd.restart, systemd.verify, systemd.start, systemd.stop),
+        RestartVia.DOCKER: RestartMethod(docker.restart, docker.verify, docker.start, docker.stop),
     }
 )

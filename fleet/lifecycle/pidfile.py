@@ -23,6 +23,8 @@ from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from fleet.lifecycle.ready import READY_SECONDS, proves_itself
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from fleet.inventory import Server
 
 STOP_SECONDS: Final = 10.0
@@ -63,18 +65,46 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
     return await record.verify(server.name, control_dir, restart_id)
 
 
+async def start(server: Server, _control_dir: Path, _start_id: str) -> RestartOutcome:
+    """Start ``server`` unless the process that its pid file names runs."""
+
+    async def started(file: Path) -> str:
+        running = _named_by(file)
+        return await _start(server, file) if running is None else f"process {running.pid} runs already"
+
+    return await _told(server, started)
+
+
+async def stop(server: Server, _control_dir: Path, _stop_id: str) -> RestartOutcome:
+    """End the process that the pid file of ``server`` names."""
+
+    async def stopped(file: Path) -> str:
+        said = await _stop(file)
+        _forget(file)
+        return said
+
+    return await _told(server, stopped)
+
+
 async def _restart(server: Server) -> RestartOutcome:
+    async def restarted(file: Path) -> str:
+        stopped = await _stop(file)
+        return f"{stopped}; {await _start(server, file)}"
+
+    return await _told(server, restarted)
+
+
+async def _told(server: Server, act: Callable[[Path], Awaitable[str]]) -> RestartOutcome:
+    """What came of ``act``, which says what it did with the server's pid file."""
     file = None if server.process is None else server.process.pid_file
     if file is None or not server.command:
         return RestartOutcome.now(Outcome.FAILED, "fleet.yml names no pid file or no command for this server")
     try:
-        stopped = await _stop(file)
-        started = await _start(server, file)
+        return RestartOutcome.now(Outcome.SUCCEEDED, await act(file))
     except MedicError as error:
         return RestartOutcome.now(Outcome.FAILED, str(error))
     except OSError as error:
         return RestartOutcome.now(Outcome.FAILED, f"{error.filename or file}: {error.strerror or error}")
-    return RestartOutcome.now(Outcome.SUCCEEDED, f"{stopped}; {started}")
 
 
 async def _stop(file: Path) -> str:

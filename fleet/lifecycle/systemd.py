@@ -21,6 +21,7 @@ _SHOW_SECONDS: Final = 5.0
 _NOT_LOADED: Final = 5
 """What systemctl ends with when there is no such unit."""
 
+_DONE: Final = {"restart": "restarted", "start": "started", "stop": "stopped"}
 _START_LIMIT: Final = "start-limit-hit"
 
 
@@ -34,22 +35,42 @@ async def verify(server: Server, control_dir: Path, restart_id: str) -> RestartO
     return await record.verify(server.name, control_dir, restart_id)
 
 
+async def start(server: Server, _control_dir: Path, _start_id: str) -> RestartOutcome:
+    """``systemctl start UNIT``: done when the unit runs and the server answers; one that runs is left alone."""
+    return await _proven(server, "start")
+
+
+async def stop(server: Server, _control_dir: Path, _stop_id: str) -> RestartOutcome:
+    """``systemctl stop UNIT``."""
+    return await _ordered(server, "stop")
+
+
 async def _restart(server: Server) -> RestartOutcome:
+    return await _proven(server, "restart")
+
+
+async def _proven(server: Server, verb: str) -> RestartOutcome:
+    done = await _ordered(server, verb)
+    if done.outcome is not Outcome.SUCCEEDED:
+        return done
+    proof = await proves_itself(server, READY_SECONDS)
+    if not proof.given:
+        unit = "" if server.restart is None else server.restart.unit
+        return RestartOutcome.now(Outcome.FAILED, f"{done.detail}, but {proof}; see journalctl -u {unit}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"{done.detail}; {proof}")
+
+
+async def _ordered(server: Server, verb: str) -> RestartOutcome:
     how = server.restart
     if how is None or not how.unit:
         return RestartOutcome.now(Outcome.FAILED, "fleet.yml names no unit: write restart: {via: systemd, unit: codex}")
     try:
-        ended = await program.run(_argv(how, "restart"), RESTART_SECONDS, env=os.environ)
+        ended = await program.run(_argv(how, verb), RESTART_SECONDS, env=os.environ)
         if not ended.well:
             return RestartOutcome.now(Outcome.FAILED, await _why(how, ended))
     except OSError as error:
         return RestartOutcome.now(Outcome.FAILED, f"{SYSTEMCTL} cannot be run: {error.strerror or error}")
-    proof = await proves_itself(server, READY_SECONDS)
-    if not proof.given:
-        return RestartOutcome.now(
-            Outcome.FAILED, f"systemd restarted {how.unit}, but {proof}; see journalctl -u {how.unit}"
-        )
-    return RestartOutcome.now(Outcome.SUCCEEDED, f"systemd restarted {how.unit}; {proof}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"systemd {_DONE[verb]} {how.unit}")
 
 
 async def _why(how: Restart, ended: program.Ended) -> str:

@@ -28,6 +28,9 @@ ACTIONS: Final = frozenset(
 NEVER_SUGGESTED: Final = frozenset({"evidence", "escalate"})
 """They change nothing, so there is nothing to be asked about."""
 
+DEFAULT_RETENTION_DAYS: Final = 400.0
+"""A year, and what a review of the year before needs of it."""
+
 LATER_ACTIONS: Final = frozenset({"start", "stop", "debug_mode", "recover"})
 WITHOUT_LADDER: Final = frozenset({SignalName.LOW_LOAD})
 """Signals that only suggest."""
@@ -94,9 +97,10 @@ def read_receiver(section: Section, default_journal: Path) -> ReceiverSection:
     own_url = section.read("url", url, listen.url)
     section.later("host", "several receivers")
     journal = section.read("journal", _journal, default_journal)
+    retention_days = section.read("journal_retention_days", lambda v: v.number(0, 36_500), DEFAULT_RETENTION_DAYS)
     fleet_mode = section.read("mode", mode, Mode.AUTOMATIC)
-    token_files = _authentication(section)
-    section.later("web_config_file", "TLS and basic authentication by --web.config.file")
+    token_files, users_file = _authentication(section)
+    web_config_file = section.read("web_config_file", lambda value: value.path_value(), None)
     windows: tuple[MaintenanceWindow, ...] = section.read(
         "maintenance_windows", lambda v: v.each(maintenance_window), ()
     )
@@ -106,7 +110,19 @@ def read_receiver(section: Section, default_journal: Path) -> ReceiverSection:
     limits = section.read("limits", _limits, Limits())
     ladders = section.read("ladders", _ladders, DEFAULT_LADDERS)
     section.finish()
-    settings = ReceiverSettings(listen, own_url, journal, token_files, limits, ladders, windows, frozenset(suggested))
+    settings = ReceiverSettings(
+        listen,
+        own_url,
+        journal,
+        token_files,
+        limits,
+        ladders,
+        windows,
+        frozenset(suggested),
+        basic_auth_file=users_file,
+        web_config_file=web_config_file,
+        journal_retention_days=retention_days,
+    )
     return ReceiverSection(settings, fleet_mode)
 
 
@@ -124,15 +140,16 @@ def _journal(value: Value) -> Path | None:
     return value.as_path(file)
 
 
-def _authentication(section: Section) -> tuple[Path, ...]:
+def _authentication(section: Section) -> tuple[tuple[Path, ...], Path | None]:
+    """The files of tokens, and the file of users."""
     value = section.take("authentication")
     if value is None:
-        return ()
+        return (), None
     inner = value.section()
     files: tuple[Path, ...] = inner.read("bearer_token_files", lambda v: v.each(lambda item: item.path_value()), ())
-    inner.later("basic_auth_file", "basic authentication")
+    users = inner.read("basic_auth_file", lambda v: v.path_value(), None)
     inner.finish()
-    return files
+    return files, users
 
 
 def _limits(value: Value) -> Limits:

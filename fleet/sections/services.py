@@ -1,11 +1,12 @@
-"""What the whole fleet shares besides the programs: ``redis`` and ``prices`` in fleet.yml."""
+"""What the whole fleet shares besides the programs: ``redis``, ``grafana`` and ``prices`` in fleet.yml."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fleet.inventory import Price
+from fleet.inventory import GrafanaSettings, Price
 from fleet.redis_address import parse_redis_url
+from fleet.sections.values import url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,26 @@ def read_redis(section: Section, environ: Mapping[str, str]) -> str:
 def read_prices(value: Value) -> dict[str, Price]:
     """``{MODEL: {input_usd_per_million_tokens: 1.25, output_usd_per_million_tokens: 10}}``."""
     return {model: price for model, entry in value.section().entries() if (price := _price(entry)) is not None}
+
+
+def read_grafana(section: Section) -> GrafanaSettings | None:
+    """``grafana: {url: ..., token_file: ...}``: both, or neither."""
+    value = section.take("grafana")
+    if value is None:
+        return None
+    inner = value.section()
+    # An empty text is what "${GRAFANA_URL:-}" gives where nobody set it: no annotations.
+    where = inner.read("url", lambda v: None if v.is_empty() else url(v), None)
+    token_file = inner.read("token_file", lambda v: None if v.is_empty() else v.path_value(), None)
+    inner.finish()
+    if where is not None and token_file is None:
+        value.document.report(
+            value.line,
+            "grafana.token_file",
+            "is missing: Grafana takes annotations from who shows a token",
+            "Name a file with the token of a service account that may write annotations, or remove url",
+        )
+    return None if where is None or token_file is None else GrafanaSettings(where, token_file)
 
 
 def _redis_url(value: Value) -> str | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from fleet.backups import folder_of
 from fleet.config_change import Change, Reverted, change, read_raw, revert
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
-from fleet.server_settings import KNOWN
+from fleet.server_settings import KNOWN, named
 from receiver.actions import restart
 from receiver.actions.act import ActContext, ActResult
 from receiver.events import Changed
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.server_settings import Setting
-    from receiver.events import Raws
+    from receiver.events import ActId, Raws
 
 
 async def perform(context: ActContext) -> ActResult:
@@ -72,7 +73,7 @@ def _file(context: ActContext) -> Path | None:
 def _write(file: Path, context: ActContext) -> Changed:
     intent = context.intent
     if not intent.expected:
-        return _changed(change(file, _settings(intent.changes), stamp=intent.act))
+        return changed_by(change(file, _settings(intent.changes), stamp=intent.act))
     return _reverted(revert(file, _settings(intent.expected), _settings(intent.changes), stamp=intent.act))
 
 
@@ -80,7 +81,7 @@ def _found(file: Path, context: ActContext) -> Changed | None:
     """What the act did, by the file and the backup; None when it did nothing."""
     intent = context.intent
     wanted = _settings(intent.changes)
-    backup = file.resolve().with_name(f"{file.resolve().name}.backups") / f"{intent.act}.toml"
+    backup = folder_of(file) / f"{intent.act}.toml"
     now = read_raw(file, frozenset(wanted))
     written = [setting for setting, raw in wanted.items() if now.get(setting) == raw]
     if not written or (not intent.expected and len(written) < len(wanted)):
@@ -90,21 +91,35 @@ def _found(file: Path, context: ActContext) -> Changed | None:
     return Changed(before=_raws(before), after=_raws(now), kept=kept, backup=str(backup) if backup.exists() else "")
 
 
+def found_between(file: Path, act: ActId) -> Changed:
+    """How our settings stood before this act, by its backup, and how they stand now; what is unreadable is left out."""
+    backup = folder_of(file) / f"{act}.toml"
+    known = frozenset(setting for setting, _ in KNOWN.values())
+
+    def found(path: Path) -> Raws:
+        try:
+            return _raws(read_raw(path, known))
+        except MedicError:
+            return {}
+
+    return Changed(before=found(backup), after=found(file), backup=str(backup) if backup.exists() else "")
+
+
 def _settings(raws: Raws) -> dict[Setting, str | None]:
-    return {KNOWN[name][0]: raw for name, raw in raws.items()}
+    return {setting: raw for name, raw in raws.items() if (setting := named(name)) is not None}
 
 
 def _raws(values: Mapping[Setting, str | None]) -> Raws:
     return {str(setting): raw for setting, raw in values.items()}
 
 
-def _changed(done: Change) -> Changed:
+def changed_by(done: Change) -> Changed:
     backup = "" if done.backup is None else str(done.backup)
     return Changed(before=_raws(done.before), after=_raws(done.after), backup=backup, diff=done.diff)
 
 
 def _reverted(done: Reverted) -> Changed:
-    changed = _changed(done.change)
+    changed = changed_by(done.change)
     return Changed(
         before=changed.before,
         after=changed.after,

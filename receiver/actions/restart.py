@@ -1,4 +1,4 @@
-"""Restart the server by the method that fleet.yml names; the act's id is the restart's id."""
+"""Restart, start or stop the server by the method that fleet.yml names; the act's id is the restart's id."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from receiver.actions.act import ActContext, ActResult
 
 if TYPE_CHECKING:
-    from fleet.lifecycle.methods import RestartMethod
+    from fleet.lifecycle.methods import RestartFunction, RestartMethod
 
 
 async def perform(context: ActContext) -> ActResult:
@@ -26,6 +26,24 @@ async def verify(context: ActContext) -> ActResult:
     if method is None:
         return _no_method(context)
     return _result(await method.verify(context.server, context.control_dir, context.intent.act))
+
+
+async def start(context: ActContext) -> ActResult:
+    """Start it where it does not run; also after a crash, because twice is as once."""
+    method = _method(context)
+    return await _ordered(context, "start", None if method is None else method.start)
+
+
+async def stop(context: ActContext) -> ActResult:
+    """Stop it; also after a crash, because a person wants it to stand still and twice is as once."""
+    method = _method(context)
+    return await _ordered(context, "stop", None if method is None else method.stop)
+
+
+async def _ordered(context: ActContext, what: str, order: RestartFunction | None) -> ActResult:
+    if order is None:
+        return ActResult(Outcome.FAILED, f"fleet.yml names no way to {what} {context.server.name}")
+    return _result(await order(context.server, context.control_dir, context.intent.act))
 
 
 def _method(context: ActContext) -> RestartMethod | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from receiver.actions import configuration, evidence, gentle, restart
+from receiver.actions import configuration, evidence, gentle, restart, restoring
 from receiver.actions.act import Action
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ ACTIONS: Final[Mapping[str, Action]] = MappingProxyType(
         "apply_profile": Action(configuration.perform, configuration.verify),
         "recover": Action(configuration.perform, configuration.verify),
         "take_back": Action(configuration.perform, configuration.verify),
+        "debug_mode": Action(configuration.perform, configuration.verify),
+        "end_debug_mode": Action(configuration.perform, configuration.verify),
+        "restore": Action(restoring.perform, restoring.verify),
         "restart": Action(restart.perform, restart.verify),
+        "start": Action(restart.start, restart.start),
+        "stop": Action(restart.stop, restart.stop),
     }
 )

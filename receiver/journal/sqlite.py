@@ -17,7 +17,19 @@ from typing import Final
 
 from fleet.errors import PermanentError
 from receiver.events import Entry, Event
-from receiver.journal.store import Clock, JournalCorrupt, JournalUnavailable, decoded, encoded
+from receiver.journal.store import (
+    PAGE_ENTRIES,
+    Clock,
+    JournalCorrupt,
+    JournalMovedOn,
+    JournalUnavailable,
+    Lease,
+    Write,
+    Written,
+    decoded,
+    encoded,
+    only,
+)
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4D43504A
@@ -25,8 +37,6 @@ APPLICATION_ID: Final = 0x4D43504A
 
 BUSY_MILLISECONDS: Final = 2000
 """How long a write waits for another reader of the file (a backup, a shell) before it counts as failed."""
-
-PAGE_ROWS: Final = 500
 
 _SCHEMA: Final = """
 CREATE TABLE journal (
@@ -38,8 +48,29 @@ CREATE TABLE journal (
     delivery TEXT UNIQUE
 ) STRICT;
 """
+# Younger than the schema's version: an older program opens the file as well, and leaves the table alone.
+_LEASES: Final = """
+CREATE TABLE IF NOT EXISTS lease (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    until REAL NOT NULL
+) STRICT
+"""
+_INSERT: Final = (
+    "INSERT INTO journal (at, kind, server, body, delivery) VALUES (?, ?, ?, ?, ?) ON CONFLICT (delivery) DO NOTHING"
+)
+_NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM journal"
 _PAGE: Final = "SELECT seq, at, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
 _ONE: Final = "SELECT seq, at, body FROM journal WHERE seq = ?"
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "make room on its disk, or see whether that fails",
+    sqlite3.SQLITE_BUSY: "end what else writes to it, such as a shell or a backup",
+    sqlite3.SQLITE_LOCKED: "end what else writes to it, such as a shell or a backup",
+    sqlite3.SQLITE_READONLY: "let this user write to it and to its folder",
+    sqlite3.SQLITE_CANTOPEN: "let this user write to it and to its folder",
+}
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -59,35 +90,28 @@ class SqliteJournal:
         with ExitStack() as stack:
             _make_private(file)
             stack.callback(os.close, _lock(file))
+            _refuse_orphans(file)
             with self._translated("opened"):
                 self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
                 stack.callback(self._connection.close)
                 self._prepare()
             self._resources = stack.pop_all()
 
-    def append(self, event: Event, unique: str | None = None) -> Entry | None:
+    def append(self, event: Event, unique: str | None = None, expected: int | None = None) -> Entry | None:
         """Write ``event`` durably; None when ``unique`` was seen before."""
-        at = self._clock()
-        tag = type(event).__struct_config__.tag
-        body = encoded(event)
-        kept = decoded(body)
-        row = (at, tag, getattr(event, "server", None), body, unique)
-        with self._translated("written"):
-            cursor = self._connection.execute(
-                "INSERT INTO journal (at, kind, server, body, delivery) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (delivery) DO NOTHING",
-                row,
-            )
-        if cursor.rowcount == 0 or cursor.lastrowid is None:
-            return None
-        return Entry(seq=cursor.lastrowid, at=at, event=kept)
+        return only(self.append_all([Write(event, unique, expected)]))
+
+    def append_all(self, writes: Sequence[Write]) -> list[Written]:
+        """Write them in one transaction: one wait for the disk, however many they are."""
+        with self._transaction("written"):
+            return [self._write(each) for each in writes]
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Every entry above ``after``, in order. Read in pages, so that writing goes on between two of them."""
         while True:
-            rows = self._select(_PAGE, (after, PAGE_ROWS))
+            rows = self._select(_PAGE, (after, PAGE_ENTRIES))
             yield from map(self._entry, rows)
-            if len(rows) < PAGE_ROWS:
+            if len(rows) < PAGE_ENTRIES:
                 return
             after = rows[-1][0]
 
@@ -97,6 +121,40 @@ class SqliteJournal:
         for number in sorted(set(numbers)):
             found.extend(map(self._entry, self._select(_ONE, (number,))))
         return found
+
+    def newest(self) -> int:
+        """The number of the newest entry."""
+        with self._translated("read"):
+            return int(self._connection.execute(_NEWEST).fetchone()[0])
+
+    def remove(self, numbers: Sequence[int]) -> int:
+        """Forget these entries in one transaction, never the newest one. The file keeps its size, the room is used."""
+        with self._transaction("thinned"):
+            newest = self._connection.execute(_NEWEST).fetchone()[0]
+            gone = [(number,) for number in sorted(set(numbers)) if number != newest]
+            return self._connection.executemany("DELETE FROM journal WHERE seq = ?", gone).rowcount if gone else 0
+
+    def lease(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take or prolong a lease."""
+        with self._transaction("written"):
+            now = self._clock()
+            row = self._connection.execute("SELECT holder, token, until FROM lease WHERE name = ?", (name,)).fetchone()
+            before, token, until = row or ("", 0, 0.0)
+            if until > now and before != holder:
+                return None
+            lease = Lease(name, holder, token if until > now else token + 1, now + seconds)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO lease (name, holder, token, until) VALUES (?, ?, ?, ?)",
+                (name, holder, lease.token, lease.until),
+            )
+            return lease
+
+    def release(self, lease: Lease) -> None:
+        """End a lease."""
+        with self._transaction("written"):
+            self._connection.execute(
+                "UPDATE lease SET until = 0 WHERE name = ? AND token = ?", (lease.name, lease.token)
+            )
 
     def close(self) -> None:
         """Close the file and give its lock back; idempotent."""
@@ -124,9 +182,38 @@ class SqliteJournal:
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+        execute(_LEASES)
         problem = execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise JournalCorrupt(_damaged(self._file, str(problem)))
+
+    def _write(self, write: Write) -> Written:
+        """One write inside a transaction."""
+        at = self._clock()
+        try:
+            body = encoded(write.event)
+            kept = decoded(body)
+        except PermanentError as error:
+            return error
+        moved_on = self._moved_on(write)
+        if moved_on is not None:
+            return moved_on
+        tag = type(write.event).__struct_config__.tag
+        row = (at, tag, getattr(write.event, "server", None), body, write.unique)
+        cursor = self._connection.execute(_INSERT, row)
+        if cursor.rowcount == 0 or cursor.lastrowid is None:
+            return None
+        return Entry(seq=cursor.lastrowid, at=at, event=kept)
+
+    def _moved_on(self, write: Write) -> JournalMovedOn | None:
+        execute = self._connection.execute
+        if write.expected is not None and (newest := execute(_NEWEST).fetchone()[0]) != write.expected:
+            return JournalMovedOn(f"the newest entry is {newest}, not {write.expected}")
+        if write.lease is not None:
+            name = write.lease.name
+            if execute("SELECT token FROM lease WHERE name = ?", (name,)).fetchone() != (write.lease.token,):
+                return JournalMovedOn(f"another holder has the lease {name}")
+        return None
 
     def _select(self, statement: str, values: tuple[int, ...]) -> list[tuple[int, float, bytes]]:
         with self._translated("read"):
@@ -140,6 +227,19 @@ class SqliteJournal:
             raise JournalCorrupt(_damaged(self._file, f"entry {seq} cannot be read: {error}")) from error
 
     @contextmanager
+    def _transaction(self, done: str) -> Iterator[None]:
+        """All or nothing; what it wrote is on the disk when it ends."""
+        with self._translated(done):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite itself rolls back where the disk is full
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
     def _translated(self, done: str) -> Iterator[None]:
         try:
             yield
@@ -147,7 +247,8 @@ class SqliteJournal:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code in _DAMAGED:
                 raise JournalCorrupt(_damaged(self._file, str(error))) from error
-            raise JournalUnavailable(f"the journal {self._file} cannot be {done}: {error}") from error
+            remedy = _REMEDIES.get(code, "look at its disk and at what else has it open")
+            raise JournalUnavailable(f"the journal {self._file} cannot be {done}: {error}; {remedy}") from error
 
 
 def _make_private(file: Path) -> None:
@@ -159,6 +260,16 @@ def _make_private(file: Path) -> None:
         raise JournalUnavailable(
             f"the journal {file} cannot be opened: {error.strerror}; let this user write there or set receiver.journal"
         ) from error
+
+
+def _refuse_orphans(file: Path) -> None:
+    """SQLite throws a log away whose database is empty: entries that were acknowledged would be gone."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size and not file.stat().st_size:
+        raise JournalCorrupt(
+            f"the journal {file} is empty, but its newest entries lie in {log.name}: put the file that belongs to it"
+            f" back, or move {log.name} away too to start with an empty journal"
+        )
 
 
 def _lock(file: Path) -> int:
@@ -179,4 +290,7 @@ def _lock(file: Path) -> int:
 
 def _damaged(file: Path, why: str) -> str:
     reason = " ".join(why.split())  # SQLite's own report has several lines
-    return f"the journal {file} is damaged: {reason}; keep a copy, then move it away to start with an empty one"
+    return (
+        f"the journal {file} is damaged: {reason}; keep a copy of {file.name}*, then move them all away"
+        " to start with an empty one"
+    )

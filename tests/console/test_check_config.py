@@ -99,6 +99,28 @@ def test_a_web_configuration_file_is_looked_into(tmp_path: Path) -> None:
     assert "plain" not in result.stderr
 
 
+def test_the_receivers_users_and_its_web_configuration_are_looked_into(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yml"
+    receiver = "receiver: {web_config_file: web.yml, authentication: {basic_auth_file: users}}\n"
+    file.write_text("exporter: {web_config_file: web.yml}\n" + receiver + VALID)
+    (tmp_path / "users").write_text("# people\nalice:plain\n")
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: none.pem, key_file: none.key}\n")
+    result = run(tmp_path, "--config", str(file))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[:2] == [
+        (
+            f"{tmp_path}/users:2: receiver.authentication.basic_auth_file: holds no bcrypt hash."
+            " Write lines such as from: htpasswd -nBC 10 NAME"
+        ),
+        (
+            f"{tmp_path}/none.pem: tls_server_config.cert_file: cannot be read: No such file or directory."
+            " Check the path and its permissions"
+        ),
+    ]
+    assert "plain" not in result.stderr
+    assert result.stderr.count("none.pem") == 1
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     result = run(tmp_path, "--config", str(tmp_path / "none.yml"))
     assert result.returncode == 1

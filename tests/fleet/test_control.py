@@ -154,3 +154,22 @@ def test_the_whole_succeeded_only_when_every_part_did(outcomes: list[Outcome]) -
 
 def test_single_parts_need_no_name() -> None:
     assert control.told([("codex-1", "done")]) == "done"
+
+
+async def test_start_and_stop_reach_every_instance_and_one_that_refuses_is_told(
+    server: Server, tmp_path: Path, serve: Serve
+) -> None:
+    seen: list[str] = []
+    await serve(Instance(1, seen))
+    await serve(Instance(2, seen, answer={"error": "another act is under way"}))
+    done = await gateway.stop(server, tmp_path, "act-1")
+    assert (done.outcome, done.detail) == (Outcome.FAILED, "codex-1: done; codex-2: another act is under way")
+    done = await gateway.start(server, tmp_path, "act-2")
+    assert done.outcome is Outcome.FAILED
+    assert seen == ["/-/stop 1", "/-/stop 2", "/-/start 1", "/-/start 2"]
+    assert done.ended_at is not None
+
+
+async def test_nobody_to_start_is_a_sentence(server: Server, tmp_path: Path) -> None:
+    done = await gateway.start(server, tmp_path, "act-1")
+    assert (done.outcome, done.detail) == (Outcome.FAILED, f"no gateway serves codex: no socket in {tmp_path}")

@@ -20,6 +20,7 @@ import pytest
 
 from fleet.control_client import request
 from fleet.inventory import Server
+from fleet.lifecycle import docker
 from fleet.lifecycle.methods import METHODS
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from fleet.loading import load_fleet
@@ -165,6 +166,21 @@ async def test_a_container_that_stands_still_is_started(
     engine.docker("kill", container)
     done = await restart(server_in(tmp_path, engine, container, port), tmp_path, "act-1")
     assert done.outcome is Outcome.SUCCEEDED, done.detail
+
+
+async def test_a_container_is_stopped_and_started_again_and_twice_is_as_once(
+    tmp_path: Path, engine: Engine, container: str, port: int
+) -> None:
+    server = server_in(tmp_path, engine, container, port)
+    for _ in range(2):
+        done = await docker.stop(server, tmp_path, "act-1")
+        assert (done.outcome, done.detail) == (Outcome.SUCCEEDED, f"Docker stopped {container}")
+        assert engine.docker("inspect", "--format", "{{.State.Running}}", container) == "false"
+    for _ in range(2):
+        done = await docker.start(server, tmp_path, "act-2")
+        assert done.outcome is Outcome.SUCCEEDED, done.detail
+        assert done.detail.startswith(f"Docker started {container}; ")
+        assert engine.docker("inspect", "--format", "{{.State.Running}}", container) == "true"
 
 
 async def test_an_unknown_container_is_a_sentence(tmp_path: Path, engine: Engine, port: int) -> None:

@@ -228,6 +228,28 @@ async def test_a_program_that_does_not_exist_is_a_message(folder: Path, port: in
     assert done.detail == "/no/such/program cannot be started: No such file or directory"
 
 
+async def test_a_pid_file_starts_once_and_stops_once(folder: Path, port: int) -> None:
+    server = by_pidfile(folder, port)
+    first = await pidfile.start(server, folder, "act-1")
+    assert first.outcome is Outcome.SUCCEEDED, first.detail
+    (pid,) = started(folder)
+    again = await pidfile.start(server, folder, "act-2")
+    assert (again.outcome, again.detail) == (Outcome.SUCCEEDED, f"process {pid} runs already")
+    assert started(folder) == [pid]
+    ended = await pidfile.stop(server, folder, "act-3")
+    assert (ended.outcome, ended.detail) == (Outcome.SUCCEEDED, f"process {pid} ended by SIGTERM")
+    assert not lives(pid)
+    nothing = await pidfile.stop(server, folder, "act-4")
+    assert (nothing.outcome, nothing.detail) == (Outcome.SUCCEEDED, "nothing ran under the pid file")
+    assert (await pidfile.start(server, folder, "act-5")).outcome is Outcome.SUCCEEDED
+    assert len(started(folder)) == 2
+
+
+def test_who_can_start_and_stop_is_known_without_the_table() -> None:
+    for via, method in METHODS.items():
+        assert via.starts == (method.start is not None) == (method.stop is not None), via
+
+
 async def test_a_command_that_ends_with_0_is_done_when_connections_are_taken(folder: Path, port: int) -> None:
     (folder / "restart.py").write_text(
         f"import subprocess, sys\nsubprocess.Popen([sys.executable, 'listener.py', '{port}'], start_new_session=True)\n"

@@ -90,11 +90,12 @@ def write_units(folder: Path) -> None:
         port = free.getsockname()[1]
     unit = UNIT.format(python=sys.executable, server=folder / "server.py", port=port)
     (folder / "units" / "medic.service").write_text(unit)
+    (folder / "units" / "other.service").write_text(unit.replace("StartLimitBurst=3\n", ""))
     (folder / "units" / "broken.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/false\n")
     servers = [
         f"{{name: {unit}, transport: http, url: 'http://127.0.0.1:{port}/mcp', "
         f"restart: {{via: systemd, unit: {unit}, user: true}}}}"
-        for unit in ("medic", "broken", "nobody")
+        for unit in ("medic", "other", "broken", "nobody")
     ]
     (folder / "fleet.yml").write_text(f"servers: [{', '.join(servers)}]")
 
@@ -112,7 +113,11 @@ async def restarts(folder: Path) -> dict[str, Any]:
         )
         return {"outcome": done.outcome, "detail": done.detail, "pid": int(shown.stdout)}
 
-    found = {act: await restart("medic", act) for act in ("act-1", "act-2", "act-3")}
+    other = servers["other"]
+    orders = (systemd.start, systemd.start, systemd.stop, systemd.stop)
+    ordered = [await order(other, folder / "control", "act-0") for order in orders]
+    found: dict[str, Any] = {"ordered": [(each.outcome, each.detail) for each in ordered]}
+    found |= {act: await restart("medic", act) for act in ("act-1", "act-2", "act-3")}
     found["again"] = await restart("medic", "act-3")
     found["again"]["verified"] = (await systemd.verify(servers["medic"], folder / "control", "act-3")).outcome
     found["too often"] = await restart("medic", "act-4")
@@ -138,6 +143,17 @@ def test_the_start_limit_is_respected_and_told(told: dict[str, Any]) -> None:
     assert told["too often"]["outcome"] == "failed"
     assert told["too often"]["detail"].startswith("systemd refuses to start medic again (start-limit-hit)")
     assert "systemctl reset-failed medic" in told["too often"]["detail"]
+
+
+def test_a_unit_is_started_and_stopped_and_twice_is_as_once(told: dict[str, Any]) -> None:
+    assert [outcome for outcome, _ in told["ordered"]] == ["succeeded"] * 4
+    details = [detail.partition(";")[0] for _, detail in told["ordered"]]
+    assert details == [
+        "systemd started other",
+        "systemd started other",
+        "systemd stopped other",
+        "systemd stopped other",
+    ]
 
 
 def test_a_unit_that_cannot_start_is_a_sentence(told: dict[str, Any]) -> None:

@@ -18,28 +18,31 @@ from unittest.mock import Mock
 import pytest
 import yaml
 
-from fleet.config_change import read_raw
+from fleet.backups import digest_of
+from fleet.config_change import keep, read_raw
 from fleet.errors import UnreachableError
 from fleet.inventory import RestartVia, Server, ServerName
 from fleet.lifecycle.methods import RestartMethod
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
 from fleet.loading import load_fleet
-from fleet.server_settings import KNOWN
+from fleet.server_settings import KNOWN, LOG_LEVELS
 from fleet.signals import SIGNALS, SignalName, server_matcher
 from fleet.tasks import Tasks
 from receiver import surroundings
 from receiver.actions.act import ActContext, Action, ActResult
 from receiver.actions.table import ACTIONS
 from receiver.book import Book
+from receiver.by_hand import Wish
 from receiver.chronicle import Chronicle
 from receiver.effects import Surroundings
 from receiver.engine import Engine
-from receiver.events import ByHand, Changed, Delivered, Via
+from receiver.events import ByHand, Delivered, Via
 from receiver.incident import IncidentState
 from receiver.journal.memory import MemoryJournal
 from receiver.metrics import Metrics
 from receiver.persons import Persons
 from receiver.prometheus import Prometheus, Sample
+from receiver.records import ConfigProven
 from receiver.settings import Settings
 from tests.receiver.core.simulated import a_value, an_alert, word
 from tests.scenarios.clock import AtOnce
@@ -69,7 +72,7 @@ enable_response_caching = false
 """
 """The last configuration that was measured healthy."""
 
-SETTINGS = frozenset(setting for setting, _ in KNOWN.values())
+SETTINGS = frozenset((*(setting for setting, _ in KNOWN.values()), *LOG_LEVELS))
 
 A_SERVER: dict[str, Any] = {
     "name": "codex",
@@ -135,7 +138,6 @@ class World:
     outcomes: deque[str] = field(default_factory=deque)
     verified: deque[str] = field(default_factory=deque)
     gateways: int = 1
-    restorable: bool = False
 
     def __post_init__(self) -> None:
         document = {"gateway": {"control_dir": "control"}, "servers": [A_SERVER], **self.scenario.get("fleet", {})}
@@ -164,7 +166,7 @@ class World:
             book.apply(entry)
         thread: ThreadPoolExecutor = AtOnce(1)
         self.chronicle = Chronicle(self.journal, book, thread)
-        settings = Settings(self.fleet, self.fleet.receiver.listen, ())
+        settings = Settings(self.fleet, self.fleet.receiver.listen)
         metrics = Metrics(self.fleet.servers, ACTIONS, IncidentState)
         choosing = asyncio.Lock()
         engine = Engine(
@@ -180,7 +182,7 @@ class World:
 
     async def look(self, server: Server, control_dir: Path) -> Surroundings:
         around = await surroundings.look(server, control_dir)
-        return replace(around, gateways=self.gateways, restorable=self.restorable)
+        return replace(around, gateways=self.gateways)
 
     async def restart(self, _server: Server, _control_dir: Path, _act: str) -> RestartOutcome:
         outcome = self.outcomes.popleft() if self.outcomes else "succeeded"
@@ -195,7 +197,7 @@ class World:
     @property
     def method(self) -> RestartMethod:
         """How every restart is done."""
-        return RestartMethod(self.restart, self.found_out)
+        return RestartMethod(self.restart, self.found_out, start=self.restart, stop=self.restart)
 
     # What a scenario's events say
 
@@ -208,8 +210,10 @@ class World:
                 self._health(told)
             case "fresh":
                 self.prometheus.fresh = bool(told)
-            case "gateways" | "restorable":
-                setattr(self, what, told)
+            case "gateways":
+                self.gateways = told
+            case "proven":
+                await self._prove(told)
             case "restarts_end":
                 self.outcomes.extend(told)
             case "verified":
@@ -234,7 +238,10 @@ class World:
                 assert await change(None if told == "all" else ServerName(told), "anna")
             case "asks":
                 for server, action in told.items():
-                    await self.persons.ask(self.server(server), ByHand(action), "anna")
+                    name, _, more = action.partition(" ")
+                    seconds = float(more) if name == "debug_mode" and more else 0.0
+                    backup = more if name == "restore" else ""
+                    await self.persons.ask(self.server(server), Wish(ByHand(name), seconds, backup), "anna")
             case _:
                 raise AssertionError(f"no scenario knows {what}")
 
@@ -251,6 +258,14 @@ class World:
         for name, health in told.items():
             server, _, signal = name.partition("/")
             self.prometheus.health[(server, signal) if signal else server] = health
+
+    async def _prove(self, server: str) -> None:
+        """The receiver has seen the server healthy under GOOD, of which a backup is kept."""
+        config = self.server(server).config
+        assert config is not None
+        kept = keep(config.file, GOOD.encode(), stamp="good")
+        digest = digest_of(kept)
+        await self.chronicle.append(ConfigProven(server=server, digest=digest, backup=kept.name, since=START))
 
     def _edit(self, name: str, raw: str) -> None:
         file = self.folder / "codex.toml"
@@ -284,18 +299,8 @@ async def _gentle(_context: ActContext) -> ActResult:
     return ActResult(Outcome.SUCCEEDED, "as told")
 
 
-async def _restore(context: ActContext) -> ActResult:
-    assert context.server.config is not None
-    file = context.server.config.file
-    before = read_raw(file, SETTINGS)
-    file.write_text(GOOD)
-    named = {str(name): raw for name, raw in read_raw(file, SETTINGS).items()}
-    changed = Changed(before={str(name): raw for name, raw in before.items()}, after=named)
-    return ActResult(Outcome.SUCCEEDED, "as told", changed=changed)
-
-
 GENTLE = Action(_gentle, _gentle)
-PLAYED = {"reset_cache": GENTLE, "end_sessions": GENTLE, "restore": Action(_restore, _gentle)}
+PLAYED = {"reset_cache": GENTLE, "end_sessions": GENTLE}
 
 
 async def play(folder: Path, scenario: dict[str, Any], patch: pytest.MonkeyPatch) -> World:

@@ -28,7 +28,9 @@ from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import KNOWN
 from fleet.signals import BY_NAME, Direction, Severity, SignalName
 from fleet.thresholds import TABLE
+from receiver import appointments
 from receiver.book import Book
+from receiver.by_hand import Wish
 from receiver.effects import Surroundings
 from receiver.events import (
     ActDenied,
@@ -67,6 +69,7 @@ SCRAPE = 15.0
 LAG = 2.0
 START = 1_800_000_000.0
 MOST_STEPS_AT_ONCE = 24
+OVERDUE = 15.0
 """More at one moment without a wait would be a worker that spins."""
 
 
@@ -188,7 +191,7 @@ class Simulation:
         """A person's wish, as the engine takes it; why it was refused."""
         configured = next(each for each in self.servers if each.name == server)
         refusal = refuses_by_hand(
-            action,
+            Wish(action),
             self.book.open_incident(server) or self.book.imagined(server),
             configured,
             settings=self.settings,
@@ -202,6 +205,9 @@ class Simulation:
     # What the engine does
 
     def around(self, server: Server) -> Surroundings:
+        return self._looked(server).with_dossier(self.book.dossier(server.name))
+
+    def _looked(self, server: Server) -> Surroundings:
         if server.config is None:
             return Surroundings(self.gateways, fresh=self.fresh)
         settings = {name: self.files[server.name].get(name) for name in KNOWN}
@@ -209,7 +215,20 @@ class Simulation:
 
     def settle(self, server: Server) -> float | None:
         """Take steps until one is a wait; its end."""
+        until = self._settle(server)
+        appointed = appointments.next_at(self.book, server)
+        if appointed is not None and appointed <= self.now:
+            appointed = self.now + OVERDUE
+        return min((at for at in (until, appointed) if at is not None), default=None)
+
+    def _keep_appointment(self, server: Server) -> None:
+        asked = appointments.due(self.book, server, self.settings, self.now)
+        if asked is not None:
+            self.append(asked)
+
+    def _settle(self, server: Server) -> float | None:
         for _ in range(MOST_STEPS_AT_ONCE):
+            self._keep_appointment(server)
             incident = self.book.open_incident(server.name)
             if incident is None:
                 return None
@@ -296,6 +315,8 @@ class Simulation:
             expected=step.expected,
             restarts=step.restarts,
             by_hand=step.by_hand,
+            backup=step.backup,
+            until=step.until,
         )
         self.append(intent)
         outcome = "succeeded"

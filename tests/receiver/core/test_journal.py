@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -16,10 +18,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import PermanentError
-from receiver.events import ActEnded, ActId, Closed, Closing, Event, IncidentId, Quarantined
+from receiver.events import ActEnded, ActId, Closed, Closing, Entry, Event, IncidentId, Quarantined
 from receiver.journal.memory import MemoryJournal
-from receiver.journal.sqlite import PAGE_ROWS, SqliteJournal
-from receiver.journal.store import Clock, Journal, JournalCorrupt, JournalUnavailable
+from receiver.journal.sqlite import SqliteJournal
+from receiver.journal.store import (
+    PAGE_ENTRIES,
+    Clock,
+    Journal,
+    JournalCorrupt,
+    JournalMovedOn,
+    JournalUnavailable,
+    Lease,
+    Write,
+)
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 Open = Callable[[], Journal]
@@ -100,13 +111,13 @@ def test_entries_are_picked_by_number(journal: Journal) -> None:
 
 
 def test_it_can_be_written_while_it_is_read(journal: Journal) -> None:
-    for number in range(PAGE_ROWS + 5):
+    for number in range(PAGE_ENTRIES + 5):
         journal.append(quarantined(str(number)))
     reading = journal.read()
     next(reading)
     assert journal.append(CLOSED) is not None
     seen = [entry.seq for entry in reading]
-    assert seen[: PAGE_ROWS + 4] == list(range(2, PAGE_ROWS + 6))
+    assert seen[: PAGE_ENTRIES + 4] == list(range(2, PAGE_ENTRIES + 6))
 
 
 def test_a_closed_journal_refuses_and_closing_twice_is_nothing(journal: Journal) -> None:
@@ -134,6 +145,80 @@ def test_both_journals_keep_the_same(tmp_path: Path, written: list[tuple[str, st
         assert list(memory.read()) == list(sqlite.read())
     finally:
         sqlite.close()
+
+
+def test_writes_together_are_as_if_one_after_the_other(journal: Journal) -> None:
+    broken = msgspec.structs.replace(ENDED, ended_at=float("nan"))
+    unkeepable = msgspec.structs.replace(ENDED, detail="\ud800")
+    written = journal.append_all(
+        [Write(CLOSED, "a"), Write(ENDED, "a"), Write(broken), Write(unkeepable), Write(ENDED, "b"), Write(CLOSED, "b")]
+    )
+    assert [each.seq if isinstance(each, Entry) else each for each in (written[0], written[4])] == [1, 2]
+    assert (written[1], written[5]) == (None, None)
+    assert [type(each) for each in written[2:4]] == [PermanentError, PermanentError]
+    assert [entry.event for entry in journal.read()] == [CLOSED, ENDED]
+    assert journal.append_all([]) == []
+
+
+def test_nothing_is_written_where_somebody_else_wrote_since(journal: Journal) -> None:
+    assert journal.newest() == 0
+    first = journal.append(CLOSED, expected=0)
+    assert first is not None
+    with pytest.raises(JournalMovedOn, match="the newest entry is 1, not 0"):
+        journal.append(ENDED, expected=0)
+    assert journal.append(ENDED, expected=1) is not None
+    assert journal.newest() == 2
+    both = journal.append_all([Write(CLOSED, expected=2), Write(CLOSED, expected=2), Write(CLOSED, expected=3)])
+    assert [type(each) for each in both] == [Entry, JournalMovedOn, Entry]
+
+
+def test_what_is_removed_is_gone_with_its_key_and_no_number_comes_back(journal: Journal) -> None:
+    for number in range(4):
+        journal.append(quarantined(str(number)), f"key-{number}")
+    assert journal.remove([1, 3, 4, 99]) == 2
+    assert [entry.seq for entry in journal.read()] == [2, 4]
+    assert journal.append(CLOSED, "key-1") is None
+    again = journal.append(CLOSED, "key-0")
+    assert again is not None
+    assert again.seq == 5
+    assert journal.remove([]) == 0
+    assert [entry.seq for entry in journal.pick([1, 2, 3, 4, 5])] == [2, 4, 5]
+
+
+class Hand:
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_one_holder_at_a_time_and_a_late_writer_is_known_by_its_token(kind: str, tmp_path: Path) -> None:
+    clock = Hand()
+    journal: Journal = MemoryJournal(clock) if kind == "memory" else SqliteJournal(tmp_path / "j.db", clock)
+    one = journal.lease("codex", "a", 10)
+    assert one == Lease("codex", "a", 1, START + 10)
+    assert journal.lease("codex", "b", 10) is None
+    assert journal.lease("other", "b", 10) == Lease("other", "b", 1, START + 10)
+    clock.at += 5
+    assert journal.lease("codex", "a", 10) == Lease("codex", "a", 1, START + 15)
+    assert isinstance(journal.append_all([Write(CLOSED, lease=one)])[0], Entry)
+    clock.at += 11
+    two = journal.lease("codex", "b", 10)
+    assert two == Lease("codex", "b", 2, START + 26)
+    assert isinstance(journal.append_all([Write(CLOSED, lease=one)])[0], JournalMovedOn)
+    journal.release(one)
+    assert journal.lease("codex", "a", 10) is None
+    journal.release(two)
+    three = journal.lease("codex", "a", 10)
+    assert three == Lease("codex", "a", 3, START + 26)
+    never = Lease("never", "a", 1, START + 99)
+    assert isinstance(journal.append_all([Write(CLOSED, lease=never)])[0], JournalMovedOn)
+    assert journal.newest() == 1
+    journal.close()
 
 
 # What only the file can suffer
@@ -204,7 +289,9 @@ def test_a_full_disk_writes_nothing_says_so_and_passes(tmp_path: Path) -> None:
         for written in range(100):
             journal.append(quarantined("x" * 3000), f"key-{written}")
 
-    with pytest.raises(JournalUnavailable, match=r"^the journal .*j\.db cannot be written: database or disk is full$"):
+    with pytest.raises(
+        JournalUnavailable, match=r"^the journal .*j\.db cannot be written: .* disk is full; make room on"
+    ):
         fill()
     assert written > 0
     assert len(list(journal.read())) == written
@@ -221,7 +308,7 @@ def test_a_locked_file_is_unavailable_until_it_is_free(tmp_path: Path) -> None:
     journal._connection.execute("PRAGMA busy_timeout = 20")
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(JournalUnavailable, match="database is locked"):
+    with pytest.raises(JournalUnavailable, match="is locked; end what else writes to it, such as a shell"):
         journal.append(CLOSED)
     other.execute("ROLLBACK")
     other.close()
@@ -236,7 +323,7 @@ def test_a_file_that_is_no_database_is_corrupt_and_left_as_it_is(tmp_path: Path)
         SqliteJournal(file)
     assert str(caught.value) == (
         f"the journal {file} is damaged: file is not a database;"
-        " keep a copy, then move it away to start with an empty one"
+        " keep a copy of j.db*, then move them all away to start with an empty one"
     )
     assert file.read_bytes() == b"these are notes, not a database\n" * 100
 
@@ -252,6 +339,70 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(JournalCorrupt, match=r"j\.db is damaged: .*; keep a copy"):
         list(SqliteJournal(file).read())
+
+
+def test_damage_that_comes_while_it_is_open_is_told_and_not_taken_for_success(tmp_path: Path) -> None:
+    file = tmp_path / "j.db"
+    journal = SqliteJournal(file)
+    for _ in range(50):
+        journal.append(quarantined("x" * 1000))
+    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal._connection.execute("PRAGMA cache_size = 0")
+    with file.open("r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xa5" * (file.stat().st_size - 4096))
+    with pytest.raises(JournalCorrupt, match=r"j\.db is damaged: .*; keep a copy of j\.db\*"):
+        list(journal.read())
+    with pytest.raises(JournalCorrupt, match=r"j\.db is damaged: .*; keep a copy of j\.db\*"):
+        journal.append(CLOSED)
+    with contextlib.suppress(JournalCorrupt):
+        journal.close()
+
+
+@pytest.fixture(scope="module")
+def unclosed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal of 40 entries whose newest lie in its log, as a power cut would leave it."""
+    folder = tmp_path_factory.mktemp("unclosed")
+    journal = SqliteJournal(folder / "open.db")
+    for number in range(40):
+        journal.append(quarantined(f"{number} {'x' * 500}"))
+    for name in ("open.db", "open.db-wal"):
+        shutil.copy(folder / name, folder / name.replace("open", "j"))
+    journal.close()
+    return folder
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(part=st.floats(0, 1), is_cut=st.booleans())
+def test_a_log_that_is_cut_or_damaged_leaves_the_entries_before_it(
+    unclosed: Path, tmp_path: Path, part: float, is_cut: bool
+) -> None:
+    for left in tmp_path.glob("j.db*"):
+        left.unlink()
+    for name in ("j.db", "j.db-wal"):
+        shutil.copy(unclosed / name, tmp_path / name)
+    log = tmp_path / "j.db-wal"
+    content = bytearray(log.read_bytes())
+    at = int(part * (len(content) - 1))
+    content[at] ^= 0xFF
+    log.write_bytes(content[:at] if is_cut else content)
+    journal = SqliteJournal(tmp_path / "j.db")
+    seen = [entry.seq for entry in journal.read()]
+    assert seen == list(range(1, len(seen) + 1))
+    following = journal.append(CLOSED)
+    assert following is not None
+    assert following.seq == len(seen) + 1
+    journal.close()
+
+
+def test_a_log_without_its_file_is_not_thrown_away(unclosed: Path, tmp_path: Path) -> None:
+    shutil.copy(unclosed / "j.db-wal", tmp_path / "j.db-wal")
+    with pytest.raises(JournalCorrupt, match=r"j\.db is empty, but its newest entries lie in j\.db-wal: put the file"):
+        SqliteJournal(tmp_path / "j.db")
+    shutil.copy(unclosed / "j.db", tmp_path / "j.db")
+    journal = SqliteJournal(tmp_path / "j.db")
+    assert journal.newest() == 40
+    journal.close()
 
 
 def test_another_programs_database_is_never_written_to(tmp_path: Path) -> None:

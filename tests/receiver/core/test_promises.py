@@ -25,6 +25,7 @@ from receiver.events import (
     Verdict,
     VerdictGiven,
 )
+from receiver.guards import FREE_BY_HAND
 from receiver.incident import Incident
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
@@ -224,10 +225,13 @@ def test_nothing_is_restarted_unless_a_critical_signal_fires(limits: Limits, mov
 def test_budgets_and_cooldown_hold_over_any_history(limits: Limits, moves: list[tuple[object, ...]]) -> None:
     found = treatments(play(limits, moves))
     given_ = [(entry.at, intent) for entry, intent in found.intents if intent.act not in found.undone]
-    for at, intent in given_:
-        fleet = [t for t, _ in given_ if at - limits.fleet_actions.per_seconds < t <= at]
-        own = [(t, i) for t, i in given_ if i.server == intent.server]
-        budget = [t for t, _ in own if at - limits.actions.per_seconds < t <= at]
+    for place, (at, intent) in enumerate(given_):
+        if intent.by_hand and intent.action in FREE_BY_HAND:  # it counts, and is not kept from taking place
+            continue
+        so_far = given_[: place + 1]
+        fleet = [t for t, _ in so_far if at - limits.fleet_actions.per_seconds < t]
+        own = [(t, i) for t, i in so_far if i.server == intent.server]
+        budget = [t for t, _ in own if at - limits.actions.per_seconds < t]
         assert len(fleet) <= limits.fleet_actions.count
         assert len(budget) <= limits.actions.count
         ends = [found.ended_at.get(i.act, t) for t, i in own if t < at and i.act not in found.worse]

@@ -47,3 +47,19 @@ def test_it_folds_at_every_prefix_and_the_same_twice(journal: Path) -> None:
         assert first.incidents() == second.incidents()
         assert first.ledger() == second.ledger()
         assert all(incident.state for incident in first.incidents())
+
+
+def test_what_an_old_journal_knows_beside_incidents_stays_known() -> None:
+    book = Book(NAMES)
+    for entry in entries(Path(__file__).parent / "journals" / "2026-11-22-by-hand.jsonl"):
+        book.apply(entry)
+    known = book.dossier("codex")
+    assert known.deployed is not None
+    assert known.deployed.phases == {"checks": 1.5, "start": 2.0}
+    assert known.baseline is not None
+    assert (known.baseline.response_time_seconds, known.baseline.begin) == (1.25, 1_800_000_000.0)
+    assert known.proven is not None
+    assert known.proven.backup == "good.toml"
+    assert known.debugging is not None
+    assert known.debugging.before == {"logging.rust_log_level": None, "logging.log_level_performance": None}
+    assert book.ledger().paused == {}  # a stop had paused it, and a start let it go on

@@ -51,7 +51,13 @@ class PrometheusPeer:
     broken: bool = False
     scrape_seconds: float = 0.05
     queries: list[str] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)
+    """What a query is answered in which this text stands, and which asks for no signal."""
+
     url: str = ""
+    asked_ranges: int = 0
+    hold: asyncio.Event | None = None
+    """Range queries are not answered before it is set."""
 
     async def query(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -61,6 +67,21 @@ class PrometheusPeer:
             return web.json_response({"status": "error", "errorType": "unavailable", "error": "stopping"}, status=503)
         kind, result = self._answer(query)
         return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
+
+    async def query_range(self, request: web.Request) -> web.Response:
+        """Every signal has been all the time what it is now."""
+        form = await request.post()
+        self.queries.append(str(form["query"]))
+        self.asked_ranges += 1
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.broken:
+            return web.json_response({"status": "error", "errorType": "unavailable", "error": "stopping"}, status=503)
+        start, end, step = (float(str(form[name])) for name in ("start", "end", "step"))
+        times = [start + index * step for index in range(int((end - start) / step) + 1)]
+        _, found = self._answer(str(form["query"]))
+        series = [{"metric": one["metric"], "values": [[at, one["value"][1]] for at in times]} for one in found]
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": series}})
 
     def _answer(self, query: str) -> tuple[str, list[dict[str, Any]]]:
         now = time.time()
@@ -86,6 +107,9 @@ class PrometheusPeer:
                     return "vector", _sample(server, vitals.evidence)
             if query.startswith("(sum by (server) (increase(mcp_server_refused_total"):
                 return "vector", _sample(server, 7.0 if vitals.only_refusals else None)
+            for told, value in self.totals.items():
+                if told in query:
+                    return "vector", _sample(server, value)
         return "vector", []
 
 
@@ -156,6 +180,14 @@ class GatewayPeer:
     async def end_sessions(self, _request: web.Request) -> web.Response:
         self.gentle.append("end_sessions")
         return web.json_response({"outcome": "succeeded", "detail": "2 idle sessions ended"})
+
+    async def start(self, _request: web.Request) -> web.Response:
+        self.gentle.append("start")
+        return web.json_response({"outcome": "succeeded", "detail": "started"})
+
+    async def stop(self, _request: web.Request) -> web.Response:
+        self.gentle.append("stop")
+        return web.json_response({"outcome": "succeeded", "detail": "stopped"})
 
     async def restart(self, request: web.Request) -> web.Response:
         assert request.headers["Content-Type"] == "application/json"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Sequence
 
 import aiohttp
+import msgspec
 import pytest
 
+from fleet.errors import MedicError, PermanentError
 from fleet.signals import SignalName
 from fleet.tasks import Tasks
 from receiver.actions.table import ACTIONS
@@ -17,9 +20,11 @@ from receiver.chronicle import Chronicle
 from receiver.engine import Engine
 from receiver.events import ActDenied, Alert, Delivered, Entry, Event, Via
 from receiver.journal.memory import MemoryJournal
+from receiver.journal.store import JournalCorrupt, JournalUnavailable, Write, Written
 from receiver.metrics import Metrics
 from receiver.prometheus import Prometheus
 from receiver.reconcile import Reconciler
+from receiver.records import Deployed, DeploymentOutcome
 from tests.receiver.shell.world import DEADLINE, World, until_true
 
 ERRORS = SignalName.ERROR_RATIO
@@ -90,16 +95,24 @@ async def test_a_step_that_changes_nothing_is_a_fault_and_no_busy_loop(
 
 
 class SlowJournal(MemoryJournal):
-    """Its first append waits inside until it is released."""
+    """Writing waits inside until it is released; ``together`` is how many were written at once, each time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inside, self.release = threading.Event(), threading.Event()
+        self.inside, self.let_go = threading.Event(), threading.Event()
+        self.together: list[int] = []
+        self.fault: Exception | None = None
 
-    def append(self, event: Event, unique: str | None = None) -> Entry | None:
+    def append_all(self, writes: Sequence[Write]) -> list[Written]:
+        self.together.append(len(writes))
         self.inside.set()
-        assert self.release.wait(DEADLINE)
-        return super().append(event, unique)
+        assert self.let_go.wait(DEADLINE)
+        if self.fault is not None:
+            raise self.fault
+        return super().append_all(writes)
+
+
+DEPLOYED = Deployed(server="alpha", started_at=1.0, outcome=DeploymentOutcome.DONE, by="loopback")
 
 
 async def test_the_book_learns_an_entry_whose_writer_was_cancelled() -> None:
@@ -110,9 +123,64 @@ async def test_the_book_learns_an_entry_whose_writer_was_cancelled() -> None:
     await until_true(journal.inside.is_set)
     await writer.stop()
     assert chronicle.book.open_incident("alpha") is None
-    journal.release.set()
+    journal.let_go.set()
     await until_true(lambda: chronicle.book.open_incident("alpha") is not None)
     await chronicle.close()
+
+
+async def test_what_comes_while_the_disk_is_busy_is_written_together_and_each_has_its_own_result() -> None:
+    journal = SlowJournal()
+    chronicle = await Chronicle.open(lambda: journal, Book(["alpha", "beta"]))
+    learned: list[int] = []
+    chronicle.subscribe(lambda entry, _: learned.append(entry.seq))
+    tasks = Tasks("test")
+    first = tasks.start_passing("first", chronicle.append(firing("alpha"), "one"))
+    await until_true(journal.inside.is_set)
+    broken = msgspec.structs.replace(DEPLOYED, started_at=float("nan"))
+    later: list[tuple[Event, str | None]] = [
+        (firing("beta"), "two"), (firing("alpha"), "one"), (broken, None), (firing("beta"), "two"), (DEPLOYED, None)
+    ]  # fmt: skip
+    asked = [
+        tasks.start_passing(f"{number}", _result(chronicle.append(event, unique)))
+        for number, (event, unique) in enumerate(later)
+    ]
+    await until_true(lambda: len(chronicle._waiting) == len(later))
+    closing = tasks.start_passing("close", chronicle.close())
+    journal.let_go.set()
+    entry = await first
+    assert entry is not None
+    results = await asyncio.gather(*asked)
+    await closing
+    assert journal.together == [1, 5]
+    assert [each.seq if isinstance(each, Entry) else each for each in results[:2]] == [2, None]
+    assert isinstance(results[2], PermanentError)
+    assert results[3] is None
+    assert isinstance(results[4], Entry)
+    assert (results[4].seq, learned) == (3, [1, 2, 3])
+    with pytest.raises(JournalUnavailable, match="the journal is closed"):
+        await chronicle.append(DEPLOYED)
+
+
+@pytest.mark.parametrize("fault", [JournalUnavailable("full"), JournalCorrupt("damaged"), ZeroDivisionError("a bug")])
+async def test_a_failure_reaches_all_who_wait_and_the_next_write_may_succeed(fault: Exception) -> None:
+    journal = SlowJournal()
+    journal.fault = fault
+    journal.let_go.set()
+    chronicle = await Chronicle.open(lambda: journal, Book(["alpha"]))
+    failed = await asyncio.gather(*(_result(chronicle.append(firing("alpha"))) for _ in range(3)))
+    assert [type(each) for each in failed] == [JournalUnavailable] * 3
+    assert str(fault) in chronicle.trouble
+    journal.fault = None
+    assert await chronicle.append(firing("alpha")) is not None
+    assert chronicle.trouble == ""
+    await chronicle.close()
+
+
+async def _result(answer: Awaitable[Entry | None]) -> Entry | MedicError | None:
+    try:
+        return await answer
+    except MedicError as error:
+        return error
 
 
 async def test_closing_a_chronicle_twice_is_harmless() -> None:

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import bcrypt
 import psutil
 import pytest
 
@@ -57,11 +60,14 @@ class Program:
 
 
 @contextlib.asynccontextmanager
-async def program(world: World, session: aiohttp.ClientSession) -> AsyncIterator[tuple[Program, Client]]:
+async def program(
+    world: World, session: aiohttp.ClientSession, *arguments: str
+) -> AsyncIterator[tuple[Program, Client]]:
     log = world.folder / "receiver.log"
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "receiver", "--config", str(world.fleet_file), stderr=file, cwd=PROJECT
+            sys.executable, "-m", "receiver", "--config", str(world.fleet_file), *arguments, stderr=file,
+            cwd=PROJECT,
         )  # fmt: skip
 
     async def listening() -> Address | None:
@@ -209,6 +215,52 @@ async def test_a_missing_file_is_named_also_when_the_environment_names_it(tmp_pa
         assert "none.yml" in text
 
 
+async def test_on_a_full_disk_nothing_is_acknowledged_and_all_is_well_afterwards(
+    world: World, session: aiohttp.ClientSession
+) -> None:
+    async with program(world, session) as (receiver, client):
+        assert await client.post(webhook(alert("alpha", ERRORS, severity="warning"))) == (200, {"result": "accepted"})
+        written = (world.folder / "journal.db-wal").stat().st_size
+        _, unlimited = resource.prlimit(receiver.process.pid, resource.RLIMIT_FSIZE, (written, resource.RLIM_INFINITY))
+        full = webhook(alert("beta", ERRORS, severity="warning", name="x" * 100))
+
+        async def refused() -> bool:
+            # An incident's own entries may still find room in the log's last page.
+            body = webhook(*(alert("beta", ERRORS, severity="warning", name=f"{n}-{time.time()}") for n in range(100)))
+            return (await client.post(body))[0] == 503
+
+        await until(refused)
+        status, answer = await client.post(full)
+        assert (status, answer["error"].startswith(f"the journal {world.folder}/journal.db cannot be written")) == (
+            503,
+            True,
+        )
+        assert (await client.get("/-/ready", token=None))[0] == 503
+        resource.prlimit(receiver.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+
+        async def accepted() -> bool:
+            return (await client.post(full)) == (200, {"result": "accepted"})
+
+        await until(accepted)
+        assert (await client.get("/-/ready", token=None)) == (200, "ready\n")
+        assert await receiver.end(signal.SIGTERM) == 0
+
+
+async def test_tls_and_users_by_the_command_line(world: World, session: aiohttp.ClientSession) -> None:
+    world.tokens = False
+    web_file = world.folder / "web.yml"
+    web_file.write_text("basic_auth_users: {alice: plain}\n")
+    code, text = await run("--config", str(world.fleet_file), "--web.config.file", str(web_file))
+    assert (code, text.startswith(f"{web_file}:1: basic_auth_users.alice: is no bcrypt hash")) == (1, True)
+    hashed = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
+    web_file.write_text(f"basic_auth_users: {{alice: {hashed}}}\n")
+    async with program(world, session, "--web.config.file", str(web_file)) as (_, client):
+        assert (await client.get("/-/healthy", token=None))[0] == 401
+        headers = {"Authorization": aiohttp.encode_basic_auth("alice", "sesame")}
+        async with session.get(f"{client.address.url}/-/healthy", headers=headers) as answer:
+            assert answer.status == 200
+
+
 async def test_a_missing_token_file_names_the_key_and_not_a_token(world: World) -> None:
     file = world.fleet_file
     (world.folder / "token").unlink()
@@ -221,13 +273,12 @@ async def test_off_loopback_a_token_is_needed(world: World) -> None:
     world.tokens = False
     code, text = await run("--config", str(world.fleet_file), "--listen", "0.0.0.0:0")
     assert code == 1
-    assert "receiver.authentication.bearer_token_files: is empty: --listen 0.0.0.0:0 is not loopback" in text
+    assert "receiver.authentication: is missing: --listen 0.0.0.0:0 is not loopback" in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--web.config.file", "x.yml"], "--web.config.file is not supported by this version"),
         (["--listen", "9848"], "'9848' is not HOST:PORT, such as 127.0.0.1:9848"),
         (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
         (["--unknown"], "unrecognized arguments: --unknown"),

@@ -20,8 +20,10 @@ from fleet.signals import BY_NAME, Severity, SignalName
 from receiver import verify
 from receiver.actions.act import ActContext
 from receiver.actions.table import ACTIONS
+from receiver.charting import Charting
 from receiver.events import ActId, ActIntended, IncidentId
 from receiver.incident import Incident, SignalState
+from receiver.page import figures
 from receiver.prometheus import Prometheus
 from stack import tools
 from stack.ports import free_ports
@@ -151,7 +153,17 @@ async def test_every_question_to_a_real_prometheus_has_the_right_answer(
     assert "unanswered" not in evidence.findings
     assert evidence.findings["signals"]["down"] == 1.0
 
+    signals = {name: replace(DOWN[SignalName.DOWN], name=name) for name in expected}
+    drawn_of = replace(incident, server="alpha", opened_at=time.time() - 5.0, signals=signals)
+    charts = await Charting(prometheus, time.time).charts(drawn_of, server)
+    assert [(chart.name, chart.trouble, chart.last) for chart in charts] == [
+        (name, "", figures.of_signal(name, value)) for name, value in expected.items()
+    ]
+    assert all(chart.paths for chart in charts)
+
     await program.stop()
+    (chart,) = await Charting(prometheus, time.time).charts(incident, server)
+    assert f"Prometheus at {address.url} cannot be reached" in chart.trouble
     assert await verify.alert_fires(prometheus, incident) is None
     gone = await verify.measure(prometheus, BY_NAME[ERRORS], "alpha", 5.0, time.time())
     assert gone.value is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from receiver.actions.table import ACTIONS
+from receiver.credentials import read_credentials
 from receiver.incident import IncidentState
 from receiver.metrics import Metrics
 from tests.receiver.shell.world import TOKEN, World
@@ -12,9 +13,10 @@ from tests.receiver.shell.world import TOKEN, World
 
 def test_a_token_is_never_printed(world: World) -> None:
     settings = world.settings()
-    assert settings.tokens == (TOKEN,)
-    assert TOKEN not in repr(settings)
-    assert TOKEN not in str(settings)
+    credentials = read_credentials(settings.fleet.receiver)
+    assert credentials.tokens == (TOKEN,)
+    for shown in (repr(settings), str(settings), repr(credentials), str(credentials)):
+        assert TOKEN not in shown
 
 
 def test_every_series_of_the_contract_starts_at_0() -> None:
@@ -40,4 +42,4 @@ def test_every_family_is_ours_and_has_a_help_text() -> None:
     helped = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     assert families == set(helped)
-    assert all(name.startswith("mcp_remediation_") for name in families)
+    assert all(name.startswith(("mcp_remediation_", "mcp_baseline_")) for name in families)

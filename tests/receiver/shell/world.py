@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,10 @@ from tests.receiver.shell.peers import AlertmanagerPeer, GatewayPeer, Prometheus
 Found = TypeVar("Found")
 
 TOKEN = "a-token-for-tests"
-DEADLINE = 20.0
+DEADLINE = 90.0
 
 QUICK = Timing(
+    look_seconds=0.02,
     telemetry_lag_seconds=0.0,
     reconcile_seconds=3600.0,
     verify_retry_seconds=0.05,
@@ -34,6 +35,8 @@ QUICK = Timing(
     retry_seconds=0.05,
     retry_longest_seconds=0.2,
     stop_seconds=1.0,
+    proof_seconds=0.2,
+    overdue_seconds=0.1,
 )
 
 LIMITS: dict[str, Any] = {
@@ -58,8 +61,14 @@ class World:
     tokens: bool = True
     listen: str = "127.0.0.1:0"
     timing: Timing = QUICK
+    ladders: dict[str, Any] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     """The TOML of a server at its start, by name: ``SERVER.toml`` beside fleet.yml."""
+
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a section of fleet.yml beside, or instead of, what a world writes by itself."""
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in a server's entry beside or instead of the usual, by name."""
 
     def config_file(self, server: str) -> Path:
         return self.folder / f"{server}.toml"
@@ -77,11 +86,12 @@ class World:
             "journal": "sqlite:journal.db",
             "mode": self.mode,
             "limits": self.limits,
+            "ladders": self.ladders,
         }
         if self.tokens:
             (self.folder / "token").write_text(f"{TOKEN}\n")
             receiver["authentication"] = {"bearer_token_files": ["token"]}
-        document = {
+        document: dict[str, Any] = {
             "prometheus": {"url": self.prometheus.url},
             "alertmanager": {"url": self.alertmanager.url},
             "gateway": {"control_dir": "control"},
@@ -94,12 +104,14 @@ class World:
                     "command": ["true"],
                     "restart": {"via": "gateway"},
                     **({"config_file": f"{name}.toml", "enforce": ["sessions"]} if name in self.configs else {}),
+                    **self.more.get(name, {}),
                 }
                 for name in self.gateways
             ],
         }
         file = self.folder / "fleet.yml"
-        file.write_text(json.dumps(document))  # JSON is YAML
+        sections = {name: document.get(name, {}) | section for name, section in self.beside.items()}
+        file.write_text(json.dumps(document | sections))  # JSON is YAML
         return file
 
     def settings(self) -> Settings:
@@ -128,12 +140,15 @@ def write(file: Path, content: str) -> None:
     file.write_text(content)
 
 
-def new_world(folder: Path, prometheus: PrometheusPeer, alertmanager: AlertmanagerPeer) -> World:
+def new_world(
+    folder: Path,
+    prometheus: PrometheusPeer,
+    alertmanager: AlertmanagerPeer,
+    servers: Sequence[str] = ("alpha", "beta"),
+) -> World:
     control = folder / "control"
     control.mkdir(mode=0o700)
-    gateways = {
-        name: GatewayPeer(name, control / f"{name}-{number}.sock") for number, name in enumerate(["alpha", "beta"], 10)
-    }
+    gateways = {name: GatewayPeer(name, control / f"{name}-{number}.sock") for number, name in enumerate(servers, 10)}
     for peer in gateways.values():
         peer.release.set()
     prometheus.vitals = {name: Vitals() for name in gateways}
@@ -144,6 +159,7 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
     """Serve every peer until the stack closes."""
     app = web.Application()
     app.router.add_post("/api/v1/query", world.prometheus.query)
+    app.router.add_post("/api/v1/query_range", world.prometheus.query_range)
     world.prometheus.url = await serve(app, stack)
     app = web.Application()
     app.router.add_get("/api/v2/alerts", world.alertmanager.alerts)
@@ -154,6 +170,8 @@ async def start_peers(world: World, stack: contextlib.AsyncExitStack) -> None:
         app.router.add_post("/-/restart", peer.restart)
         app.router.add_post("/-/cache/reset", peer.reset_cache)
         app.router.add_post("/-/sessions/end-idle", peer.end_sessions)
+        app.router.add_post("/-/start", peer.start)
+        app.router.add_post("/-/stop", peer.stop)
         await serve(app, stack, peer.socket)
         stack.push_async_callback(peer.close)
 
