@@ -29,6 +29,7 @@ from stack.tools import PROJECT
 
 QUICK: Final[Mapping[str, float]] = {
     "telemetry_lag_seconds": 0.0,
+    "look_seconds": 0.02,
     "reconcile_seconds": 3600.0,
     "verify_retry_seconds": 0.05,
     "verify_deadline_seconds": 0.5,

@@ -30,7 +30,8 @@ MOST: Final = 10
 TREATED_WITHIN: Final = "6h"
 """How far the last treatment is searched for. Further back would load too many samples of a thousand servers."""
 
-_SERVER_LINK: Final = to_server("${__data.fields.Server}")
+_SERVER: Final = "${__data.fields.Server}"
+_SERVER_LINK: Final = to_server(_SERVER)
 _LABEL_LINK: Final = to_server("${__field.labels.server}")
 _ILL_FROM_ONE: Final = (Step(0, "green"), Step(1, "red"))
 _ODD_FROM_ONE: Final = (Step(0, "green"), Step(1, "orange"))
@@ -136,7 +137,7 @@ def _servers() -> dashboard.Panel:
             f"time() - {last}",
         ),
         (
-            Column("server", "Server", links=(_SERVER_LINK, to_incidents())),
+            Column("server", "Server", links=(_SERVER_LINK, to_incidents(_SERVER))),
             Column("A", "Health", states=HEALTH, width=85),
             Column("B", "Up", states=UP, width=65),
             Column("C", "p95", "s", width=90),
@@ -147,7 +148,7 @@ def _servers() -> dashboard.Panel:
             Column("H", "of limit", "percentunit", decimals=0, width=80),
             Column("I", "Memory", "decbytes", decimals=0, width=90),
             Column("J", "Breaker", states=BREAKER, width=85),
-            Column("K", "Incident", states=TREATMENT, width=100, links=(to_incidents(),)),
+            Column("K", "Incident", states=TREATMENT, width=100, links=(to_incidents(_SERVER),)),
             Column("L", "Treated before", "s", decimals=0, width=130),
         ),
         height=9,

@@ -13,6 +13,10 @@ from grafana.series import firing, happened, increase, of_program, of_server, tr
 WEEK: Final = "7d"
 _NOTHING: Final = "nothing was treated"
 VERDICTS: Final = {"healed": "green", "not_healed": "orange", "worse": "red", "inconclusive": "purple"}
+_OF_ROW: Final = "${__data.fields.Server}"
+_OF_LINE: Final = "${__field.labels.server}"
+"""The server that a click was on."""
+
 _BUDGETS: Final = "=~.*budget|cooldown|concurrent_treatments"
 
 
@@ -84,7 +88,7 @@ def _incidents() -> tuple[dashboard.Panel, ...]:
             (Query(f"max by (server) ({treatment()})"),),
             TREATMENT,
             width=14,
-            links=(to_server("${__field.labels.server}"), to_incidents()),
+            links=(to_server(_OF_LINE), to_incidents(_OF_LINE)),
             empty="no receiver",
         ),
         rows(
@@ -93,7 +97,7 @@ def _incidents() -> tuple[dashboard.Panel, ...]:
             (f"count by (server, state) ({of_server('mcp_remediation_incidents', state='!=closed')} == 1)",
              f"count by (server) ({firing(server='!=')})"),
             (
-                Column("server", "Server", links=(to_server("${__data.fields.Server}"), to_incidents())),
+                Column("server", "Server", links=(to_server(_OF_ROW), to_incidents(_OF_ROW))),
                 Column("state", "State"),
                 Column("B", "Alerts", width=90, decimals=0),
             ),

@@ -58,9 +58,11 @@ def to_server(name: str) -> Link:
     return Link("What is wrong with it", f"/d/{SERVER_BOARD}?{_KEPT}&var-server={name}")
 
 
-def to_incidents() -> Link:
-    """The incidents with all that was tried, as the receiver tells them."""
-    return Link("Its incidents, at the receiver", "${receiver}/incidents")
+def to_incidents(name: str = "") -> Link:
+    """The incidents with all that was tried, as the receiver's page shows them: of one server, or of all."""
+    if not name:
+        return Link("Incidents, at the receiver", "${receiver}/incidents")
+    return Link("Its incidents, at the receiver", f"${{receiver}}/incidents?server={name}")
 
 
 def to_runbook(alert: str) -> Link:

@@ -61,7 +61,7 @@ def _now() -> tuple[dashboard.Panel, ...]:
             f"max({health()})",
             states=HEALTH,
             empty="not reported",
-            links=(to_incidents(),),
+            links=(to_incidents("${server}"),),
         ),
         figure(
             "Up",
@@ -78,7 +78,7 @@ def _now() -> tuple[dashboard.Panel, ...]:
             f"max({treatment()})",
             states=TREATMENT,
             empty="no receiver",
-            links=(to_incidents(),),
+            links=(to_incidents("${server}"),),
         ),
         figure(
             "Breaker",
@@ -114,7 +114,7 @@ def _ills() -> tuple[dashboard.Panel, ...]:
             (f"group by (alertname, severity) ({firing(server='!=')})",),
             (
                 Column("severity", "Severity", width=100),
-                Column("alertname", "Alert", links=(to_runbook("${__data.fields.Alert}"), to_incidents())),
+                Column("alertname", "Alert", links=(to_runbook("${__data.fields.Alert}"), to_incidents("${server}"))),
             ),
             width=8,
             height=5,

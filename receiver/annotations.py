@@ -52,17 +52,27 @@ class Annotations:
         chronicle.subscribe(self._tell)
 
     async def run(self) -> None:
-        """Write what waits, for ever."""
+        """Write what waits, for ever. A token that is not there is said now, and not at night."""
+        try:
+            await self._token()
+        except ConfigError as error:
+            self._note(str(error))
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                trouble = await self._write(self._waiting.popleft())
-                if trouble and not self._trouble:
-                    log.warning("Grafana takes no annotations; treatment goes on without", extra={"reason": trouble})
-                elif self._trouble and not trouble:
-                    log.info("Grafana takes annotations again")
-                self._trouble = trouble
+                self._note(await self._write(self._waiting.popleft()))
+
+    def _note(self, trouble: str) -> None:
+        if trouble and not self._trouble:
+            log.warning("Grafana takes no annotations; treatment goes on without", extra={"reason": trouble})
+        elif self._trouble and not trouble:
+            log.info("Grafana takes annotations again")
+        self._trouble = trouble
+
+    async def _token(self) -> str:
+        # Read each time: a token that was replaced holds at once.
+        return await asyncio.to_thread(read_token, self._settings.token_file, TOKEN_KEY)
 
     def _tell(self, entry: Entry, _servers: tuple[str, ...]) -> None:
         event = entry.event
@@ -85,8 +95,7 @@ class Annotations:
     async def _write(self, body: dict[str, Any]) -> str:
         """Why Grafana did not take it, "" when it did."""
         try:
-            # Read each time: a token that was replaced holds at once.
-            token = await asyncio.to_thread(read_token, self._settings.token_file, TOKEN_KEY)
+            token = await self._token()
             async with self._session.post(
                 f"{self._settings.url}/api/annotations",
                 json=body,

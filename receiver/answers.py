@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fleet.doors import Refusal
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-"""A group of one server's alerts has a few kilobytes; a larger body is refused and Alertmanager is asked instead."""
+"""A group of one server's alerts has a few kilobytes; a larger one is not read, and Alertmanager is asked instead."""
 
 READ_SECONDS: Final = 10.0
 """How long a sender may take for its body: Alertmanager itself gives up after 10 s."""

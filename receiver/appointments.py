@@ -1,58 +1,45 @@
-"""What is to be done at a time that a person named: log levels that were raised for a while are put back.
+"""What is to be done at a time that a person named: log levels that were raised for a while are put back. Pure.
 
 The deadline is in the journal, so a receiver that was away puts them back when it is there again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from fleet.inventory import ReceiverSettings, Server
 from fleet.maintenance import work_ends_at
+from receiver.book import Book
 from receiver.dossier import due_at
 from receiver.events import ActionAsked, ByHand
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fleet.inventory import ReceiverSettings, Server
-    from receiver.chronicle import Chronicle
 
 ITSELF: Final = "mcp-receiver"
 """Who asks for what a person ordered for later."""
 
 
-class Appointments:
-    """Asked by the engine, which holds its lock meanwhile. ``now`` gives UNIX seconds."""
+def next_at(book: Book, server: Server) -> float | None:
+    """When something is due, UNIX seconds; None when nothing will be."""
+    levels = book.dossier(server.name).debugging
+    return None if levels is None else due_at(levels)
 
-    def __init__(self, settings: ReceiverSettings, chronicle: Chronicle, now: Callable[[], float]) -> None:
-        self._settings = settings
-        self._chronicle = chronicle
-        self._now = now
 
-    def next_at(self, server: Server) -> float | None:
-        """When something is due, UNIX seconds; None when nothing will be."""
-        levels = self._chronicle.book.dossier(server.name).debugging
-        return None if levels is None else due_at(levels)
+def is_due(book: Book, server: Server, now: float) -> bool:
+    """Whether something should have been done by ``now``."""
+    at = next_at(book, server)
+    return at is not None and now >= at
 
-    def is_due(self, server: Server) -> bool:
-        """Whether something should have been done by now."""
-        at = self.next_at(server)
-        return at is not None and self._now() >= at
 
-    async def keep(self, server: Server) -> None:
-        """Ask for what is due, unless it is not the moment: hands off, a wish or an act or its verdict under way.
+def due(book: Book, server: Server, settings: ReceiverSettings, now: float) -> ActionAsked | None:
+    """What to ask for at ``now``, None when nothing is due or it is not the moment."""
+    if not is_due(book, server, now) or _is_no_moment(book, server, settings, now):
+        return None
+    return ActionAsked(server=server.name, action=ByHand.END_DEBUG_MODE, by=ITSELF)
 
-        Raises:
-            JournalUnavailable: nothing was written.
-        """
-        if not self.is_due(server) or self._is_no_moment(server):
-            return
-        await self._chronicle.append(ActionAsked(server=server.name, action=ByHand.END_DEBUG_MODE, by=ITSELF))
 
-    def _is_no_moment(self, server: Server) -> bool:
-        book = self._chronicle.book
-        ledger, incident = book.ledger(), book.open_incident(server.name)
-        busy = incident is not None and (incident.asked is not None or incident.unfinished is not None)
-        paused = server.name in ledger.paused or "" in ledger.paused
-        works = work_ends_at(self._settings.maintenance_windows, server.name, self._now()) is not None
-        return busy or paused or works or server.name in ledger.under_treatment
+def _is_no_moment(book: Book, server: Server, settings: ReceiverSettings, now: float) -> bool:
+    """Hands off, or a wish, an act or its verdict is under way."""
+    ledger, incident = book.ledger(), book.open_incident(server.name)
+    busy = incident is not None and (incident.asked is not None or incident.unfinished is not None)
+    paused = server.name in ledger.paused or "" in ledger.paused
+    works = work_ends_at(settings.maintenance_windows, server.name, now) is not None
+    return busy or paused or works or server.name in ledger.under_treatment

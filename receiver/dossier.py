@@ -74,7 +74,7 @@ def debugged(dossier: Dossier, act: ActRecord, event: ActEnded, at: float) -> Do
     if act.action == "debug_mode" and changed is not None and act.until is not None:
         # Where the levels were raised already, what stood before the first time is what is put back.
         before = {
-            name: known.before[name] if known is not None and known.after.get(name) == raw else raw
+            name: known.before.get(name) if known is not None and known.after.get(name) == raw else raw
             for name, raw in changed.before.items()
         }
         if before == changed.after:  # they stood so before anybody raised them

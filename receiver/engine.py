@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from dataclasses import replace
@@ -16,10 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.errors import MedicError
 from fleet.lifecycle.outcome import Outcome
-from receiver import surroundings, verify
+from receiver import appointments, surroundings, verify
 from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
-from receiver.appointments import Appointments
 from receiver.events import (
     RECOVERY,
     TREATMENTS,
@@ -97,8 +97,9 @@ class Engine:
         self._wakes = {name: asyncio.Event() for name in map(str, self._servers)}
         self._choosing = choosing or asyncio.Lock()
         self._look = look
+        self._looked_at: dict[str, float] = {}
+        self._postponed: set[str] = set()
         self._treated: frozenset[str] = chronicle.book.ledger().under_treatment
-        self._appointments = Appointments(settings.fleet.receiver, chronicle, now)
         self.acting = Acting(settings, prometheus, actions, self._keep_outcome, now)
 
     def start(self, tasks: Tasks, after: asyncio.Event) -> None:
@@ -111,9 +112,27 @@ class Engine:
             tasks.start(f"treat-{server.name}", self._work(server, after))
 
     def _wake(self, entry: Entry, servers: tuple[str, ...]) -> None:
+        if isinstance(entry.event, Delivered):
+            for name in servers:
+                self._wake_for_alerts(name)
+            return
         for name in self._wakes if self._concerns_everyone(entry.event) else servers:
             if name in self._wakes:
                 self._wakes[name].set()
+
+    def _wake_for_alerts(self, name: str) -> None:
+        """At once, or when the last look is old enough: while alerts pour in, each of them is no reason for a look."""
+        loop = asyncio.get_running_loop()
+        left = self._looked_at.get(name, -math.inf) + self._settings.timing.look_seconds - loop.time()
+        if left <= 0:
+            self._wakes[name].set()
+        elif name not in self._postponed:
+            self._postponed.add(name)
+            loop.call_later(left, self._wake_postponed, name)
+
+    def _wake_postponed(self, name: str) -> None:
+        self._postponed.discard(name)
+        self._wakes[name].set()
 
     def _concerns_everyone(self, event: Event) -> bool:
         """Whether it gives back what others may be waiting for, or is a person's word.
@@ -132,6 +151,7 @@ class Engine:
         backoff = timing.retry_seconds
         while True:
             wake.clear()
+            self._looked_at[server.name] = asyncio.get_running_loop().time()
             try:
                 pause = await self._advance(server)
             except JournalUnavailable:
@@ -149,14 +169,18 @@ class Engine:
 
     async def _advance(self, server: Server) -> float | None:
         """Take one step; the seconds until the next one, None when only a new entry can change anything."""
-        if self._appointments.is_due(server):
-            async with self._choosing:
-                await self._appointments.keep(server)
+        if appointments.is_due(self._chronicle.book, server, self._now()):
+            await self._keep_appointment(server)
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
-        scrape_seconds = await self._prometheus.scrape_seconds(server.name)
-        around = await self._around(server, incident, scrape_seconds)
+        # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
+        scrape_seconds, seen, fresh = await asyncio.gather(
+            self._prometheus.scrape_seconds(server.name),
+            self._look(server, self._settings.fleet.gateway.control_dir),
+            self._is_fresh(server, incident),
+        )
+        around = replace(seen.with_dossier(self._chronicle.book.dossier(server.name)), fresh=fresh)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
@@ -169,8 +193,14 @@ class Engine:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
 
+    async def _keep_appointment(self, server: Server) -> None:
+        async with self._choosing:
+            asked = appointments.due(self._chronicle.book, server, self._settings.fleet.receiver, self._now())
+            if asked is not None:
+                await self._append(asked)
+
     def _no_later_than_appointed(self, server: Server, pause: float | None) -> float | None:
-        at = self._appointments.next_at(server)
+        at = appointments.next_at(self._chronicle.book, server)
         if at is None or pause == _AT_ONCE:
             return pause
         # What is due and still stands was not for the moment.
@@ -190,13 +220,11 @@ class Engine:
             lag_seconds=self._settings.timing.telemetry_lag_seconds,
         )
 
-    async def _around(self, server: Server, incident: Incident, scrape_seconds: float) -> Surroundings:
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
-        around = around.with_dossier(self._chronicle.book.dossier(server.name))
+    async def _is_fresh(self, server: Server, incident: Incident) -> bool:
         if incident.escalated_at is not None:  # nothing is going to be done that would rest on it
-            return around
-        within = max(MIN_SCRAPES * scrape_seconds, FRESH_SECONDS)
-        return replace(around, fresh=await self._prometheus.is_fresh(server.name, within))
+            return True
+        within = max(MIN_SCRAPES * self._prometheus.usual_scrape_seconds(server.name), FRESH_SECONDS)
+        return await self._prometheus.is_fresh(server.name, within)
 
     async def _take(
         self, step: Step, incident: Incident, server: Server, around: Surroundings, intent: ActIntended | None

@@ -77,8 +77,8 @@ class Metrics:
                                       "verdict that it is healed.", buckets=_SECONDS, registry=registry)  # fmt: skip
         self.journal_available = Gauge("mcp_remediation_journal_available", "1 while the journal can be written; "
                                        "nothing is treated while it is 0.", registry=registry)  # fmt: skip
-        self.credentials_current = Gauge("mcp_remediation_credentials_current", "1 while the files of tokens, users and "
-                                         "TLS hold as they stand; 0: they are wrong, and those before hold.",
+        self.credentials_current = Gauge("mcp_remediation_credentials_current", "1 while the files of tokens, users "
+                                         "and TLS hold as they stand; 0: they are wrong, and those before hold.",
                                          registry=registry)  # fmt: skip
         self.worker_errors = Counter("mcp_remediation_worker_errors", "Steps of a server's worker that failed and "
                                      "are retried.", registry=registry)  # fmt: skip

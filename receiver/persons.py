@@ -76,9 +76,7 @@ class Persons:
         self._metrics.manual_actions.inc()
         return book.open_incident(server.name), None
 
-    async def decide(
-        self, incident: str, *, approved: bool, by: str = LOOPBACK, told: str | None = None
-    ) -> str | None:
+    async def decide(self, incident: str, *, approved: bool, by: str = LOOPBACK, told: str | None = None) -> str | None:
         """Say yes or no to the rung that ``incident`` waits with: the rung, None where none waits (any more).
 
         Two words at once count as one: the second finds nothing that waits. ``told`` is the rung that the person saw:

@@ -122,6 +122,10 @@ class Prometheus:
         self._intervals[server] = (known if learned is None else learned, self._now() + kept)
         return self._intervals[server][0]
 
+    def usual_scrape_seconds(self, server: str) -> float:
+        """What ``scrape_seconds`` last said, without asking."""
+        return self._intervals.get(server, (USUAL_SCRAPE_SECONDS, -math.inf))[0]
+
     async def is_fresh(self, server: str, within_seconds: float) -> bool:
         """Whether it knows how ``server`` is doing now: it has a sample younger than ``within_seconds``, or its own
         rules say at this moment that the server is down or gone. False where it cannot be asked.

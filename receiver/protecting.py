@@ -15,6 +15,7 @@ from fleet.web_protection import REFRESH_SECONDS, Protection, WebProtection
 from fleet.web_tls import names_of
 from receiver.answers import refused
 from receiver.authentication import tls_of
+from receiver.metrics import WebhookResult
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from receiver.listening import Listener
     from receiver.metrics import Metrics
 
+ALERTS: Final = "/api/v1/alerts"
 UNASKED: Final = frozenset({"/metrics", "/-/healthy", "/-/ready"})
 """What everybody may read who can connect, unless the web configuration names users."""
 
@@ -73,6 +75,8 @@ class Protecting:
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = _refused_connection(request, self._protection.current)
         if refusal is not None:
+            if request.path == ALERTS:
+                self._metrics.webhooks.labels(WebhookResult.REFUSED).inc()
             response = refused(refusal)
             response.force_close()
             return response

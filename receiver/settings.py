@@ -25,6 +25,7 @@ class Timing:
     Attributes:
         telemetry_lag_seconds: after an act before a scrape can no longer show what happened during it (2: a gateway
             reports once a second).
+        look_seconds: between two looks at a server that only new alerts ask for (0.5: each asks Prometheus twice).
         reconcile_seconds: between two readings of Alertmanager's active alerts (60: what one lost webhook costs).
         verify_retry_seconds: between two questions after an act whose end is not known (2).
         verify_deadline_seconds: after that the act's outcome is ``unknown`` (60: longer than a restart may take).
@@ -37,6 +38,7 @@ class Timing:
     """
 
     telemetry_lag_seconds: float = 2.0
+    look_seconds: float = 0.5
     reconcile_seconds: float = 60.0
     verify_retry_seconds: float = 2.0
     verify_deadline_seconds: float = 60.0

@@ -96,10 +96,7 @@ class Web:
             self._count(WebhookResult.REFUSED)
             return answer(400, {"error": f"the body did not arrive whole within {READ_SECONDS:g} s"})
         if body is None:
-            self._count(WebhookResult.TOO_LARGE)
-            log.warning("a webhook was too large, Alertmanager is asked instead", extra={"limit": MAX_BODY_BYTES})
-            self._reconcile_soon()
-            return answer(413, {"error": f"at most {MAX_BODY_BYTES} bytes; Alertmanager is asked instead"})
+            return await self._too_large(request.content_length)
         return await self._take_in(body)
 
     async def incidents(self, request: web.Request) -> web.Response:
@@ -167,14 +164,26 @@ class Web:
         body_hash = hashlib.sha256(body).hexdigest()
         excerpt = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
         event = Quarantined(reason=reason, body_hash=body_hash, size=len(body), excerpt=excerpt)
+        return await self._put_aside(event, WebhookResult.DUPLICATE, WebhookResult.QUARANTINED)
+
+    async def _too_large(self, length: int | None) -> web.Response:
+        """A 413 would come back for ever and page people; what it was about Alertmanager tells whoever asks."""
+        self._reconcile_soon()
+        reason = f"more than {MAX_BODY_BYTES} bytes; Alertmanager was asked instead"
+        size = MAX_BODY_BYTES + 1 if length is None else length
+        # The size stands for the body that nobody read: a group that stays too large is put aside once.
+        event = Quarantined(reason=reason, body_hash=f"too-large-{size}", size=size, excerpt="")
+        return await self._put_aside(event, WebhookResult.TOO_LARGE, WebhookResult.TOO_LARGE)
+
+    async def _put_aside(self, event: Quarantined, again: WebhookResult, first: WebhookResult) -> web.Response:
         try:
-            entry = await self._chronicle.append(event, body_hash)
+            entry = await self._chronicle.append(event, event.body_hash)
         except JournalUnavailable as error:
             self._count(WebhookResult.FAILED)
             return answer(503, {"error": str(error)})
-        result = WebhookResult.DUPLICATE if entry is None else WebhookResult.QUARANTINED
         if entry is not None:
-            log.warning("a webhook could not be read and was put aside", extra={"reason": reason, "size": len(body)})
+            log.warning("a webhook was put aside", extra={"reason": event.reason, "size": event.size})
+        result = again if entry is None else first
         self._count(result)
         return answer(200, {"result": result})
 

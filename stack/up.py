@@ -81,7 +81,7 @@ def _say_where(loop: Loop) -> None:
         "exporter": f"{loop.addresses['exporter'].url}/metrics",
         "Prometheus": f"{loop.addresses['prometheus'].url}/classic/alerts",
         "Alertmanager": loop.addresses["alertmanager"].url,
-        "receiver": f"{loop.addresses['receiver'].url}/api/v1/incidents",
+        "the page": f"{loop.addresses['receiver'].url}/",
         "its token": str(loop.folder / "token"),
         "make it ill": f"echo errors > {loop.fault_file}    (or {', '.join(_SWITCHED_BY_FILE[1:])})",
     }

@@ -17,7 +17,7 @@ MAX_PARTS: Final = 200
 
 MAX_TEXT: Final = 4000
 
-_SECONDS: Final = ("_at", "start_time_seconds", "_timestamp_seconds")
+_MOMENTS: Final = ("_at", "start_time_seconds", "_timestamp_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,12 @@ def _figure(key: str, value: Any, parent: str) -> Part | None:
         return None
     if parent == "signals":
         return Part(key, text=figures.of_signal(key, float(value)))
-    if key.endswith(_SECONDS) and value > 1e9:
-        return Part(key, text=figures.moment(float(value)), at=float(value))
+    if key.endswith(_MOMENTS) and value > 1e9:
+        return Part(key.removesuffix("_seconds"), text=figures.moment(float(value)), at=float(value))
     for ending, unit in (("_bytes", "bytes"), ("_seconds", "seconds"), ("_ratio", "ratio")):
         if key.endswith(ending):
-            return Part(key, text=figures.amount(float(value), unit))
+            name = key if unit == "ratio" else key.removesuffix(ending)
+            return Part(name, text=figures.amount(float(value), unit))
     return None
 
 

@@ -1,6 +1,6 @@
 """The entries of an incident as a timeline that people read. Pure, total: any entry becomes something.
 
-An act's intent and its end are one item, and so are measurements in a row that say nothing yet.
+An act's intent and its end are one item, and so are measurements in a row that say nothing yet, or the same.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ def _measured(entry: Entry, event: VerdictGiven, numbered: Mapping[ActId, int], 
 
 
 def _goes_on(last: Item, item: Item) -> bool:
-    """Whether the last one was a measurement of the same act that said nothing yet."""
-    return last.is_open and last.act == item.act
+    """Whether the last one was a measurement of the same act that said nothing yet, or the same."""
+    return last.act == item.act and (last.is_open or (bool(last.judged) and last.badge == item.badge))
 
 
 def _other(server: str, entry: Entry, event: Event) -> Item:

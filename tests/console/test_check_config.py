@@ -108,10 +108,14 @@ def test_the_receivers_users_and_its_web_configuration_are_looked_into(tmp_path:
     result = run(tmp_path, "--config", str(file))
     assert result.returncode == 1
     assert result.stderr.splitlines()[:2] == [
-        f"{tmp_path}/users:2: receiver.authentication.basic_auth_file: holds no bcrypt hash."
-        " Write lines such as from: htpasswd -nBC 10 NAME",
-        f"{tmp_path}/none.pem: tls_server_config.cert_file: cannot be read: No such file or directory."
-        " Check the path and its permissions",
+        (
+            f"{tmp_path}/users:2: receiver.authentication.basic_auth_file: holds no bcrypt hash."
+            " Write lines such as from: htpasswd -nBC 10 NAME"
+        ),
+        (
+            f"{tmp_path}/none.pem: tls_server_config.cert_file: cannot be read: No such file or directory."
+            " Check the path and its permissions"
+        ),
     ]
     assert "plain" not in result.stderr
     assert result.stderr.count("none.pem") == 1

@@ -166,7 +166,7 @@ class World:
             book.apply(entry)
         thread: ThreadPoolExecutor = AtOnce(1)
         self.chronicle = Chronicle(self.journal, book, thread)
-        settings = Settings(self.fleet, self.fleet.receiver.listen, ())
+        settings = Settings(self.fleet, self.fleet.receiver.listen)
         metrics = Metrics(self.fleet.servers, ACTIONS, IncidentState)
         choosing = asyncio.Lock()
         engine = Engine(

@@ -157,6 +157,8 @@ async def test_it_can_be_read_and_used_without_scripts(hostile: tuple[World, Cli
     async with browser() as chromium, window(chromium, client.address.url, width=360, script=False) as seen:
         await sign_in(seen, TOKEN)
         await expect(seen.page.locator("time").first).to_contain_text("ago")
+        refresh = await seen.page.locator("meta[http-equiv=refresh]").get_attribute("content")
+        assert refresh == "30; url=/"
         await seen.page.get_by_role("button", name="Approve").click()
         await expect(seen.page.locator("#notice")).to_contain_text("Approved")
         await client.until_state("observing")
@@ -220,7 +222,7 @@ async def test_a_form_that_fails_is_said_and_the_page_stays(hostile: tuple[World
     _world, client = hostile
     async with browser() as chromium, window(chromium, client.address.url) as seen:
         await sign_in(seen, TOKEN)
-        await seen.page.locator("input[name=csrf]").evaluate_all("nodes => nodes.forEach(node => node.value = 'x')")
+        await seen.page.route("**/pause", lambda route: route.continue_(post_data="server=&csrf=another"))
         await seen.page.get_by_role("button", name="Pause automation").click()
         await expect(seen.page.locator("#notice")).to_contain_text("Nothing was done")
         await expect(seen.page.get_by_role("button", name="Approve")).to_be_visible()

@@ -28,6 +28,7 @@ from fleet.server_config import ServerConfig, Tuning
 from fleet.server_settings import KNOWN
 from fleet.signals import BY_NAME, Direction, Severity, SignalName
 from fleet.thresholds import TABLE
+from receiver import appointments
 from receiver.book import Book
 from receiver.by_hand import Wish
 from receiver.effects import Surroundings
@@ -68,6 +69,7 @@ SCRAPE = 15.0
 LAG = 2.0
 START = 1_800_000_000.0
 MOST_STEPS_AT_ONCE = 24
+OVERDUE = 15.0
 """More at one moment without a wait would be a worker that spins."""
 
 
@@ -213,7 +215,20 @@ class Simulation:
 
     def settle(self, server: Server) -> float | None:
         """Take steps until one is a wait; its end."""
+        until = self._settle(server)
+        appointed = appointments.next_at(self.book, server)
+        if appointed is not None and appointed <= self.now:
+            appointed = self.now + OVERDUE
+        return min((at for at in (until, appointed) if at is not None), default=None)
+
+    def _keep_appointment(self, server: Server) -> None:
+        asked = appointments.due(self.book, server, self.settings, self.now)
+        if asked is not None:
+            self.append(asked)
+
+    def _settle(self, server: Server) -> float | None:
         for _ in range(MOST_STEPS_AT_ONCE):
+            self._keep_appointment(server)
             incident = self.book.open_incident(server.name)
             if incident is None:
                 return None

@@ -14,7 +14,10 @@ from receiver.events import (
     ActEnded,
     ActId,
     ActIntended,
+    ActionAsked,
     Alert,
+    ByHand,
+    Changed,
     Closed,
     Closing,
     Delivered,
@@ -26,18 +29,21 @@ from receiver.events import (
     IncidentId,
     Inconclusive,
     Judgement,
+    Paused,
     Quarantined,
+    Resumed,
     Verdict,
     VerdictGiven,
     Via,
 )
 from receiver.incident import Incident, IncidentState
+from receiver.records import BaselineKept, ConfigProven, Deployed, DeploymentOutcome
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 SERVERS = st.sampled_from(["codex", "other", "unknown"])
 INCIDENTS = st.sampled_from(["codex-1", "codex-2", "other-1", "unknown-1"]).map(IncidentId)
 ACTS = st.sampled_from(["a", "b", "c"]).map(ActId)
-ACTIONS = st.sampled_from(["evidence", "restart", "unheard-of"])
+ACTIONS = st.sampled_from(["evidence", "restart", "debug_mode", "end_debug_mode", "restore", "unheard-of"])
 TIMES = st.floats() | st.floats(START - 1e6, START + 1e6)
 ALERTS = st.builds(
     Alert,
@@ -59,16 +65,27 @@ FINDINGS = st.dictionaries(
     st.none() | st.text() | st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats()),
 )
 ANY_ACT = {"incident": INCIDENTS, "server": SERVERS, "act": ACTS, "action": ACTIONS}
+RAWS = st.dictionaries(st.sampled_from(["mcp.cache_ttl_ms", "logging.rust_log_level"]), st.none() | st.just("1"))
+CHANGED = st.builds(Changed, before=RAWS, after=RAWS, kept=RAWS, backup=st.sampled_from(["", "a.toml"]))
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Delivered, via=st.sampled_from(Via), alerts=st.lists(ALERTS, max_size=5)),
     st.builds(Quarantined, reason=st.text(), body_hash=st.text(), size=st.integers(), excerpt=st.text()),
-    st.builds(ActIntended, signals=st.lists(st.sampled_from(SignalName)), **ANY_ACT),
+    st.builds(ActIntended, signals=st.lists(st.sampled_from(SignalName)), until=st.none() | TIMES, **ANY_ACT),
+    st.builds(
+        ActionAsked, server=SERVERS, action=st.sampled_from(ByHand), refused=st.none() | st.just(Denied.COOLDOWN)
+    ),
+    st.builds(Paused, server=SERVERS | st.just("")),
+    st.builds(Resumed, server=SERVERS | st.just("")),
+    st.builds(Deployed, server=SERVERS, outcome=st.sampled_from(DeploymentOutcome), by=st.text(), started_at=TIMES),
+    st.builds(BaselineKept, server=SERVERS, begin=TIMES, until=TIMES, by=st.text()),
+    st.builds(ConfigProven, server=SERVERS, digest=st.text(), backup=st.text(), since=TIMES),
     st.builds(
         ActEnded,
         outcome=st.sampled_from([*Outcome, "unheard-of"]),
         detail=st.text(),
         ended_at=TIMES,
         findings=FINDINGS,
+        changed=st.none() | CHANGED,
         **ANY_ACT,
     ),
     st.builds(ActDenied, incident=INCIDENTS, server=SERVERS, action=ACTIONS, reason=st.sampled_from(Denied)),
@@ -146,6 +163,9 @@ def test_any_entries_fold_and_what_comes_out_can_be_asked(entries: list[Entry]) 
         assert incident.state in IncidentState
         assert (incident.quiet_since is None) == bool(incident.firing)
         assert list(incident.signals) == [name for name in SignalName if name in incident.signals]
+    assert [repr(first.dossier(name)) for name in ("codex", "other")] == [
+        repr(second.dossier(name)) for name in ("codex", "other")
+    ]
     assert {alert.server for alert in first.firing_alerts()} <= {"codex", "other"}
 
 

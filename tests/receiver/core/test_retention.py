@@ -12,6 +12,7 @@ from fleet.inventory import ActionLimit, Limits
 from fleet.signals import Severity, SignalName
 from receiver.book import Book
 from receiver.events import (
+    ActDenied,
     ActEnded,
     ActId,
     ActIntended,
@@ -78,6 +79,12 @@ class History:
         if incident is not None:
             self.add(Closed(incident=incident.id, server=server, reason=Closing.HEALED))
 
+    def deny(self, server: str) -> None:
+        incident = self.book.open_incident(server)
+        if incident is not None:
+            reason = Denied.NO_RESTART_METHOD
+            self.add(ActDenied(incident=incident.id, server=server, action="end_debug_mode", reason=reason))
+
     def play(self, step: tuple[str, str, str]) -> None:
         kind, server, other = step
         if kind in ALERTS:
@@ -87,6 +94,8 @@ class History:
             self.act(server, *CHANGES[kind])
         elif kind == "close":
             self.close(server)
+        elif kind == "denied":
+            self.deny(server)
         elif kind == "late":
             known = self.book.incidents()
             ident = known[-1].id if known else IncidentId("codex-1")
@@ -121,12 +130,15 @@ def told(kind: str, server: str) -> Event:
 
 STEPS = st.tuples(
     st.sampled_from(
-        ["alert", "alert both", "resolved", "close", "close", "close", "lower", "raise", "debug", "end debug", "pause",
-         "resume", "deployed", "baseline", "poison", "refused", "late", "stop", "start", "restart"]
+        ["alert", "alert", "alert both", "close", "close", "close", "lower", "lower", "raise", "debug", "end debug",
+         "resolved", "pause", "resume", "deployed", "baseline", "poison", "refused", "late", "denied", "stop", "start",
+         "restart"]
     ),
-    st.sampled_from(NAMES),
-    st.sampled_from((*NAMES, "unknown")),
+    st.sampled_from(("codex", "codex", "other", "third")),
+    st.sampled_from(("other", "codex", "unknown")),
 )  # fmt: skip
+# Long enough that incidents end, and leave to the next what it ends with.
+HISTORIES = st.lists(STEPS, min_size=20, max_size=60)
 
 
 def history_of(steps: Iterable[tuple[str, str, str]]) -> History:
@@ -155,7 +167,7 @@ def closed(book: Book) -> dict[str, Incident]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(STEPS, max_size=60), st.floats(0, 1))
+@given(HISTORIES, st.floats(0, 1) | st.just(1.0))
 def test_what_is_left_folds_to_all_that_still_counts(steps: list[tuple[str, str, str]], part: float) -> None:
     entries = history_of(steps).entries
     cutoff = START + part * 3600 * (len(entries) + 1)
@@ -172,7 +184,7 @@ def test_what_is_left_folds_to_all_that_still_counts(steps: list[tuple[str, str,
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(STEPS, max_size=40), st.lists(STEPS, max_size=20))
+@given(HISTORIES, st.lists(STEPS, max_size=20))
 def test_what_comes_later_folds_the_same(old: list[tuple[str, str, str]], new: list[tuple[str, str, str]]) -> None:
     history = history_of(old)
     cutoff = START + 3600 * len(history.entries)
@@ -186,7 +198,7 @@ def test_what_comes_later_folds_the_same(old: list[tuple[str, str, str]], new: l
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(STEPS, max_size=60), st.floats(0, 1))
+@given(HISTORIES, st.floats(0, 1) | st.just(1.0))
 def test_a_second_run_finds_nothing_more(steps: list[tuple[str, str, str]], part: float) -> None:
     entries = history_of(steps).entries
     cutoff = START + part * 3600 * (len(entries) + 1)

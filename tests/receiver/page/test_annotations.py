@@ -111,10 +111,10 @@ async def test_a_trouble_is_said_once_and_so_is_its_end(
     grafana: GrafanaPeer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "token"
+    file.write_text("first")
     with caplog.at_level(logging.INFO, "receiver.annotations"):
         async with annotating(grafana, file) as chronicle:
             grafana.status = 500
-            await asyncio.to_thread(file.write_text, "first")
             for number in range(3):
                 await chronicle.append(closed())
                 await until_true(lambda known=number: grafana.refused > known)  # type: ignore[misc]
@@ -126,11 +126,10 @@ async def test_a_trouble_is_said_once_and_so_is_its_end(
     assert "first" not in caplog.text
 
 
-async def test_a_token_that_cannot_be_read_is_a_trouble_like_another(
+async def test_a_token_that_cannot_be_read_is_said_at_the_start(
     grafana: GrafanaPeer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with annotating(grafana, tmp_path / "none") as chronicle:
-        await chronicle.append(closed())
+    async with annotating(grafana, tmp_path / "none"):
         await until_true(lambda: "Grafana takes no annotations" in caplog.text)
     assert grafana.refused == 0
 

@@ -209,6 +209,12 @@ def test_measurements_in_a_row_are_one_item_until_something_is_known() -> None:
     assert items[0].judged[0].value == "30 %"
 
 
+def test_a_verdict_that_is_given_again_is_told_once() -> None:
+    entries = [entry(number, verdict(Verdict.HEALED)) for number in (1, 2, 3)]
+    (item,) = timeline("codex", entries, {})
+    assert (item.seq, item.times, item.badge) == (1, 3, "healed")
+
+
 def test_a_deed_without_an_end_is_under_way() -> None:
     intent = ActIntended(incident=INCIDENT.id, server="codex", act=ActId("a"), action="restart", signals=["down"])
     (item,) = timeline("codex", [entry(1, intent)], {ActId("a"): 1})

@@ -13,7 +13,7 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
 from receiver.events import After, ByHand, Closing, Denied, EscalationReason, Inconclusive, Verdict
 from receiver.incident import IncidentState
-from receiver.page import figures, notices, words
+from receiver.page import figures, findings, notices, words
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,26 @@ def test_an_amount_in_its_unit(value: float | None, unit: str, shown: str) -> No
 )
 def test_a_length_of_time(seconds: float, shown: str) -> None:
     assert figures.lasting(seconds) == shown
+
+
+def test_a_finding_is_told_in_its_unit() -> None:
+    found = {
+        "resident_memory_bytes": 4.12e8,
+        "start_time_seconds": 1_795_386_343.0,
+        "signals": {"error_ratio": 0.42},
+        "up": True,
+        "logs": ["a", "b"],
+        "text": "a\nb",
+        "deep": {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}},
+        "many": list(range(findings.MAX_PARTS + 3)),
+    }
+    told = {part.name: part for part in findings.parts(found)}
+    assert told["resident_memory"].text == "412 MB"
+    assert told["start_time"].text == "2026-11-22 22:25:43 UTC"
+    assert told["signals"].parts[0].text == "42 %"
+    assert told["up"].text == "yes"
+    assert told["logs"].lines == told["text"].lines == ("a", "b")
+    assert told["many"].left_out == 3
 
 
 @given(st.floats(), st.sampled_from([signal.unit for signal in SIGNALS] + ["", "unheard"]))

@@ -102,6 +102,14 @@ async def say(
         return answer.status, json.loads(await answer.read())
 
 
+async def webhooks_of(to: Running, tls: ssl.SSLContext) -> dict[str, float]:
+    """What became of webhooks so far, without what never happened."""
+    async with aiohttp.ClientSession() as client, client.get(f"https://{to.address}/metrics", ssl=tls) as answer:
+        text = await answer.text()
+    found = re.findall(r'^mcp_remediation_webhooks_total\{result="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    return {result: float(value) for result, value in found if float(value)}
+
+
 def paused_by(to: Running) -> str:
     return to.chronicle.book.ledger().paused[""].by
 
@@ -253,7 +261,12 @@ async def test_only_allowed_names_of_certificates(world: World, authority: trust
     allowed = f"{MUTUAL}RequireAndVerifyClientCert, client_allowed_sans: [am.example]}}"
     async with receiver(world, web=allowed) as to:
         assert (await ask(to, tls=trusting(authority, "am.example")))[0] == 200
-        assert (await ask(to, tls=trusting(authority, "other.example", common="am.example")))[0] == 403
+        other = trusting(authority, "other.example", common="am.example")
+        assert (await ask(to, tls=other))[0] == 403
+        body = webhook(alert("alpha", "error_ratio"))
+        assert (await say(to, "/api/v1/alerts", tls=other, body=body))[0] == 403
+        assert to.chronicle.book.incidents() == []
+        assert await webhooks_of(to, trusting(authority, "am.example")) == {"refused": 1}
 
 
 async def test_tls_alone_knows_nobody(world: World, authority: trustme.CA) -> None:
@@ -344,18 +357,11 @@ async def test_a_real_alertmanager_comes_in_by_each_of_the_ways(
         await Alertmanager(address, session).tell(posted("alpha", "error_ratio", severity="warning"))
         known = trusting(authority, "prometheus.example")
 
-        async def counted() -> dict[str, float]:
-            async with session.get(f"https://{to.address}/metrics", ssl=known) as answer:
-                found = re.findall(
-                    r'^mcp_remediation_webhooks_total\{result="(\w+)"\} (\S+)$', await answer.text(), re.MULTILINE
-                )
-            return {result: float(value) for result, value in found if float(value)}
-
         async def all_came() -> bool:
-            return sum((await counted()).values()) >= 4
+            return sum((await webhooks_of(to, known)).values()) >= 4
 
         await until(all_came)
-        assert await counted() == {"accepted": 1, "duplicate": 2, "unauthorized": 1}
+        assert await webhooks_of(to, known) == {"accepted": 1, "duplicate": 2, "unauthorized": 1}
 
 
 @pytest.mark.parametrize("way", ["tokens", "users", "web users", "certificates"])

@@ -37,8 +37,9 @@ ERRORS: Final = SignalName.ERROR_RATIO
 QUICK: Final = {"cooldown_seconds": 0.0, "verdict_delay_seconds": 0.05, "healthy_seconds": 0.25}
 ASKS: Final = "[security.approval_workflows]\nauto_approve_read_only = false\n"
 RANDOM_KILLS: Final = 30
+LOOK_SECONDS: Final = 0.1
 MANY: Final = 10
-SIDE_BY_SIDE: Final = 12
+SIDE_BY_SIDE: Final = 8
 """Most of the time a receiver waits for a measurement or a healthy period."""
 
 
@@ -58,7 +59,7 @@ class Persistent:
                 found.append(await ask())
             return bool(found)
 
-        assert await poll(answered, PATIENCE), "nobody answers"
+        assert await poll(answered, PATIENCE, LOOK_SECONDS), "nobody answers"
         return found[0]
 
     async def post(self, body: bytes) -> None:
@@ -84,7 +85,7 @@ class Persistent:
             seen[:] = await self.incidents()
             return bool(seen) and seen[0]["state"] in states
 
-        assert await poll(there, PATIENCE), f"never {states}: {json.dumps(seen, indent=1)}"
+        assert await poll(there, PATIENCE, LOOK_SECONDS), f"never {states}: {json.dumps(seen, indent=1)}"
         return seen[0]
 
 
@@ -219,7 +220,7 @@ class Run:
         pid = self._home.start(fleet, str(address), log, self._dies)
         try:
             while True:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(LOOK_SECONDS)
                 if self._home.ended(pid):
                     assert self._dies is not None, log.read_text()
                     assert not self.died, log.read_text()
@@ -261,7 +262,7 @@ async def test_killed_at_each_boundary_it_comes_to_the_same_end(home: Nursery, n
     scenario = SCENARIOS[name]
     undisturbed = await Run(home, scenario, None).end()
     assert [state for state, _ in undisturbed.incidents] == ["closed"]
-    slots = asyncio.Semaphore(SIDE_BY_SIDE)
+    slots = asyncio.Semaphore(2 * SIDE_BY_SIDE)
     wrong: list[str] = []
     reached: set[tuple[str, int]] = set()
 
@@ -280,13 +281,13 @@ async def test_killed_at_each_boundary_it_comes_to_the_same_end(home: Nursery, n
         return run.died and len(wrong) <= MANY
 
     async def walk(first: int) -> None:
-        """Every third append from ``first`` on, until there is none."""
-        for number in itertools.count(first, 3):
+        """Every so many-th append from ``first`` on, until there is none."""
+        for number in itertools.count(first, SIDE_BY_SIDE):
             if not await killed("after", number):
                 return
 
     async with asyncio.TaskGroup() as group:
-        for first in (1, 2, 3):
+        for first in range(1, SIDE_BY_SIDE + 1):
             group.create_task(walk(first))
         # Elsewhere nothing happens between two appends, and "before" is the same as "after" the one before it.
         for number, kind in enumerate(undisturbed.kinds, 1):

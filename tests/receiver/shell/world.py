@@ -27,6 +27,7 @@ TOKEN = "a-token-for-tests"
 DEADLINE = 90.0
 
 QUICK = Timing(
+    look_seconds=0.02,
     telemetry_lag_seconds=0.0,
     reconcile_seconds=3600.0,
     verify_retry_seconds=0.05,
