@@ -111,17 +111,20 @@ class Conversation:
 
     async def tools(self) -> list[str]:
         """The names of its tools, every page."""
-        names: list[str] = []
+        return [str(each.get("name")) for each in await self.described()]
+
+    async def described(self) -> list[Mapping[str, Any]]:
+        """Its tools as it describes them (``name``, ``inputSchema``, ``annotations``), every page."""
+        tools: list[Mapping[str, Any]] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             result = _result("tools/list", await self._ask("tools/list", {"cursor": cursor} if cursor else {}))
-            found = result.get("tools")
-            names += [str(each.get("name")) for each in found or () if isinstance(each, dict)]
+            tools += [each for each in result.get("tools") or () if isinstance(each, dict)]
             following = result.get("nextCursor")
             if not isinstance(following, str) or not following or following == cursor:
                 break
             cursor = following
-        return names
+        return tools
 
     async def call(self, tool: str, arguments: Mapping[str, object]) -> Mapping[str, Any]:
         """The result of a tool; one that says ``isError`` is no failure of the conversation."""
