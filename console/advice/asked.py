@@ -7,31 +7,38 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from console.acting.way_back import moved_of
 from console.advice.facts import Around, Facts
 from console.advice.figures import FIGURES, query
 from console.advice.judging import advice
 from console.advice.recommendation import Recommendations
+from console.diagnosing.diagnosis import config_flag
 from console.reading.capacity import History, capacity
 from console.reading.figures import BY_SERIES, BY_VITAL, chained, selected
 from console.reading.gathering import Gathering
 from console.reading.period import resolution
-from fleet.backups import listed
+from fleet.backups import folder_of, listed
+from fleet.config_change import read_raw
 from fleet.errors import MedicError
 from fleet.lifecycle import control
+from fleet.profiles import PROFILES
 from fleet.server_settings import LOG_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from console.desk import Desk
     from console.services.prometheus import Series
     from fleet.inventory import Server
+    from fleet.server_settings import Setting
 
 WITHIN_SECONDS: Final = 60.0
 """A month of raw counters takes Prometheus longer than a look at now."""
 
 _TOLD: Final = "what the figures recommend"
 _TRENDS: Final = ("memory", "sessions")
+_SWITCHES: Final = frozenset(PROFILES["emergency"].changes)
 
 
 async def recommendations(desk: Desk, server: str | None, period: int) -> Recommendations:
@@ -94,18 +101,29 @@ async def _points(
 
 async def _around(desk: Desk, server: Server) -> Around:
     living = [one for one in await control.status(server, desk.fleet.gateway.control_dir) if "error" not in one]
-    text, backups = await asyncio.to_thread(_read, server)
-    return Around(gateways=len(living), backups=backups, file_text=text)
+    return replace(await asyncio.to_thread(_files, server), gateways=len(living), config_flag=config_flag(desk))
 
 
-def _read(server: Server) -> tuple[str, int]:
+def _files(server: Server) -> Around:
+    """What the server's file says, and the copies of it."""
     if server.config is None:
-        return "", 0
+        return Around()
+    file = server.config.file
     try:
-        text = server.config.file.read_bytes().decode("utf-8")
+        text = file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):  # it was read a moment ago; whoever changes it is not done yet
-        text = ""
-    return text, len(listed(server.config.file))
+        return Around(backups=len(listed(file)))
+    return Around(backups=len(listed(file)), file_text=text, lowered=_lowered(file))
+
+
+def _lowered(file: Path) -> frozenset[Setting]:
+    """What an emergency switched off and still is off, by the copies that were kept."""
+    try:
+        now = read_raw(file, _SWITCHES)
+        before = [read_raw(folder_of(file) / one.name, _SWITCHES) for one in listed(file)]
+    except MedicError:  # a copy is broken: what it said before nobody knows
+        return frozenset()
+    return frozenset(moved_of(now, before).keys() & _SWITCHES)
 
 
 async def _raised_logs(desk: Desk, gathering: Gathering, servers: Sequence[Server]) -> dict[str, bool]:

@@ -161,7 +161,8 @@ def _compared(before: Phase, now: Phase) -> Iterator[Compared]:
         ("p50", Unit.SECONDS), ("p95", Unit.SECONDS), ("calls_per_second", Unit.PER_SECOND), ("hit_ratio", Unit.RATIO)
     ):  # fmt: skip
         first, second = getattr(before, name), getattr(now, name)
-        if first is None and second is None:
+        # A hit in any other phase is another client's.
+        if (first is None and second is None) or (name == "hit_ratio" and now.name != CACHED):
             continue
         ratio = None if first is None or second is None or first == 0 else (second - first) / first
         yield Compared(

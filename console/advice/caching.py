@@ -56,9 +56,9 @@ def ratio_with_ttl(ratio: float, longer: float) -> float:
 
 
 def in_emergency(facts: Facts) -> bool:
-    """Whether the file holds just what the profile emergency writes: nothing of it is to be tuned then."""
+    """Whether the file stands as the profile emergency left it: then its way back comes before all tuning."""
     config = facts.server.config
-    return config is not None and "emergency" in held_by(flattened(config.values))
+    return bool(facts.around.lowered) and config is not None and "emergency" in held_by(flattened(config.values))
 
 
 def _is_cached(facts: Facts) -> bool:
@@ -206,13 +206,13 @@ def _left_in_emergency(facts: Facts) -> Draft | None:
     return Draft(
         gravity=Gravity.HIGH,
         title="Take the emergency back",
-        why="the file stands as the profile emergency leaves it: caching, batching and the breaker are off",
-        effect="caching, batching and the breaker come back in stages, each with a check",
+        why=f"{', '.join(str(each) for each in sorted(facts.around.lowered))} stand as the profile emergency left them",
+        effect="what was switched off comes back in stages, each with a check",
         effort=Effort.COMMAND,
         risk=Risk.LOW,
         risk_because="a stage that hurts is taken back",
         figures=("p95",),
-        facts=tuple(facts.in_file(str(each), "false") for each in (CACHING, BATCHING)),
+        facts=tuple(facts.in_file(str(each), "false, and true before") for each in sorted(facts.around.lowered)),
         command=f"mcp-medic recover {facts.server.name}",
     )
 

@@ -29,13 +29,16 @@ class Around:
 
     ``gateways`` is how many of them answer on this host. ``backups`` is how many copies of its TOML are kept.
     ``file_text`` is the TOML as it is written, comments and all. ``debugging`` is whether ``debug-mode`` is on, None
-    where nobody could be asked.
+    where nobody could be asked. ``lowered`` is what the profile emergency switched off and still stands so.
+    ``config_flag`` is what a typed command needs so that it finds the fleet file, with a leading blank, or nothing.
     """
 
     gateways: int = 0
     backups: int = 0
     file_text: str = field(default="", repr=False)
     debugging: bool | None = None
+    lowered: frozenset[Setting] = frozenset()
+    config_flag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from console.advice.caching import in_emergency
 from console.advice.facts import Facts
 from console.advice.recommendation import Draft, Effort, Gravity, Risk
 from console.advice.rule import Rule
-from console.reading.period import written
+from console.reading.period import DAY, written
 from fleet.inventory import Enforced
 from fleet.profiles import BREAKER
 from fleet.server_settings import Setting, as_toml
@@ -24,7 +24,6 @@ HASTY_SHARE: Final = 3.0
 SLOW_CALLS: Final = 1_000
 """Calls without which a p99 says nothing about the slowest."""
 
-FAR: Final = 5.0
 LEAST_TIMEOUT_SECONDS: Final = 5.0
 _ABOVE_P99: Final = 3.0
 CUT_CALLS: Final = 10
@@ -83,7 +82,7 @@ def _breaker_hasty(facts: Facts) -> Draft | None:
 def _timeout_long(facts: Facts) -> Draft | None:
     now, p99 = facts.tuning.initial_response_seconds, facts.of("p99")
     then = float(max(LEAST_TIMEOUT_SECONDS, math.ceil(_ABOVE_P99 * p99)))
-    if facts.count("timeouts") >= 1 or p99 <= 0 or now <= FAR * p99 or then * 2 > now:
+    if facts.count("timeouts") >= 1 or p99 <= 0 or then * 2 > now:
         return None
     return Draft(
         gravity=Gravity.LOW,
@@ -160,7 +159,7 @@ RULES: Final = (
         "breaker_hasty", _breaker_hasty, needs=("breaker_opened",), calls=1,
         concerns=lambda facts: facts.tuning.enable_circuit_breaker,
     ),
-    Rule("timeout_long", _timeout_long, needs=("p99",), calls=SLOW_CALLS),
+    Rule("timeout_long", _timeout_long, needs=("p99",), calls=SLOW_CALLS, history=DAY),
     Rule("timeout_short", _timeout_short, needs=("p99",), calls=SLOW_CALLS),
     Rule(
         "retries_only_measured", _retries, needs=("would_retries",),

@@ -55,6 +55,9 @@ def _missing(rule: Rule, facts: Facts) -> str:
             seen = paper.number(round(facts.count(name)))
             counted = f"{seen} {FIGURES[name].title} in {written(facts.period)}"
             return f"not enough {what} measured: {counted}, {least} are needed"
+    if (facts.history_seconds or 0.0) < rule.history:
+        reach = "nothing" if facts.history_seconds is None else paper.seconds(facts.history_seconds)
+        return f"not enough history: figures of {reach}, {paper.seconds(rule.history)} are needed"
     absent = [FIGURES[name].title for name in rule.needs if name not in facts.figures]
     return f"nobody measured: {', '.join(absent)}" if absent else ""
 
@@ -74,7 +77,7 @@ def _recommendation(rule: Rule, draft: Draft, facts: Facts) -> Recommendation:
             Proposal(setting=str(setting), now=_now(facts, setting), value=raw)
             for setting, raw in draft.changes.items()
         ),
-        command=draft.command or (_tuning(facts) if draft.changes else ""),
+        command=_typed(draft, facts),
     )
 
 
@@ -85,5 +88,7 @@ def _now(facts: Facts, setting: Setting) -> Raw | None:
         return None
 
 
-def _tuning(facts: Facts) -> str:
-    return f"mcp-medic recommendations {facts.server.name} --config-tuning"
+def _typed(draft: Draft, facts: Facts) -> str:
+    tuning = f"mcp-medic recommendations {facts.server.name} --config-tuning" if draft.changes else ""
+    command = draft.command or tuning
+    return f"{command}{facts.around.config_flag}" if command else ""

@@ -11,7 +11,7 @@ from console.advice.recommendation import Draft, Effort, Gravity, Risk
 from console.advice.rule import Rule
 from console.reading.capacity import Growth, Outlook, next_cap
 from console.reading.figures import Unit
-from console.reading.period import written
+from console.reading.period import DAY, written
 from fleet.inventory import Enforced
 from fleet.profiles import PROFILES
 from fleet.server_settings import Setting, SettingValue, as_toml
@@ -28,6 +28,7 @@ SOON_DAYS: Final = 30
 VERY_SOON_DAYS: Final = 7
 FAR_DAYS: Final = 90
 """What lies further ahead is a matter of ``review`` and ``metrics --capacity-planning``."""
+QUIET_SECONDS: Final = DAY
 _POOL_STEP: Final = 5
 _POOL_FACTOR: Final = 1.5
 
@@ -44,9 +45,12 @@ def _is_crowded(facts: Facts) -> bool:
 
 
 def larger_cap(facts: Facts) -> int | None:
-    """The next larger cap that memory has room for; None where it has not, or nobody measured what a session needs."""
+    """The next larger cap that memory has room for; None where it has not, the server is slow as it is, or nobody
+    measured what a session needs.
+    """
     wanted = next_cap(facts.server)
-    if wanted is None or not facts.below_warning("memory_most", "memory", ROOM_IN_MEMORY):
+    slow = facts.at_warning("p95", "response_time_p95")
+    if wanted is None or slow or not facts.below_warning("memory_most", "memory", ROOM_IN_MEMORY):
         return None
     fit = None if facts.room is None else facts.room.sessions_fit
     # A stdio server has a process for each session: what one of them needs does not limit their number.
@@ -252,7 +256,7 @@ def _enforces_sessions(facts: Facts) -> bool:
 RULES: Final = (
     Rule("more_sessions", _more_sessions, concerns=_has_cap, needs=("sessions", "memory_most")),
     Rule("high_load", _high_load, concerns=_has_cap, needs=("sessions",)),
-    Rule("low_load", _low_load, concerns=_has_cap, needs=("sessions_most", "memory_most")),
+    Rule("low_load", _low_load, concerns=_has_cap, needs=("sessions_most", "memory_most"), history=QUIET_SECONDS),
     Rule(
         "pool_small", _pool, needs=("queue_most",),
         concerns=lambda facts: _enforces_sessions(facts) and facts.tuning.connection_pool_size is not None,

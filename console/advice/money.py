@@ -11,6 +11,7 @@ from console.advice.facts import Facts
 from console.advice.recommendation import Draft, Effort, Gravity, Risk
 from console.advice.rule import Rule
 from console.reading.figures import Unit
+from console.reading.period import DAY
 from fleet.server_config import line_of
 from fleet.server_settings import Setting
 from fleet.signals import Severity
@@ -141,5 +142,8 @@ RULES: Final = (
     Rule("budget_month_is_not_hour", _month_and_hour, concerns=lambda facts: _budget(facts) is not None),
     Rule("cost_high", _dear, needs=("cost",), concerns=lambda facts: "cost" in facts.figures),
     Rule("cost_not_measured", _not_measured, calls=LEAST_CALLS, concerns=lambda facts: facts.written(TRACKING) is True),
-    Rule("budget_far", _budget_far, needs=("cost_most",), concerns=lambda facts: _budget(facts) is not None),
-)
+    Rule(
+        "budget_far", _budget_far, needs=("cost_most",), history=DAY,
+        concerns=lambda facts: _budget(facts) is not None,
+    ),
+)  # fmt: skip

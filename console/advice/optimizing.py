@@ -37,7 +37,7 @@ async def optimized(desk: Desk, server: str | None, period: int) -> Optimized:
         at=at,
         period_seconds=period,
         servers=tuple(
-            overview(health(one, measured[one.name]), advice(each), some)
+            overview(health(one, measured[one.name]), advice(each), some, each.around.config_flag)
             for one, each, some in zip(servers, facts, kept, strict=True)
         ),
         unreachable=gathering.gaps(),

@@ -35,7 +35,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """One server. ``first`` is the title of the gravest recommendation, null without any.
+    """One server. ``first`` is the title of the gravest recommendation, null without any; ``command`` shows them all.
 
     ``unjudged`` counts rules that could not say anything. ``last_run`` is the newest benchmark, null without one.
     """
@@ -45,6 +45,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     ill: tuple[Ill, ...]
     recommendations: Counts
     first: str | None
+    command: str
     unjudged: int
     last_run: Run | None
 
@@ -80,7 +81,7 @@ class Suggestions(ServiceReport, frozen=True, kw_only=True):
     suggestions: tuple[Suggestion, ...]
 
 
-def overview(health: Health, advice: Advice, runs: Sequence[Run]) -> Overview:
+def overview(health: Health, advice: Advice, runs: Sequence[Run], config_flag: str = "") -> Overview:
     """One server."""
     found = advice.recommendations
     ill = (each for each in health.readings if each.word in {Word.WARNING, Word.CRITICAL})
@@ -92,6 +93,7 @@ def overview(health: Health, advice: Advice, runs: Sequence[Run]) -> Overview:
             high=_count(found, Gravity.HIGH), medium=_count(found, Gravity.MEDIUM), low=_count(found, Gravity.LOW)
         ),
         first=found[0].title if found else None,
+        command=f"mcp-medic recommendations {health.server}{config_flag}",
         unjudged=sum(len(one.rules) for one in advice.not_judged),
         last_run=max(runs, key=lambda run: run.at, default=None),
     )

@@ -22,6 +22,7 @@ class Rule:
         needs: figures without which nothing can be said.
         calls: fewer calls of tools in the period say nothing.
         lookups: as ``calls``, of look-ups in the cache.
+        history: fewer seconds of figures say nothing: a quiet hour is no quiet week.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Rule:
     needs: tuple[str, ...] = ()
     calls: int = 0
     lookups: int = 0
+    history: float = 0.0

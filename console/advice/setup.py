@@ -9,6 +9,7 @@ from console.advice.facts import Facts
 from console.advice.recommendation import Draft, Effort, Gravity, Risk
 from console.advice.rule import Rule
 from console.reading.figures import BY_VITAL
+from fleet.inventory import Enforced
 from fleet.server_settings import LOG_LEVELS
 from fleet.signals import Severity
 
@@ -171,5 +172,5 @@ RULES: Final = (
     Rule("no_backup", _no_backup, concerns=lambda facts: facts.server.config is not None),
     Rule("debug_logs", _chatty_logs),
     Rule("levels_meet", _levels_meet),
-    Rule("cap_above_alert", _sessions_outlive_cap),
+    Rule("cap_above_alert", _sessions_outlive_cap, concerns=lambda facts: Enforced.SESSIONS in facts.server.enforce),
 )

@@ -6,6 +6,7 @@ Every edit is made by ``fleet.toml_text``, so that nothing but the named values 
 from __future__ import annotations
 
 import difflib
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,7 +46,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """One server's file.
 
-    ``diff`` is a unified diff without context. ``not_judged`` says what could not be judged for want of figures.
+    ``diff`` is a unified diff without context; ``command`` is what writes it, empty without one. ``not_judged`` says what could not be judged for want of figures.
     ``written`` says whether it was written (``--apply``); then ``backup`` is where the replaced file is kept,
     ``take_back`` the command that puts it back, ``in_force`` what makes the server follow it. ``problem`` is why it
     could not be written, empty where nothing went wrong.
@@ -57,6 +58,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[Tuned, ...]
     left_out: tuple[LeftOut, ...]
     not_judged: tuple[str, ...]
+    command: str = ""
     written: bool = False
     backup: str | None = None
     take_back: str = ""
@@ -101,7 +103,7 @@ def tuning(advice: Advice, file: str | None, text: str) -> Tuning:
     return Tuning(
         server=advice.server,
         file=file,
-        diff=_diff(file or "", text, after),
+        diff=_diff(PurePath(file or "").name, text, after),
         settings=tuple(tuned.values()),
         left_out=tuple(left),
         not_judged=tuple(one.reason for one in advice.not_judged),

@@ -11,6 +11,7 @@ from console.acting.direct import stamp_of
 from console.advice import asked
 from console.advice.judging import advice
 from console.advice.tuning import Tuning, Tunings, changes_of, tuning
+from console.diagnosing.diagnosis import config_flag
 from console.reading.gathering import Gathering
 from fleet.config_change import change
 from fleet.errors import MedicError, PermanentError
@@ -41,8 +42,10 @@ async def tunings(desk: Desk, server: str | None, period: int, *, apply: bool) -
 
 
 def _planned(facts: Facts) -> Tuning:
-    config = facts.server.config
-    return tuning(advice(facts), None if config is None else str(config.file), facts.around.file_text)
+    config, flag = facts.server.config, facts.around.config_flag
+    found = tuning(advice(facts), None if config is None else str(config.file), facts.around.file_text)
+    typed = f"mcp-medic recommendations {facts.server.name} --config-tuning --apply{flag}"
+    return replace(found, command=typed if found.diff else "")
 
 
 async def _check_untreated(desk: Desk, gathering: Gathering, names: set[str]) -> None:
@@ -74,6 +77,6 @@ async def _written(desk: Desk, server: Server, planned: Tuning) -> Tuning:
         diff=done.diff,
         written=bool(done.diff),
         backup=None if done.backup is None else str(done.backup),
-        take_back=f"mcp-medic restore {server.name} --backup {backup}" if backup else "",
-        in_force="its gateway follows the file" if followed else f"mcp-medic restart {server.name}",
+        take_back=f"mcp-medic restore {server.name} --backup {backup}{config_flag(desk)}" if backup else "",
+        in_force="its gateway follows the file" if followed else f"mcp-medic restart {server.name}{config_flag(desk)}",
     )

@@ -132,7 +132,7 @@ def _outcome(one: Tuning) -> Iterator[RenderableType]:
             ("take back", one.take_back),
         )  # fmt: skip
     elif one.diff:
-        yield facts(("write it", f"mcp-medic recommendations {one.server} --config-tuning --apply"))
+        yield facts(("write it", one.command))
 
 
 def advice(report: Any) -> RenderableType:

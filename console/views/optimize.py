@@ -49,21 +49,20 @@ def _overview(one: Overview) -> Iterator[RenderableType]:
     told = f"{counts.high} high, {counts.medium} medium, {counts.low} low"
     unjudged = f"; {one.unjudged} rules lack figures" if one.unjudged else ""
     ill = ", ".join(f"{each.name} {shown(each.unit, each.value)} ({each.word})" for each in one.ill)
-    yield facts(
+    rows = [
         ("ill", ill or "nothing that is measured"),
         ("recommendations", f"{told}{unjudged}"),
         ("first", one.first or NOTHING),
         ("last benchmark", _last(one.last_run)),
-    )
-    if one.first:
-        yield facts(("type", f"mcp-medic recommendations {one.server}"))
+    ]
+    yield facts(*rows, *([("type", one.command)] if one.first else []))
 
 
 def _last(run: Run | None) -> str:
     if run is None:
         return "none yet: mcp-medic optimize --benchmark"
     figures = "; ".join(
-        f"{each.name} p95 {seconds(each.p95)}, {shown(Unit.PER_SECOND, each.calls_per_second)}" for each in run.phases
+        f"{each.name} p95 {_fine(each.p95)}, {shown(Unit.PER_SECOND, each.calls_per_second)}" for each in run.phases
     )
     return f"{moment(run.at)} of {run.tool}: {figures}"
 
@@ -105,9 +104,14 @@ def _figures(phases: tuple[Phase, ...]) -> Iterator[tuple[str, ...]]:
     yield "errors", *(number(one.errors) for one in phases)
     yield "calls a second", *(number(float(f"{one.calls_per_second:.3g}")) for one in phases)
     for name in ("p50", "p90", "p95", "p99", "max"):
-        yield name, *(seconds(getattr(one, name)) for one in phases)
+        yield name, *(_fine(getattr(one, name)) for one in phases)
     yield "cache hits / look-ups", *(f"{number(one.hits)} / {number(one.lookups)}" for one in phases)
     yield "hit ratio", *(ratio(one.hit_ratio) for one in phases)
+
+
+def _fine(value: float | None) -> str:
+    """As ``paper.seconds``, but a hit takes a fraction of a millisecond more or less."""
+    return seconds(value) if value is None or value >= 1 else f"{value * 1000:.3g} ms"
 
 
 def _errors(phases: tuple[Phase, ...]) -> Iterator[str]:
@@ -126,4 +130,5 @@ def _comparison(report: Benchmark) -> Iterator[RenderableType]:
 def _compared(one: Compared) -> tuple[str | Text, ...]:
     much = "" if one.ratio is None else f" {one.ratio:+.0%}"
     change = Text(f"{one.change}{much}", style=_CHANGES.get(one.change, ""))
-    return one.phase, one.name, shown(one.unit, one.before), shown(one.unit, one.now), change
+    before, now = (_fine(each) if one.unit is Unit.SECONDS else shown(one.unit, each) for each in (one.before, one.now))
+    return one.phase, one.name, before, now, change
