@@ -10,6 +10,7 @@ from console.commands import (  # noqa: F401 - they join the group when imported
     advice,
     automation,
     checking,
+    deploying,
     diagnosing,
     incidents,
     keeping,

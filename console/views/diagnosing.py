@@ -33,15 +33,15 @@ _ANSWERS: Final = {Said.YES: "green", Said.NO: "bold red", Said.UNKNOWN: "yellow
 
 def test(report: Requirements) -> RenderableType:
     """A row a check, then what to do about those that failed."""
-    return Group(*_checks(report.checks), _counted(report.checks))
+    return Group(*listed(report.checks), _counted(report.checks))
 
 
 def health(report: Health) -> RenderableType:
     """The programs, then the servers."""
-    parts: list[RenderableType] = [*_checks(report.programs)]
+    parts: list[RenderableType] = [*listed(report.programs)]
     for one in report.servers:
         parts += [Text(""), Text.assemble(("server ", "bold"), (one.server, "bold"), ": ", word(one.word))]
-        parts += _checks(one.checks)
+        parts += listed(one.checks)
     every = [*report.programs, *(check for one in report.servers for check in one.checks)]
     return Group(*parts, Text(""), _counted(every))
 
@@ -58,7 +58,8 @@ def diagnosis(report: Diagnosis) -> RenderableType:
     )
 
 
-def _checks(checks: Iterable[Check]) -> list[RenderableType]:
+def listed(checks: Iterable[Check]) -> list[RenderableType]:
+    """A row a check, and what to do about those that failed."""
     found = list(checks)
     rows = [(check.name, Text(check.outcome, style=_STYLES[check.outcome]), _seen(check)) for check in found]
     return [table(("check", "", "seen"), rows), *_remedies(found)]

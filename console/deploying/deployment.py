@@ -1,0 +1,214 @@
+"""One deployment from its beginning to its end, whichever that is: every gate passed, or everything as it was before.
+
+Ctrl-C goes back too. What not even that can end in order (kill -9, a power cut) leaves its note behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+from rich.text import Text
+
+from console.deploying import automation
+from console.deploying.changing import can_stop
+from console.deploying.gates import PHASES, Step, planned
+from console.deploying.hands import Hands, digest_before
+from console.deploying.note import Note, notebook
+from console.deploying.preparing import Wanted
+from console.deploying.reports import Deployed, PhaseRun, Result, Status
+from console.deploying.showing import showing
+from console.diagnosing.checks import ILL
+from console.paper import moment
+
+if TYPE_CHECKING:
+    from console.deploying.gates import Phase
+    from console.deploying.note import Notebook
+    from console.deploying.showing import Showing
+    from console.desk import Desk
+    from console.diagnosing.checks import Check
+    from fleet.inventory import Server
+
+BACK: Final = "way back"
+END: Final = "end"
+
+
+async def deployed(desk: Desk, server: Server, wanted: Wanted) -> Deployed:
+    """Deploy; what an earlier deployment left undone is taken back first.
+
+    Raises:
+        PermanentError: another one is under way, or the note cannot be kept.
+    """
+    book = notebook(server, desk.fleet.gateway.control_dir)
+    with book.alone(), showing(desk.screen) as show:
+        earlier = book.read()
+        if earlier is not None:
+            back = await _Run(desk, server, Wanted(), book, _found(earlier)).to_the_end(show)
+            if back.result is Result.FAILED:
+                return back
+        run = _Run(desk, server, wanted, book, _begun(desk, server, wanted))
+        if earlier is not None:
+            run.hands.remarks.append(f"an unfinished deployment of {moment(earlier.began_at)} was ended first")
+        return await run.to_the_end(show)
+
+
+async def ended(desk: Desk, server: Server) -> Deployed | Status:
+    """End what an earlier deployment left: back, or, where it had passed every gate, to its end.
+
+    Raises:
+        PermanentError: it is under way, or its note cannot be read.
+    """
+    book = notebook(server, desk.fleet.gateway.control_dir)
+    with book.alone(), showing(desk.screen) as show:
+        earlier = book.read()
+        if earlier is None:
+            return Status(server=server.name, unfinished=False)
+        return await _Run(desk, server, Wanted(), book, _found(earlier)).to_the_end(show)
+
+
+def status(desk: Desk, server: Server) -> Status:
+    """Whether one was begun and not ended.
+
+    Raises:
+        PermanentError: there is a note that cannot be read.
+    """
+    book = notebook(server, desk.fleet.gateway.control_dir)
+    note = book.read()
+    holder = book.holder()
+    if note is None:
+        return Status(server=server.name, unfinished=False, process=holder)
+    found = note.course.found()
+    ahead = found.way_back() if found.turned else (Step.RESUME,)
+    return Status(
+        server=server.name, unfinished=True, process=holder, began_at=note.began_at, begun=note.course.begun,
+        ahead=ahead, command="" if holder is not None else f"mcp-medic deploy {server.name} --roll-back",
+    )  # fmt: skip
+
+
+def _begun(desk: Desk, server: Server, wanted: Wanted) -> Note:
+    course = planned(configures=wanted.config_from is not None, stops=can_stop(server), watches=wanted.watched)
+    stamp = f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return Note(
+        server=server.name, stamp=stamp, began_at=desk.now(), course=course, digest=digest_before(server)
+    )  # fmt: skip
+
+
+def _found(note: Note) -> Note:
+    return replace(note, course=note.course.found())
+
+
+class _Run:
+    """One course, step by step."""
+
+    def __init__(self, desk: Desk, server: Server, wanted: Wanted, book: Notebook, note: Note) -> None:
+        self.hands = Hands(desk, server, wanted, book, note)
+        self._book = book
+        self._seconds: dict[Phase, float] = {}
+        self._checks: dict[Phase, list[Check]] = {}
+        self._back: list[Check] = []
+        self._began = time.monotonic()
+
+    async def to_the_end(self, show: Showing) -> Deployed:
+        """Every step, the report, and the times to the receiver."""
+        try:
+            await self._steps(show)
+        except asyncio.CancelledError:
+            await self._interrupted(show)
+            raise
+        report = self._report()
+        if report.phases:
+            why = await automation.told(self.hands.desk, report)
+            remarks = (*report.remarks, f"the receiver has no times of it: {why}") if why else report.remarks
+            report = replace(report, posted=not why, remarks=remarks)
+        return report
+
+    async def _steps(self, show: Showing) -> None:
+        while (step := self.hands.note.course.following()) is not None:
+            await self._take(step, show)
+        if self._put_back_failed():
+            return  # its note stays: the next one tries again
+        self._book.forget()
+
+    async def _take(self, step: Step, show: Showing) -> None:
+        hands, phase = self.hands, PHASES.get(step)
+        show.began(BACK if hands.note.course.turned else phase or END)
+        self._noted(hands.note.course.beginning(step))
+        begun = time.monotonic()
+        found = await hands.take(step, show.said)
+        well = not any(check.outcome in ILL for check in found)
+        if phase is None:
+            self._back += found
+        else:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - begun
+            self._checks.setdefault(phase, []).extend(found)
+        self._noted(hands.note.course.ending(step, well=well))
+        following = hands.note.course.following()
+        if following is None or PHASES.get(following) is not phase:
+            show.ended("passed" if well else _first_ill(found))
+
+    def _noted(self, course: object) -> None:
+        """Before anything was changed there is nothing to note."""
+        self.hands.note = replace(self.hands.note, course=course)
+        if Step.PAUSE in self.hands.note.course.begun:
+            self.hands.keep()
+
+    async def _interrupted(self, show: Showing) -> None:
+        """Ctrl-C: back at once. The next one ends this too, and then the note stays."""
+        course, screen = self.hands.note.course, self.hands.desk.screen
+        if course.turned:
+            return
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        if not course.settled:
+            self.hands.note = replace(self.hands.note, course=replace(course, turned=True))
+        left = self.hands.note.course.following()
+        if left is not None:
+            screen.print(Text("interrupted: going back to what was before"))
+        await self._steps(show)
+        screen.print(Text("interrupted: everything is as it was" if self._went_well() else self._detail()))
+
+    def _went_well(self) -> bool:
+        return not any(check.outcome in ILL for check in self._back if check.name != automation.NAME)
+
+    def _put_back_failed(self) -> bool:
+        return any(check.name == Step.PUT_BACK.replace("_", " ") for check in self._back)
+
+    def _report(self) -> Deployed:
+        hands, course = self.hands, self.hands.note.course
+        result = Result.DONE if course.settled else Result.ROLLED_BACK if self._went_well() else Result.FAILED
+        phases = tuple(
+            PhaseRun(phase=phase, seconds=seconds, checks=tuple(self._checks[phase]))
+            for phase, seconds in self._seconds.items()
+        )
+        return Deployed(
+            server=hands.server.name, result=result, detail=self._detail(), changed=course.touched,
+            began_at=hands.note.began_at, seconds=time.monotonic() - self._began, phases=phases,
+            way_back=tuple(self._back), first_response_seconds=hands.first_response,
+            replaced=None if hands.replaced is None else str(hands.replaced), diff=hands.diff, output=hands.output,
+            output_file=str(hands.log) if hands.output else None, remarks=tuple(hands.remarks),
+            unreachable=tuple(hands.gaps),
+        )  # fmt: skip
+
+    def _detail(self) -> str:
+        course = self.hands.note.course
+        if course.settled:
+            return "every gate was passed"
+        why = next((_first_ill(found) for found in self._checks.values() if _is_ill(found)), "it was not finished")
+        if not course.touched:
+            return f"{why}; nothing was changed"
+        if self._went_well():
+            return f"{why}; the old one answers again"
+        return f"{why}; and the way back failed: {_first_ill(self._back)}"
+
+
+def _is_ill(found: list[Check]) -> bool:
+    return any(check.outcome in ILL for check in found)
+
+
+def _first_ill(found: list[Check] | tuple[Check, ...]) -> str:
+    return next((f"{check.name}: {check.saw}" for check in found if check.outcome in ILL), "")

@@ -1,0 +1,72 @@
+"""How far a deployment is, on stderr: a line a phase that lives while it lasts, or a line for each thing begun."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from console.paper import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+Say = Callable[[str], None]
+"""(what is being done now)."""
+
+
+class Showing:
+    """``began`` a phase, ``said`` what is done in it, ``ended`` it."""
+
+    def __init__(self, screen: Console, progress: Progress | None) -> None:
+        self._screen = screen
+        self._progress = progress
+        self._phase = ""
+        self._task: TaskID | None = None
+        self._said = ""
+
+    def began(self, phase: str) -> None:
+        """A phase begins; the same one again is no news."""
+        if phase == self._phase:
+            return
+        self._phase, self._said = phase, ""
+        if self._progress is not None:
+            self._task = self._progress.add_task(phase, total=1, said="")
+
+    def said(self, what: str) -> None:
+        """What is being done now."""
+        if what == self._said:
+            return
+        self._said = what
+        if self._progress is None:
+            self._screen.print(Text(f"{self._phase}: {printable(what)}"), soft_wrap=True)
+        elif self._task is not None:
+            self._progress.update(self._task, said=printable(what))
+
+    def ended(self, how: str) -> None:
+        """The phase is over."""
+        self.said(how)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=1)
+        self._phase = ""
+
+
+@contextlib.contextmanager
+def showing(screen: Console) -> Iterator[Showing]:
+    """For as long as the work goes on."""
+    if not screen.is_terminal:
+        yield Showing(screen, None)
+        return
+    # What is said comes from outside too: no markup in it.
+    columns = (
+        SpinnerColumn(finished_text="-"),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}", markup=False),
+    )
+    with Progress(*columns, console=screen) as progress:
+        yield Showing(screen, progress)
