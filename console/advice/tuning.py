@@ -46,10 +46,10 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """One server's file.
 
-    ``diff`` is a unified diff without context; ``command`` is what writes it, empty without one. ``not_judged`` says what could not be judged for want of figures.
-    ``written`` says whether it was written (``--apply``); then ``backup`` is where the replaced file is kept,
-    ``take_back`` the command that puts it back, ``in_force`` what makes the server follow it. ``problem`` is why it
-    could not be written, empty where nothing went wrong.
+    ``diff`` is a unified diff without context; ``command`` is what writes it, empty without one. ``not_judged`` says
+    what could not be judged for want of figures. ``written`` says whether it was written (``--apply``); then ``backup``
+    is where the replaced file is kept, ``take_back`` the command that puts it back, ``in_force`` what makes the server
+    follow it. ``problem`` is why it could not be written, empty where nothing went wrong.
     """
 
     server: str
