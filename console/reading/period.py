@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+MINUTE: Final = 60
 DAY: Final = 86_400
 WEEK: Final = 7 * DAY
 MONTH: Final = 30 * DAY

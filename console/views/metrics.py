@@ -9,7 +9,7 @@ from rich.text import Text
 
 from console.paper import moment, number, ratio, seconds, trend
 from console.reading.figures import Unit
-from console.reading.period import DAY, written
+from console.reading.period import MINUTE, written
 from console.views.capacity import capacity
 from console.views.tables import listing
 from console.views.units import bare, heading, mean, shown
@@ -47,9 +47,9 @@ def _history(one: ServerMetrics, period: int) -> str:
         return f"  nothing was recorded in these {written(period)}"
     if not one.history_is_short:
         return ""
-    if one.history_seconds < DAY:
-        return f"  history is shorter than asked: {seconds(one.history_seconds)} of {written(period)}"
-    return f"  history is shorter than asked: {one.history_seconds / DAY:.1f} d of {written(period)}"
+    # Prometheus' clock and this one differ a little: no history is a length below zero.
+    known = "less than a minute" if one.history_seconds < MINUTE else seconds(one.history_seconds)
+    return f"  history is shorter than asked: {known} of {written(period)}"
 
 
 def _figures(figures: tuple[Figure, ...], of: str) -> RenderableType:
