@@ -22,12 +22,14 @@ _REMEDY: Final = "Ask mcp-medic diagnose SERVER --tree monitoring, or leave this
 class Seen:
     """``scraped_at`` is the time of the newest sample of ``mcp_server_up`` (Prometheus' clock), ``up`` its value;
     None where there is none. ``rules`` as Prometheus' API describes them, ``critical`` the alerts that fire.
+    ``arrived_at`` is the time of the first sample after the start that was seen, None before.
     """
 
     scraped_at: float | None
     up: float | None
     rules: Sequence[Mapping[str, Any]]
     critical: Collection[str]
+    arrived_at: float | None = None
 
 
 def judged(seen: Seen, since: float, before: Collection[str]) -> tuple[Check, ...]:
@@ -53,10 +55,10 @@ def _up(seen: Seen) -> Check:
 def _judging(seen: Seen) -> Check:
     """Its rules are loaded, and were evaluated after that sample: before, silence would say nothing."""
     loaded = chain.rules(seen.rules)
-    if loaded.outcome is not checks.Outcome.PASSED or seen.scraped_at is None:
+    if loaded.outcome is not checks.Outcome.PASSED or seen.arrived_at is None:
         return loaded
-    late = [_evaluated(rule) for rule in seen.rules if str(rule.get("name", "")).startswith("Mcp")]
-    if min(late, default=0.0) < seen.scraped_at:
+    evaluated = [_evaluated(rule) for rule in seen.rules if str(rule.get("name", "")).startswith("Mcp")]
+    if min(evaluated, default=0.0) < seen.arrived_at:
         return checks.failed(chain.RULES, "not evaluated yet since that scrape", "Look at Prometheus' log")
     return loaded
 

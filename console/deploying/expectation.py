@@ -32,7 +32,7 @@ def met(expect: object) -> str:
     """What a result that is as expected did."""
     if expect is None:
         return "it answered without an error"
-    return f"it contains {_cut(expect)}" if isinstance(expect, str) else f"its JSON has {_cut(_written(expect))}"
+    return f"it contains {_cut(expect)}" if isinstance(expect, str) else f"its JSON has {_json(expect)}"
 
 
 def text_of(result: Mapping[str, Any]) -> str:
@@ -66,14 +66,14 @@ def _differs(found: object, expect: object, path: str) -> str:
     place = f"at {path}" if path else "as a whole"
     if isinstance(expect, Mapping):
         if not isinstance(found, dict):
-            return f"is {_cut(_written(found))} {place}, no object"
+            return f"is {_json(found)} {place}, no object"
         missing = next((key for key in expect if key not in found), None)
         if missing is not None:
             return f"has no {_joined(path, missing)}"
         return _first(_differs(found[key], value, _joined(path, key)) for key, value in expect.items())
     if isinstance(expect, list):
         if not isinstance(found, list):
-            return f"is {_cut(_written(found))} {place}, no list"
+            return f"is {_json(found)} {place}, no list"
         if len(found) != len(expect):
             return f"has {len(found)} items {place} instead of {len(expect)}"
         return _first(
@@ -82,7 +82,7 @@ def _differs(found: object, expect: object, path: str) -> str:
         )
     # True equals 1 in Python, not in JSON.
     same = found == expect and isinstance(found, bool) == isinstance(expect, bool)
-    return "" if same else f"is {_cut(_written(found))} {place} instead of {_cut(_written(expect))}"
+    return "" if same else f"is {_json(found)} {place} instead of {_json(expect)}"
 
 
 def _first(differences: Any) -> str:
@@ -93,13 +93,17 @@ def _joined(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _written(value: object) -> str:
+def _json(value: object) -> str:
     try:
-        return msgspec.json.encode(value).decode()
+        return _short(msgspec.json.encode(value).decode())
     except (TypeError, UnicodeError, ValueError, RecursionError):
         return "something that JSON cannot say"
 
 
 def _cut(text: str) -> str:
+    return repr(_short(text))
+
+
+def _short(text: str) -> str:
     line = " ".join(text.split())
-    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}...")
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

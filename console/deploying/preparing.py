@@ -70,7 +70,7 @@ async def _made(server: Server, around: Surroundings, log: Path, say: Say) -> li
     commands = [("build", argv) for argv in server.deploy.build] + [("test", argv) for argv in server.deploy.test]
     done: list[Check] = []
     for kind, argv in commands:
-        say(f"{kind}: {' '.join(argv)}")
+        say(f"{kind}: {programs.named(argv)}")
         done.append(await programs.check(kind, argv, around, log))
         if done[-1].outcome in ILL:
             break

@@ -17,6 +17,7 @@ from typing import Final
 from console.diagnosing import checks
 from console.diagnosing.checks import Check
 from console.diagnosing.files import log_end
+from console.diagnosing.redaction import shown
 from console.diagnosing.stdio_peer import described
 from fleet.errors import PermanentError
 
@@ -26,6 +27,7 @@ LONGEST_SECONDS: Final = 600.0
 MAX_OUTPUT_BYTES: Final = 64 * 1024 * 1024
 TAIL_LINES: Final = 12
 
+_NAME: Final = 40
 _LOOK_SECONDS: Final = 0.5
 _KILL_SECONDS: Final = 5.0
 
@@ -45,7 +47,7 @@ async def check(name: str, argv: Sequence[str], around: Surroundings, output: Pa
     Raises:
         PermanentError: the file cannot be written.
     """
-    shown = f"{name}: {PurePath(argv[0]).name}"
+    title = f"{name}: {named(argv)}"
     started = time.monotonic()
     try:
         with _opened(output) as stream:
@@ -54,11 +56,17 @@ async def check(name: str, argv: Sequence[str], around: Surroundings, output: Pa
             status = await _run(argv, around, stream.fileno())
     except OSError as error:
         remedy = "Install it, or write its full path as the first word"
-        return checks.failed(shown, f"{argv[0]} cannot be run: {error.strerror or error}", remedy)
+        return checks.failed(title, f"{argv[0]} cannot be run: {error.strerror or error}", remedy)
     took = time.monotonic() - started
     if status == 0:
-        return checks.passed(shown, "ended with 0", took)
-    return checks.failed(shown, _why(status), f"Read {output}", took)
+        return checks.passed(title, "ended with 0", took)
+    return checks.failed(title, _why(status), f"Read {output}", took)
+
+
+def named(argv: Sequence[str]) -> str:
+    """The command in a few words, without what looks like a secret."""
+    text = shown(" ".join((PurePath(argv[0]).name, *argv[1:])))
+    return text if len(text) <= _NAME else f"{text[:_NAME]}..."
 
 
 def tail(output: Path) -> tuple[str, ...]:

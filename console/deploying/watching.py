@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from console.deploying.evidence import Seen, judged
@@ -43,8 +44,12 @@ async def watched(desk: Desk, server: Server, before: Collection[str], say: Say)
     """
     (clock,) = await desk.prometheus.vector("vector(time())")
     end = time.monotonic() + WATCH_SECONDS
+    arrived: float | None = None
     while True:
-        found = judged(await _seen(desk, server), clock.value, before)
+        seen = await _seen(desk, server)
+        if arrived is None and seen.scraped_at is not None and seen.scraped_at > clock.value:
+            arrived = seen.scraped_at
+        found = judged(replace(seen, arrived_at=arrived), clock.value, before)
         missing = [check for check in found if check.outcome in ILL]
         if not missing or time.monotonic() > end:
             return found

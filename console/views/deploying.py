@@ -35,7 +35,8 @@ def _deployed(report: Deployed) -> RenderableType:
         parts += [Text(printable(line), style="dim") for line in report.output]
         parts += [Text(f"all of it: {printable(report.output_file or '')}"), Text("")]
     if report.way_back:
-        parts += [Text("way back", style="bold"), *listed(report.way_back), Text("")]
+        head = "afterwards" if report.result is Result.DONE else "way back"
+        parts += [Text(head, style="bold"), *listed(report.way_back), Text("")]
     parts += diff(report.diff)
     pairs: list[tuple[str, Cell]] = [
         ("server", report.server),

@@ -1,8 +1,8 @@
 """The example server, started by a program that its own TOML can hurt: a version that is slow, or wants a port.
 
-    [server]
-    starts_in_seconds = 3     the first answer comes so much later
-    needs_port = 3002         it ends where that port is taken
+[server]
+starts_in_seconds = 3     the first answer comes so much later
+needs_port = 3002         it ends where that port is taken
 """
 
 from __future__ import annotations
