@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from console.acting.way_back import moved_of
-from console.advice.facts import Around, Facts
+from console.advice.facts import Around, Facts, judged_period
 from console.advice.figures import FIGURES, query
 from console.advice.judging import advice
 from console.advice.recommendation import Recommendations
@@ -66,19 +66,19 @@ async def gather(
 
 
 async def _facts(desk: Desk, gathering: Gathering, server: Server, at: float, period: int) -> Facts:
-    figures, points, around = await asyncio.gather(
-        _figures(desk, gathering, server, at, period),
-        _points(desk, gathering, server, at, period),
-        _around(desk, server),
+    around = await _around(desk, server)
+    judged = judged_period(around, at, period)
+    figures, points = await asyncio.gather(
+        _figures(desk, gathering, server, at, judged), _points(desk, gathering, server, at, period)
     )
     firsts = [some[0][0] for some in points.values() if some]
     return Facts(
         server=server,
-        period=period,
+        period=judged,
         figures=figures,
         room=capacity(server, History(points, period, at)) if points else None,
         around=around,
-        history_seconds=at - min(firsts) if firsts else None,
+        history_seconds=min(at - min(firsts), judged) if firsts else None,
     )
 
 
@@ -110,10 +110,10 @@ def _files(server: Server) -> Around:
         return Around()
     file = server.config.file
     try:
-        text = file.read_bytes().decode("utf-8")
+        changed, text = file.stat().st_mtime, file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):  # it was read a moment ago; whoever changes it is not done yet
         return Around(backups=len(listed(file)))
-    return Around(backups=len(listed(file)), file_text=text, lowered=_lowered(file))
+    return Around(backups=len(listed(file)), file_text=text, lowered=_lowered(file), changed_at=changed)
 
 
 def _lowered(file: Path) -> frozenset[Setting]:

@@ -12,6 +12,7 @@ from console.advice.figures import FIGURES, query
 from console.advice.recommendation import Evidence
 from console.reading.capacity import levels_of
 from console.reading.figures import BY_VITAL
+from console.reading.period import LEAST
 from fleet.inventory import Transport
 from fleet.server_settings import Setting
 from fleet.signals import Severity
@@ -31,6 +32,7 @@ class Around:
     ``file_text`` is the TOML as it is written, comments and all. ``debugging`` is whether ``debug-mode`` is on, None
     where nobody could be asked. ``lowered`` is what the profile emergency switched off and still stands so.
     ``config_flag`` is what a typed command needs so that it finds the fleet file, with a leading blank, or nothing.
+    ``changed_at`` is when the TOML was written last, UNIX seconds.
     """
 
     gateways: int = 0
@@ -39,6 +41,16 @@ class Around:
     debugging: bool | None = None
     lowered: frozenset[Setting] = frozenset()
     config_flag: str = ""
+    changed_at: float | None = None
+
+
+def judged_period(around: Around, at: float, period: int) -> int:
+    """Over how many seconds before ``at`` figures are judged: of ``period`` those since the TOML was changed last.
+
+    Before that they are another configuration's: who has just raised a limit is not to raise it again for what was
+    measured below it.
+    """
+    return period if around.changed_at is None else max(LEAST, min(period, int(at - around.changed_at)))
 
 
 @dataclass(frozen=True, slots=True)

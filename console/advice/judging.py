@@ -42,6 +42,7 @@ def advice(facts: Facts) -> Advice:
             found.append(_recommendation(rule, draft, facts))
     return Advice(
         server=facts.server.name,
+        judged_seconds=facts.period,
         history_seconds=facts.history_seconds,
         recommendations=tuple(sorted(found, key=lambda one: _ORDER.index(one.gravity))),
         not_judged=tuple(NotJudged(rules=tuple(rules), reason=reason) for reason, rules in unknown.items()),

@@ -91,9 +91,15 @@ class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
-    """One server: the gravest first. ``history_seconds`` is how far back its figures reach; null without any."""
+    """One server: the gravest first.
+
+    ``judged_seconds`` is over how long: the period, or less where the server's TOML was changed since, because what was
+    measured before is another configuration's. ``history_seconds`` is how far back its figures reach within that; null
+    without any.
+    """
 
     server: str
+    judged_seconds: int
     history_seconds: float | None
     recommendations: tuple[Recommendation, ...]
     not_judged: tuple[NotJudged, ...]

@@ -56,9 +56,12 @@ def summed(found: tuple[Recommendation, ...]) -> str:
 
 
 def _history(one: Advice, period: int) -> Iterator[Text]:
+    if one.judged_seconds < period:
+        since = seconds(one.judged_seconds)
+        yield Text(f"judged by the last {since} only: its TOML was changed then", style="yellow")
     if one.history_seconds is None:
         yield Text("nothing was measured in this period", style="yellow")
-    elif one.history_seconds < period * 0.9:
+    elif one.history_seconds < one.judged_seconds * 0.9:
         yield Text(f"its figures reach back {seconds(one.history_seconds)} only", style="yellow")
 
 
