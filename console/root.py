@@ -30,6 +30,10 @@ class Root(click.Group):
         self.add_command(command)
         self._sections[section].append(command.name or "")
 
+    def by_section(self) -> list[tuple[Section, list[str]]]:
+        """Each section that has commands, with their names in the order in which they joined."""
+        return [(section, self._sections[section]) for section in Section if self._sections[section]]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each section with its commands and the first sentence of their help."""
         widest = max(map(len, self.commands), default=0)

@@ -109,8 +109,10 @@ async def clock(desk: Desk) -> Link:
     """Prometheus' clock and ours agree."""
 
     async def look() -> Check:
-        (found,) = await desk.prometheus.vector("vector(time())", within=ASK_SECONDS)
-        return chain.clock(found.value, desk.now())
+        found = await desk.prometheus.vector("vector(time())", within=ASK_SECONDS)
+        if len(found) != 1:
+            raise PermanentError(f"{desk.prometheus.service.url} does not say what time it is")
+        return chain.clock(found[0].value, desk.now())
 
     return await _asked(chain.CLOCK, desk.prometheus.service, look)
 

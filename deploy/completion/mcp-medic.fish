@@ -1,0 +1,18 @@
+# For /usr/share/fish/vendor_completions.d/mcp-medic.fish. Generated: python -m stack.completion
+function _mcp_medic_completion;
+    set -l response (env _MCP_MEDIC_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) mcp-medic);
+
+    for completion in $response;
+        set -l metadata (string split "," $completion);
+
+        if test $metadata[1] = "dir";
+            __fish_complete_directories $metadata[2];
+        else if test $metadata[1] = "file";
+            __fish_complete_path $metadata[2];
+        else if test $metadata[1] = "plain";
+            echo $metadata[2];
+        end;
+    end;
+end;
+
+complete --no-files --command mcp-medic --arguments "(_mcp_medic_completion)";
