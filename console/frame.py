@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import io
+import math
 import os
 import sys
 import time
@@ -18,20 +20,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console, Group
+from rich.segment import Segment
 from rich.text import Text
 
 from console import paper
 from console.reading.period import parse_period
 from console.report import ExitCode, as_json
 from console.root import main
-from fleet.errors import ConfigError, MedicError, UnreachableError
+from fleet.errors import ConfigError, MedicError, PermanentError, TemporaryError, UnreachableError
 from fleet.loading import load_fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from click.shell_completion import CompletionItem
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
     from console.desk import Desk
     from console.report import Gap, Report
@@ -53,8 +56,23 @@ CONFIG: Final = click.option(
 )  # fmt: skip
 JSON: Final = click.option("--json", "json_wanted", is_flag=True, help="Print the report as JSON.")
 YES: Final = click.option("--yes", "-y", is_flag=True, help="Do it without asking.")
+
+
+class SecondsType(click.FloatRange):
+    """So many seconds. ``nan`` lies in every range and is no time at all: who waits for it waits for ever."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, which is finite."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return found
+
+
 WATCH: Final = click.option(
-    "--watch", type=click.FloatRange(min=_LEAST_WATCH_SECONDS), metavar="SECONDS",
+    "--watch", type=SecondsType(min=_LEAST_WATCH_SECONDS), metavar="SECONDS",
     help="Again every so many seconds, until Ctrl-C.",
 )  # fmt: skip
 
@@ -70,7 +88,7 @@ class ServerType(click.ParamType[str]):
 
         chosen = ctx.params.get("config") or os.environ.get("MCP_MEDIC_CONFIG") or "fleet.yml"
         try:
-            names = load_fleet(Path(chosen), os.environ).servers
+            names = load_fleet(Path(chosen), os.environ, tolerated=[]).servers
         except MedicError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -121,7 +139,9 @@ def command(
         @functools.wraps(work)
         def invoked(config: Path, json_wanted: bool, watch: float | None = None, **arguments: Any) -> None:
             mistakes: list[Problem] | None = [] if troubleshoots else None
+            show_anything()
             fleet = _fleet(config, mistakes)
+            _check_names(fleet, arguments)
             if asks is not None and not arguments.pop("yes"):
                 _confirmed(asks(fleet, arguments))
             show = functools.partial(_show, view=view, json_wanted=json_wanted)
@@ -136,6 +156,22 @@ def command(
         return made
 
     return framed
+
+
+def show_anything() -> None:
+    """A character that the terminal's encoding lacks is shown as an escape: no figure is lost for a bar of a trend."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_names(fleet: Fleet, arguments: Mapping[str, Any]) -> None:
+    """A server that the fleet file does not name is wrong use, whatever was to be done with it."""
+    for param in click.get_current_context().command.params:
+        name = arguments.get(param.name or "")
+        if isinstance(param.type, ServerType) and name is not None and name not in fleet.servers:
+            known = ", ".join(fleet.servers) or "none at all"
+            raise click.BadParameter(f"{fleet.file} names no server {name!r}; it names {known}", param=param)
 
 
 def _confirmed(question: str | None) -> None:
@@ -176,13 +212,15 @@ async def _worked(
 
 
 async def _once(work: Work, desk: Desk, arguments: dict[str, Any], watch: float | None) -> Report | None:
-    """The report; while watching, what a person is told instead when nothing could be said this time."""
+    """The report; while watching, what a person is told instead when nothing could be said this time: who was refused,
+    or read half an answer, may be answered in a while too.
+    """
     try:
         return await work(desk, **arguments)
-    except UnreachableError as error:
+    except (TemporaryError, PermanentError) as error:
         if watch is None:
             raise
-        desk.screen.print(Text(f"{paper.moment(time.time())} {error}"))
+        desk.screen.print(Text(paper.printable(f"{paper.moment(time.time())} {error}")), soft_wrap=True)
         return None
 
 
@@ -194,7 +232,26 @@ def _show(report: Report, *, view: View, json_wanted: bool, again: bool) -> None
         click.echo(_CLEAR, nl=False)
     gaps = [_told(gap) for gap in report.gaps()]
     # Text from outside is text: no markup, no emoji codes, no guessing of highlights.
-    Console(markup=False, emoji=False, highlight=False).print(Group(view(report), *gaps))
+    _Page(markup=False, emoji=False, highlight=False).print(_Harmless(Group(view(report), *gaps)))
+
+
+class _Page(Console):
+    """Stdout. A reader that has seen enough ends a command as it ends it where JSON is written."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class _Harmless:
+    """What is drawn, without a character that a terminal would obey: also where a view forgot to look."""
+
+    def __init__(self, drawn: RenderableType) -> None:
+        self._drawn = drawn
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._drawn, options):
+            lines = (paper.printable(line) for line in segment.text.split("\n"))
+            yield segment if segment.control else Segment("\n".join(lines), segment.style)
 
 
 def _told(gap: Gap) -> Text:

@@ -20,6 +20,7 @@ STYLES: Final = {Word.HEALTHY: "green", Word.WARNING: "yellow", Word.CRITICAL: "
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _GAP: Final = " "
+_YEAR_10000: Final = 253_402_300_800.0
 
 
 def seconds(value: float | None) -> str:
@@ -69,7 +70,7 @@ def number(value: float | None) -> str:
 
 def moment(at: float | None) -> str:
     """``2026-03-04 05:06:07Z``: one zone for everybody who reads it."""
-    if at is None or not math.isfinite(at):
+    if at is None or not 0 <= at < _YEAR_10000:  # what is no time of this calendar, NaN too
         return NOTHING
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
@@ -116,4 +117,8 @@ def _shares(values: Sequence[float | None], width: int) -> list[float | None]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return math.fsum(value / len(known) for value in known) if known else None
+    if not known:
+        return None
+    # Halves, because the sum of large floats may be infinite; the doubled one lies between them all the same.
+    doubled = 2 * math.fsum(value / 2 / len(known) for value in known)
+    return min(max(doubled, min(known)), max(known))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from console.acting.following import Asked
 from console.acting.receiving import followed
 from console.acting.reports import Act, Automation, Decision, Outcome, Through
 from console.acting.telling import telling
+from console.services.receiver import incident_path
 from fleet.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def halted(desk: Desk, server: Server | None, *, paused: bool) -> Automati
 async def decided(desk: Desk, incident: str, patience: Patience, *, approved: bool) -> Decision:
     """Let what waits go, or forbid it; what was let go is followed to its end."""
     word = "approve" if approved else "deny"
-    answer = await desk.receiver.post(f"/incidents/{quote(incident, safe='')}/{word}")
+    answer = await desk.receiver.post(incident_path(incident, word))
     body: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
     if answer.status == 409:
         nothing = str(body.get("error") or f"nothing of {incident} waits for a person")

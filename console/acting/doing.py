@@ -40,7 +40,7 @@ async def cached_servers(desk: Desk, *, directly: bool) -> tuple[Server, ...]:
         folder = desk.fleet.gateway.control_dir
         return tuple(server for server in desk.servers(None) if control_sockets(folder, server.name))
     try:
-        listed = (await desk.receiver.servers()).get("servers", ())
+        listed = (await desk.receiver.servers())["servers"]
     except UnreachableError as error:
         raise UnreachableError(f"{error}. Start it, or: mcp-medic reset-cache --direct") from error
     names = {each["name"] for each in listed if Action.RESET_CACHE in each.get("actions_by_hand", ())}

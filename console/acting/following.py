@@ -144,11 +144,11 @@ def _of(intent: Event, kind: str, since: Sequence[Event]) -> Event | None:
 
 def _verdict(intent: Event, since: Sequence[Event]) -> str | None:
     final = [
-        event["verdict"]
+        event.get("verdict")
         for event in since
         if event.get("kind") == "verdict_given" and event.get("act") == intent.get("act") and event.get("final", True)
     ]
-    return str(final[-1]) if final else None
+    return str(final[-1]) if final and final[-1] else None
 
 
 def _is_judged(end: Event) -> bool:

@@ -18,6 +18,7 @@ from rich.text import Text
 from console.acting.following import Asked, Progress, progress
 from console.acting.reports import Act, Outcome, Through
 from console.acting.wishes import Action
+from console.paper import printable
 from console.report import gap
 from fleet.errors import MedicError, TemporaryError, UnreachableError
 
@@ -74,7 +75,8 @@ async def followed(desk: Desk, act: Act, asked: Asked, patience: Patience, say: 
         return await _followed(desk, act, asked, patience, say)
     except asyncio.CancelledError:
         # Ctrl-C ends the looking, not the act.
-        desk.screen.print(Text(f"{act.action} on {act.server} goes on: mcp-medic incidents {act.incident}"))
+        where = printable(f"{act.action} on {act.server} goes on: mcp-medic incidents {act.incident}")
+        desk.screen.print(Text(where), soft_wrap=True)
         raise
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from console import check_config as checking
-from console.frame import CONFIG, JSON
+from console.frame import CONFIG, JSON, show_anything
+from console.paper import printable
 from console.root import Section, main
 
 
@@ -22,7 +23,9 @@ def check_config(config: Path, json_wanted: bool) -> None:
     Example: mcp-medic check-config --config /etc/mcp-medic/fleet.yml
     """
     report = checking.check(config, os.environ)
-    text = checking.as_json(report) if json_wanted else checking.as_text(report)
+    show_anything()
+    lines = (printable(line) for line in checking.as_text(report).split("\n"))
+    text = checking.as_json(report) if json_wanted else "\n".join(lines)
     click.echo(text, err=not (json_wanted or report.valid))
     sys.exit(0 if report.valid else 1)
 

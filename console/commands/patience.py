@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from console.acting.wishes import ACT_SECONDS, Patience
+from console.frame import SecondsType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ DIRECT: Final = click.option(
 def patient(seconds: float = ACT_SECONDS) -> Callable[[Work], Work]:
     """Give a command its ``patience``."""
     wait = click.option(
-        "--wait", type=click.FloatRange(0, _LONGEST_SECONDS), default=seconds, show_default=True, metavar="SECONDS",
+        "--wait", type=SecondsType(0, _LONGEST_SECONDS), default=seconds, show_default=True, metavar="SECONDS",
         help="How long to wait for the end of the act and for its verdict.",
     )  # fmt: skip
     no_wait = click.option("--no-wait", is_flag=True, help="Only ask for it.")

@@ -72,7 +72,7 @@ def _bearer(token: str) -> dict[str, str]:
 
 
 def _basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode(errors='surrogateescape')).decode()}"}
 
 
 def _password(environ: Mapping[str, str]) -> str:

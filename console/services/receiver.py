@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from urllib.parse import quote
 
 import msgspec
@@ -35,6 +35,17 @@ class _Incident(TypedDict):
     acts: list[_Act]
 
 
+class _Server(TypedDict):
+    """As ``_Act``, of a server."""
+
+    name: str
+    actions_by_hand: NotRequired[list[str]]
+
+
+class _Servers(TypedDict):
+    servers: list[_Server]
+
+
 class _Event(TypedDict):
     at: float
     kind: str
@@ -45,6 +56,11 @@ class _Timeline(TypedDict):
     events: list[_Event]
 
 
+def incident_path(name: str, word: str = "") -> str:
+    """Of the incident of that name, below ``/api/v1``; a name may hold any byte that can be typed."""
+    return "/".join(("/incidents", quote(name, safe="", errors="surrogateescape"), *([word] if word else [])))
+
+
 class Receiver:
     """One receiver. Every method raises what ``Service.fetch`` raises."""
 
@@ -53,7 +69,10 @@ class Receiver:
 
     async def servers(self) -> dict[str, Any]:
         """``GET /api/v1/servers``: pauses, budgets, what may be done by hand."""
-        return dict(await self.service.fetch("/api/v1/servers"))
+        found = await self.service.fetch("/api/v1/servers")
+        with self.service.taken_apart("/api/v1/servers"):
+            msgspec.convert(found, _Servers)
+            return dict(found)
 
     async def incidents(self, **filters: str) -> list[dict[str, Any]]:
         """Incidents, newest first; ``filters``: server, state, from, until, limit."""
@@ -64,7 +83,7 @@ class Receiver:
 
     async def incident(self, name: str) -> dict[str, Any]:
         """``{"incident", "events"}`` of one."""
-        path = f"/api/v1/incidents/{quote(name, safe='')}"
+        path = f"/api/v1{incident_path(name)}"
         found = await self.service.fetch(path)
         with self.service.taken_apart(path):
             msgspec.convert(found, _Timeline)

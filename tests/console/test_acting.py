@@ -204,7 +204,7 @@ async def test_automation_is_paused_and_goes_on(open_clinic: Clinic) -> None:
         told = await open_clinic.types(*arguments, "--json")
         assert (told.code, told.json) == (0, {"server": server, "paused": paused, "changed": changed})
     told = await open_clinic.types("pause", "gamma")
-    assert told.code == 1
+    assert told.code == 2
     assert "names no server 'gamma'; it names alpha, beta" in told.err
 
 

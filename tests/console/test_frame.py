@@ -92,7 +92,7 @@ async def test_a_refusal_says_what_the_service_said(config: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["incidents", "--server", "codecks"], 1, "names no server 'codecks'; it names codex"),
+        (["incidents", "--server", "codecks"], 2, "names no server 'codecks'; it names codex"),
         (["incidents", "--limit", "0"], 2, "Invalid value for '--limit'"),
         (["incidentz"], 2, "No such command 'incidentz'"),
         (["incidents", "--watch", "0.1"], 2, "Invalid value for '--watch'"),

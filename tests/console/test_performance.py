@@ -122,7 +122,7 @@ def test_a_wrong_period_is_wrong_use(wrong: str, place: Place) -> None:
 
 async def test_a_server_that_nobody_configured_is_named(place: Place) -> None:
     told = await typed("performance", "codecks", "--config", place.write())
-    assert told.code == ExitCode.FAILED
+    assert told.code == ExitCode.WRONG_USE
     assert "names no server 'codecks'; it names codex, young, silent" in told.err
 
 
