@@ -222,6 +222,23 @@ def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
+TIGHT = {"mcp-exporter": 25, "mcp-receiver": 25, "mcp-gateway": 75}
+"""How much of a unit may stay open, in tenths of systemd's measure; the gateway's MCP servers need what they need."""
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_units_leave_no_more_open_than_they_need(unit: Path) -> None:
+    result = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", f"--threshold={TIGHT[unit.stem]}", "--no-pager", unit],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if "unrecognized option" in result.stderr:
+        pytest.skip("this systemd-analyze cannot look at a file")
+    assert "Overall exposure level" in result.stdout, result.stderr
+    assert result.returncode == 0, result.stdout
+
+
 def test_each_unit_starts_a_program_of_the_distribution() -> None:
     scripts = re.findall(r"^(mcp-\w+) = ", (PROJECT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     started = {re.search(r"ExecStart=\S+/(\S+)", unit.read_text(encoding="utf-8")).group(1) for unit in UNITS}  # type: ignore[union-attr]
