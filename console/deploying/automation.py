@@ -95,6 +95,6 @@ async def told(desk: Desk, report: Deployed) -> str:
 
 
 async def _standing(desk: Desk, server: Server) -> dict[str, Any]:
-    listed = await desk.receiver.servers()
+    listed = await desk.receiver.service.fetch("/api/v1/servers")
     with desk.receiver.service.taken_apart("/api/v1/servers"):
         return next((dict(each) for each in listed["servers"] if each["name"] == server.name), {})

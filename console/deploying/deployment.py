@@ -22,11 +22,15 @@ from console.deploying.note import Note, notebook
 from console.deploying.preparing import Wanted
 from console.deploying.reports import Deployed, PhaseRun, Result, Status
 from console.deploying.showing import showing
+from console.diagnosing import checks
 from console.diagnosing.checks import ILL
-from console.paper import moment
+from console.paper import moment, printable
+from fleet.errors import MedicError
 
 if TYPE_CHECKING:
-    from console.deploying.gates import Phase
+    from collections.abc import Iterable
+
+    from console.deploying.gates import Course, Phase
     from console.deploying.note import Notebook
     from console.deploying.showing import Showing
     from console.desk import Desk
@@ -47,9 +51,10 @@ async def deployed(desk: Desk, server: Server, wanted: Wanted) -> Deployed:
     with book.alone(), showing(desk.screen) as show:
         earlier = book.read()
         if earlier is not None:
-            back = await _Run(desk, server, Wanted(), book, _found(earlier)).to_the_end(show)
-            if back.result is Result.FAILED:
-                return back
+            back = _Run(desk, server, Wanted(), book, _found(earlier))
+            report = await back.to_the_end(show)
+            if back.stuck:
+                return report
         run = _Run(desk, server, wanted, book, _begun(desk, server, wanted))
         if earlier is not None:
             run.hands.remarks.append(f"an unfinished deployment of {moment(earlier.began_at)} was ended first")
@@ -102,10 +107,11 @@ def _found(note: Note) -> Note:
 
 
 class _Run:
-    """One course, step by step."""
+    """One course, step by step. ``stuck``: the configuration could not be put back, so the note stays."""
 
     def __init__(self, desk: Desk, server: Server, wanted: Wanted, book: Notebook, note: Note) -> None:
         self.hands = Hands(desk, server, wanted, book, note)
+        self.stuck = False
         self._book = book
         self._seconds: dict[Phase, float] = {}
         self._checks: dict[Phase, list[Check]] = {}
@@ -119,29 +125,27 @@ class _Run:
         except asyncio.CancelledError:
             await self._interrupted(show)
             raise
-        report = self._report()
-        if report.phases:
-            why = await automation.told(self.hands.desk, report)
-            remarks = (*report.remarks, f"the receiver has no times of it: {why}") if why else report.remarks
-            report = replace(report, posted=not why, remarks=remarks)
-        return report
+        return await self._told()
 
     async def _steps(self, show: Showing) -> None:
         while (step := self.hands.note.course.following()) is not None:
             await self._take(step, show)
-        if self._put_back_failed():
-            return  # its note stays: the next one tries again
-        self._book.forget()
+        if self.stuck:
+            return  # the next one tries again
+        try:
+            self._book.forget()
+        except MedicError as error:
+            self.hands.remarks.append(f"{error}: the next deployment will do the end of this one again")
 
     async def _take(self, step: Step, show: Showing) -> None:
         hands, phase = self.hands, PHASES.get(step)
         show.began(BACK if hands.note.course.turned else phase or END)
-        self._noted(hands.note.course.beginning(step))
         begun = time.monotonic()
-        found = await hands.take(step, show.said)
-        well = not any(check.outcome in ILL for check in found)
+        found = self._noted(hands.note.course.beginning(step)) or await hands.take(step, show.said)
+        well = not _is_ill(found)
         if phase is None:
             self._back += found
+            self.stuck = self.stuck or (step is Step.PUT_BACK and not well)
         else:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - begun
             self._checks.setdefault(phase, []).extend(found)
@@ -150,33 +154,47 @@ class _Run:
         if following is None or PHASES.get(following) is not phase:
             show.ended("passed" if well else _first_ill(found))
 
-    def _noted(self, course: object) -> None:
-        """Before anything was changed there is nothing to note."""
+    def _noted(self, course: Course) -> tuple[Check, ...]:
+        """The note is as ``course``, or why not: then nothing new may be begun, while the way back needs no note.
+
+        Before anything was changed there is nothing to note.
+        """
         self.hands.note = replace(self.hands.note, course=course)
-        if Step.PAUSE in self.hands.note.course.begun:
+        if Step.PAUSE not in course.begun:
+            return ()
+        try:
             self.hands.keep()
+        except MedicError as error:
+            return () if course.turned else (checks.failed("note", str(error), "Make room, or correct its folder"),)
+        return ()
 
     async def _interrupted(self, show: Showing) -> None:
-        """Ctrl-C: back at once. The next one ends this too, and then the note stays."""
-        course, screen = self.hands.note.course, self.hands.desk.screen
-        if course.turned:
-            return
-        task = asyncio.current_task()
+        """Ctrl-C: back at once. The second one ends that too, and then the note stays."""
+        screen, task = self.hands.desk.screen, asyncio.current_task()
         if task is not None:
             task.uncancel()
+        course = self.hands.note.course
         if not course.settled:
-            self.hands.note = replace(self.hands.note, course=replace(course, turned=True))
-        left = self.hands.note.course.following()
-        if left is not None:
-            screen.print(Text("interrupted: going back to what was before"))
+            self._noted(replace(course, turned=True))
+        server = self.hands.server.name
+        if self.hands.note.course.following() is not None:
+            left = f"Ctrl-C again leaves it half done, for: mcp-medic deploy {server} --roll-back"
+            screen.print(Text(f"interrupted: going back to what was before; {left}"), soft_wrap=True)
         await self._steps(show)
-        screen.print(Text("interrupted: everything is as it was" if self._went_well() else self._detail()))
+        report = await self._told()
+        screen.print(Text(printable(f"interrupted: {report.detail}")), soft_wrap=True)
+
+    async def _told(self) -> Deployed:
+        """The report; the receiver has its times."""
+        report = self._report()
+        if not report.phases:
+            return report
+        why = await automation.told(self.hands.desk, report)
+        remarks = (*report.remarks, f"the receiver has no times of it: {why}") if why else report.remarks
+        return replace(report, posted=not why, remarks=remarks)
 
     def _went_well(self) -> bool:
         return not any(check.outcome in ILL for check in self._back if check.name != automation.NAME)
-
-    def _put_back_failed(self) -> bool:
-        return any(check.name == Step.PUT_BACK.replace("_", " ") for check in self._back)
 
     def _report(self) -> Deployed:
         hands, course = self.hands, self.hands.note.course
@@ -206,9 +224,9 @@ class _Run:
         return f"{why}; and the way back failed: {_first_ill(self._back)}"
 
 
-def _is_ill(found: list[Check]) -> bool:
+def _is_ill(found: Iterable[Check]) -> bool:
     return any(check.outcome in ILL for check in found)
 
 
-def _first_ill(found: list[Check] | tuple[Check, ...]) -> str:
+def _first_ill(found: Iterable[Check]) -> str:
     return next((f"{check.name}: {check.saw}" for check in found if check.outcome in ILL), "")

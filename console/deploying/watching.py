@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from console.deploying.evidence import Seen, judged
 from console.diagnosing.checks import ILL
+from fleet.errors import PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,19 +43,27 @@ async def watched(desk: Desk, server: Server, before: Collection[str], say: Say)
     Raises:
         MedicError: as Prometheus.
     """
-    (clock,) = await desk.prometheus.vector("vector(time())")
+    since = await _clock(desk)
     end = time.monotonic() + WATCH_SECONDS
     arrived: float | None = None
     while True:
         seen = await _seen(desk, server)
-        if arrived is None and seen.scraped_at is not None and seen.scraped_at > clock.value:
+        if arrived is None and seen.scraped_at is not None and seen.scraped_at > since:
             arrived = seen.scraped_at
-        found = judged(replace(seen, arrived_at=arrived), clock.value, before)
+        found = judged(replace(seen, arrived_at=arrived), since, before)
         missing = [check for check in found if check.outcome in ILL]
         if not missing or time.monotonic() > end:
             return found
         say(missing[0].saw)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _clock(desk: Desk) -> float:
+    """What time it is by Prometheus' clock, by which its samples are dated."""
+    found = await desk.prometheus.vector("vector(time())")
+    if len(found) != 1:
+        raise PermanentError(f"Prometheus at {desk.prometheus.service.url} does not say what time it is")
+    return found[0].value
 
 
 async def _seen(desk: Desk, server: Server) -> Seen:
