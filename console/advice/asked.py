@@ -25,11 +25,11 @@ from fleet.profiles import PROFILES
 from fleet.server_settings import LOG_LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from pathlib import Path
 
     from console.desk import Desk
-    from console.services.prometheus import Series
+    from console.services.prometheus import Sample, Series
     from fleet.inventory import Server
     from fleet.server_settings import Setting
 
@@ -75,19 +75,26 @@ async def _facts(desk: Desk, gathering: Gathering, server: Server, at: float, pe
     return Facts(
         server=server,
         period=judged,
-        figures=figures,
+        measured=figures,
         room=capacity(server, History(points, period, at)) if points else None,
         around=around,
         history_seconds=min(at - min(firsts), judged) if firsts else None,
     )
 
 
-async def _figures(desk: Desk, gathering: Gathering, server: Server, at: float, period: int) -> dict[str, float]:
+async def _figures(desk: Desk, gathering: Gathering, server: Server, at: float, period: int) -> dict[str, float] | None:
     names = [name for name in FIGURES if name != "cacheable_calls" or server.cache_tools]
     asked = chained({name: query(name, server.name, period, server.cache_tools) for name in names})
     question = desk.prometheus.vector(asked, at, within=WITHIN_SECONDS)
-    samples = await gathering.ask(desk.prometheus.service, _TOLD, question, [])
+    samples = await gathering.ask(desk.prometheus.service, _TOLD, _or_none(question), None)
+    if samples is None:
+        return None
     return {one.labels["figure"]: one.value for one in samples if math.isfinite(one.value)}
+
+
+async def _or_none(question: Awaitable[list[Sample]]) -> list[Sample] | None:
+    """The same question, of which no answer is another thing than an empty one."""
+    return await question
 
 
 async def _points(
@@ -101,7 +108,12 @@ async def _points(
 
 async def _around(desk: Desk, server: Server) -> Around:
     living = [one for one in await control.status(server, desk.fleet.gateway.control_dir) if "error" not in one]
-    return replace(await asyncio.to_thread(_files, server), gateways=len(living), config_flag=config_flag(desk))
+    return replace(
+        await asyncio.to_thread(_files, server),
+        gateways=len(living),
+        config_flag=config_flag(desk),
+        priced=bool(desk.fleet.prices),
+    )
 
 
 def _files(server: Server) -> Around:

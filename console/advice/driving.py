@@ -23,9 +23,10 @@ from console.diagnosing.conversation import Conversation, failure
 from console.diagnosing.exchange import gateway_command, gateway_url, patience
 from console.diagnosing.http_peer import HttpPeer
 from console.diagnosing.stdio_peer import spawned
-from fleet.errors import MedicError
+from fleet.errors import MedicError, PermanentError
 from fleet.inventory import Transport
 from fleet.lifecycle import control
+from fleet.lifecycle.outcome import Outcome
 
 if TYPE_CHECKING:
     from console.advice.progress import Show
@@ -134,7 +135,7 @@ class _Bench:
 
     async def _phase(
         self, name: str, how: str, arguments: Callable[[], Mapping[str, object]], *, most: int | None = None,
-        before: Callable[[], Awaitable[object]] | None = None, at_once: int | None = None,
+        before: Callable[[], Awaitable[None]] | None = None, at_once: int | None = None,
     ) -> Phase:  # fmt: skip
         timings: list[Timing] = []
         numbers = itertools.count()
@@ -171,8 +172,10 @@ class _Bench:
     def _same(self) -> Mapping[str, object]:
         return self._trial.arguments
 
-    async def _reset(self) -> object:
-        return await control.reset_cache(self._server, self._desk.fleet.gateway.control_dir)
+    async def _reset(self) -> None:
+        done = await control.reset_cache(self._server, self._desk.fleet.gateway.control_dir)
+        if done.outcome is not Outcome.SUCCEEDED:
+            raise PermanentError(f"the cache of {self._server.name} could not be emptied: {done.detail}")
 
     async def _is_cached(self) -> bool:
         found = await self._status()

@@ -32,7 +32,7 @@ class Around:
     ``file_text`` is the TOML as it is written, comments and all. ``debugging`` is whether ``debug-mode`` is on, None
     where nobody could be asked. ``lowered`` is what the profile emergency switched off and still stands so.
     ``config_flag`` is what a typed command needs so that it finds the fleet file, with a leading blank, or nothing.
-    ``changed_at`` is when the TOML was written last, UNIX seconds.
+    ``changed_at`` is when the TOML was written last, UNIX seconds. ``priced`` is whether fleet.yml names prices.
     """
 
     gateways: int = 0
@@ -42,6 +42,7 @@ class Around:
     lowered: frozenset[Setting] = frozenset()
     config_flag: str = ""
     changed_at: float | None = None
+    priced: bool = False
 
 
 def judged_period(around: Around, at: float, period: int) -> int:
@@ -55,14 +56,21 @@ def judged_period(around: Around, at: float, period: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One server over ``period`` seconds. ``figures`` has what was measured, by the names of ``figures.FIGURES``."""
+    """One server over ``period`` seconds. ``measured`` has what was measured, by the names of ``figures.FIGURES``; None
+    where nobody could be asked.
+    """
 
     server: Server
     period: int
-    figures: Mapping[str, float]
+    measured: Mapping[str, float] | None
     room: Capacity | None = None
     around: Around = Around()
     history_seconds: float | None = None
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What is known of what was measured."""
+        return self.measured or {}
 
     def of(self, name: str) -> float:
         """A figure that a rule needs.

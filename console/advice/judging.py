@@ -51,6 +51,8 @@ def advice(facts: Facts) -> Advice:
 
 def _missing(rule: Rule, facts: Facts) -> str:
     """Why the rule cannot be judged, empty where it can."""
+    if facts.measured is None and rule.rests_on_figures:
+        return "nobody could be asked what was measured"
     for least, name, what in ((rule.calls, "calls", "traffic"), (rule.lookups, "lookups", "use of the cache")):
         if facts.count(name) < least:
             seen = paper.number(round(facts.count(name)))

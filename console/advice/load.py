@@ -33,6 +33,7 @@ _POOL_STEP: Final = 5
 _POOL_FACTOR: Final = 1.5
 
 SESSIONS_CAP: Final = Setting("mcp", "max_concurrent_sessions")
+PROCESSES: Final = Setting("performance", "max_processes")
 POOL: Final = Setting("performance", "connection_pool_size")
 
 
@@ -82,8 +83,14 @@ def _more_sessions(facts: Facts) -> Draft | None:
         risk=Risk.LOW,
         risk_because=f"the server works for more clients at once{alarm}",
         figures=("sessions", "sessions_most", "refused_sessions", "memory", "memory_most"),
-        changes={SESSIONS_CAP: as_toml(then)},
+        changes={SESSIONS_CAP: as_toml(then)} | _processes(facts, then),
     )
+
+
+def _processes(facts: Facts, sessions: int) -> dict[Setting, Raw]:
+    """Over stdio each session is a process, and the lower of the two caps holds."""
+    now = facts.tuning.max_processes
+    return {PROCESSES: as_toml(sessions)} if not facts.is_http and now is not None and now < sessions else {}
 
 
 def _high_load(facts: Facts) -> Draft | None:
@@ -125,7 +132,7 @@ def _low_load(facts: Facts) -> Draft | None:
         " says",
         effort=Effort.COMMAND,
         risk=Risk.LOW,
-        risk_because="the wider limits are there too when load comes back",
+        risk_because="the wider limits stay when load comes back, and the alert for sessions stays where it is",
         figures=("sessions_most", "queue_most", "memory_most", "p95"),
         changes=changes,
         command=f"mcp-medic low-load {facts.server.name}",
@@ -249,14 +256,19 @@ def _has_cap(facts: Facts) -> bool:
     return facts.tuning.max_concurrent_sessions is not None
 
 
+def _cap_holds(facts: Facts) -> bool:
+    """Whether changing the cap changes anything: behind a gateway only where it is enforced."""
+    return _has_cap(facts) and (_enforces_sessions(facts) or not facts.around.gateways)
+
+
 def _enforces_sessions(facts: Facts) -> bool:
     return Enforced.SESSIONS in facts.server.enforce
 
 
 RULES: Final = (
-    Rule("more_sessions", _more_sessions, concerns=_has_cap, needs=("sessions", "memory_most")),
-    Rule("high_load", _high_load, concerns=_has_cap, needs=("sessions",)),
-    Rule("low_load", _low_load, concerns=_has_cap, needs=("sessions_most", "memory_most"), history=QUIET_SECONDS),
+    Rule("more_sessions", _more_sessions, concerns=_cap_holds, needs=("sessions", "memory_most")),
+    Rule("high_load", _high_load, concerns=_cap_holds, needs=("sessions",)),
+    Rule("low_load", _low_load, concerns=_cap_holds, needs=("sessions_most", "memory_most"), history=QUIET_SECONDS),
     Rule(
         "pool_small", _pool, needs=("queue_most",),
         concerns=lambda facts: _enforces_sessions(facts) and facts.tuning.connection_pool_size is not None,

@@ -123,10 +123,12 @@ def _not_measured(facts: Facts) -> Draft | None:
         return None
     return Draft(
         gravity=Gravity.MEDIUM,
-        title="Name the prices of the models in fleet.yml",
+        title="Find out why the server's results name no tokens"
+        if facts.around.priced
+        else "Name the prices of the models in fleet.yml",
         why="the file asks for cost tracking, but no cost was measured: the budget's alert can never fire",
         effect="cost by model is published, and the budget's alert works, as soon as the server's results name tokens",
-        effort=Effort.FLEET_FILE,
+        effort=Effort.WORK if facts.around.priced else Effort.FLEET_FILE,
         risk=Risk.NONE,
         risk_because="prices are only used to count",
         figures=("calls", "cost"),

@@ -22,6 +22,7 @@ class Rule:
         needs: figures without which nothing can be said.
         calls: fewer calls of tools in the period say nothing.
         lookups: as ``calls``, of look-ups in the cache.
+        asks: True where it wants to know that something is not measured, which only Prometheus can say.
         history: fewer seconds of figures say nothing: a quiet hour is no quiet week.
     """
 
@@ -32,3 +33,9 @@ class Rule:
     calls: int = 0
     lookups: int = 0
     history: float = 0.0
+    asks: bool = False
+
+    @property
+    def rests_on_figures(self) -> bool:
+        """Whether it says nothing where nobody could be asked what was measured."""
+        return self.asks or bool(self.needs or self.calls or self.lookups or self.history)

@@ -165,7 +165,7 @@ def _sessions_outlive_cap(facts: Facts) -> Draft | None:
 
 
 RULES: Final = (
-    Rule("no_gateway", _no_gateway, concerns=lambda facts: facts.is_http),
+    Rule("no_gateway", _no_gateway, concerns=lambda facts: facts.is_http, asks=True),
     Rule("no_restart", _no_restart),
     Rule("no_probe_tool", _no_probe, concerns=lambda facts: facts.is_http),
     Rule("no_config_file", _no_config),

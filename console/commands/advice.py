@@ -75,6 +75,7 @@ async def optimize(  # noqa: PLR0917 - click calls by name
 
     With --benchmark the server is called for a while, through its gateway where one runs: cold and cached calls, each
     with its percentiles, beside the last run of the same call. Those calls are real: the server's figures show them.
+    A tool without a text to vary is cold only after a reset: then the cache is emptied for everybody, 20 times at most.
 
     Example: mcp-medic optimize codex --benchmark --seconds 20
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from console.advice import runs
 from console.advice.benchmark import (
@@ -24,6 +26,7 @@ from console.advice.benchmark import (
     last_like,
     phase,
 )
+from console.advice.progress import showing
 from console.advice.trial import is_safe, trial
 from console.reading.review import Change
 from fleet.errors import PermanentError
@@ -204,3 +207,13 @@ def test_a_file_of_runs_that_cannot_be_used_says_so(tmp_path: Path) -> None:
         runs.keep(file / "codex.json", ())
     with pytest.raises(PermanentError, match="cannot be read"):
         runs.read(Path(os.devnull) / "codex.json")
+
+
+def test_a_terminal_shows_a_bar_and_keeps_nothing_of_it() -> None:
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, width=60)
+    with showing(screen) as show:
+        show("検索: cold", 0.5)
+        show("検索: cached", 2.0)
+    assert "検索: cached" in out.getvalue()
+    assert "\x1b" in out.getvalue()

@@ -88,18 +88,18 @@ CASES = [
     Case("timeout_short", "p99", 36, 35.9, "", TIMEOUTS, {**CUT}),
     Case("timeout_short", "would_timeouts", 10, 9, others={**CUT, "timeouts": None}),
     Case("retries_only_measured", "would_retries", 10, 9, "[performance]\nmax_retries = 3\n"),
-    Case("more_sessions", "sessions", 12, 11.9, CAP, {}, {}, FIT),
+    Case("more_sessions", "sessions", 12, 11.9, CAP, SESSIONS, {}, FIT),
     Case("more_sessions", "refused_sessions", 1, 0, CAP, SESSIONS, {"sessions": 3}, FIT),
-    Case("more_sessions", "memory_most", 299e6, 300e6, CAP, {}, {**CROWDED}, FIT),
-    Case("more_sessions", "p95", 2.9, 3.0, CAP, {}, {**CROWDED}, FIT),
-    Case("high_load", "sessions", 12, 11.9, HIGH, {}, {**BUSY}),
-    Case("high_load", "memory", 400e6, 399e6, HIGH, {}, {**CROWDED}),
-    Case("high_load", "p95", 3.0, 2.9, HIGH, {}, {**CROWDED}),
-    Case("low_load", "sessions_most", 3.75, 3.76, CAP),
-    Case("low_load", "sessions_most", 0.1, 0.0, CAP),
-    Case("low_load", "queue_most", 0, 1, CAP, {}, {"sessions_most": 2}),
-    Case("low_load", "memory_most", 299e6, 300e6, CAP, {}, {"sessions_most": 2}),
-    Case("low_load", "p95", 2.9, 3.0, CAP, {}, {"sessions_most": 2}),
+    Case("more_sessions", "memory_most", 299e6, 300e6, CAP, SESSIONS, {**CROWDED}, FIT),
+    Case("more_sessions", "p95", 2.9, 3.0, CAP, SESSIONS, {**CROWDED}, FIT),
+    Case("high_load", "sessions", 12, 11.9, HIGH, SESSIONS, {**BUSY}),
+    Case("high_load", "memory", 400e6, 399e6, HIGH, SESSIONS, {**CROWDED}),
+    Case("high_load", "p95", 3.0, 2.9, HIGH, SESSIONS, {**CROWDED}),
+    Case("low_load", "sessions_most", 3.75, 3.76, CAP, SESSIONS),
+    Case("low_load", "sessions_most", 0.1, 0.0, CAP, SESSIONS),
+    Case("low_load", "queue_most", 0, 1, CAP, SESSIONS, {"sessions_most": 2}),
+    Case("low_load", "memory_most", 299e6, 300e6, CAP, SESSIONS, {"sessions_most": 2}),
+    Case("low_load", "p95", 2.9, 3.0, CAP, SESSIONS, {"sessions_most": 2}),
     Case("pool_small", "queue_most", 1, 0.9, POOL, SESSIONS),
     Case("pool_small", "refused_queue", 1, 0, POOL, SESSIONS),
     Case("cap_only_measured", "would_sessions", 1, 0.9, CAP),
@@ -129,12 +129,15 @@ def test_too_little_traffic_is_an_answer() -> None:
     told = unjudged(facts(ON, entry=TOOLS, calls=3.0, lookups=7.0))
     assert told["cache_expires"] == "not enough use of the cache measured: 7 cache look-ups in 7d, 100 are needed"
     assert told["timeout_long"] == "not enough traffic measured: 3 calls of tools in 7d, 1000 are needed"
-    assert unjudged(facts(CAP, sessions=None))["more_sessions"] == "nobody measured: sessions, usually at most"
+    assert (
+        unjudged(facts(CAP, entry=SESSIONS, sessions=None))["more_sessions"]
+        == "nobody measured: sessions, usually at most"
+    )
 
 
 def test_a_quiet_hour_is_no_quiet_week() -> None:
-    assert found(facts(CAP, sessions_most=2.0, history=DAY), "low_load") is not None
-    young = facts(CAP, sessions_most=2.0, history=DAY - 1)
+    assert found(facts(CAP, entry=SESSIONS, sessions_most=2.0, history=DAY), "low_load") is not None
+    young = facts(CAP, entry=SESSIONS, sessions_most=2.0, history=DAY - 1)
     assert found(young, "low_load") is None
     assert unjudged(young)["low_load"] == "not enough history: figures of 24.0 h, 24.0 h are needed"
 
@@ -163,20 +166,22 @@ def test_what_caching_saves_is_said_from_the_ratio_that_was_measured() -> None:
     assert "50.0 %: about 400 calls less" in one.effect
     assert "13 min of waiting less" in one.effect
     assert one.gravity is Gravity.MEDIUM
-    blind = found(replace(off, figures={**off.figures, "lookups": 0.0, "hits": 0.0, "p95": 3.0}), "cache_off")
+    blind = found(replace(off, measured={**off.figures, "lookups": 0.0, "hits": 0.0, "p95": 3.0}), "cache_off")
     assert blind is not None
     assert blind.effect.startswith("how many of them repeat is not measured")
     assert blind.gravity is Gravity.HIGH
 
 
 def test_more_sessions_are_bounded_by_memory() -> None:
-    at_16 = found(facts(CAP, room=room(fit=16), sessions=14.0), "more_sessions")
+    at_16 = found(facts(CAP, entry=SESSIONS, room=room(fit=16), sessions=14.0), "more_sessions")
     assert at_16 is not None
     assert [each.value for each in at_16.changes] == ["16"]
     assert "10 MB of memory more" in at_16.effect
     assert "critical at 15" in at_16.risk_because
-    assert found(facts(CAP, room=room(fit=15), sessions=14.0), "more_sessions") is None
-    assert found(facts(CAP, sessions=14.0), "more_sessions") is None, "nobody measured what a session needs"
+    assert found(facts(CAP, entry=SESSIONS, room=room(fit=15), sessions=14.0), "more_sessions") is None
+    assert found(facts(CAP, entry=SESSIONS, sessions=14.0), "more_sessions") is None, (
+        "nobody measured what a session needs"
+    )
 
 
 def test_a_slow_server_gets_no_wider_pool() -> None:
@@ -190,6 +195,38 @@ def test_a_slow_server_gets_no_wider_pool() -> None:
     assert [each.value for each in fast.changes] == ["15"]
     assert (slow.changes, unknown.changes) == ((), ())
     assert slow.command == "mcp-medic diagnose codex"
+
+
+def test_a_cap_that_nobody_enforces_is_not_moved() -> None:
+    crowded = facts(CAP, room=room(fit=30), sessions=14.0)
+    assert found(crowded, "more_sessions") is None
+    # A server without a gateway reads its file itself.
+    assert found(replace(crowded, around=Around(gateways=0, file_text=CAP)), "more_sessions") is not None
+
+
+def test_over_stdio_a_session_is_a_process() -> None:
+    stdio: dict[str, object] = {"transport": "stdio", "url": None, "probe": None, **SESSIONS}
+    toml = f"{CAP}[performance]\nmax_processes = 15\n"
+    one = found(facts(toml, entry=stdio, room=room(), sessions=14.0), "more_sessions")
+    assert one is not None
+    assert {each.setting: each.value for each in one.changes} == {
+        "mcp.max_concurrent_sessions": "20", "performance.max_processes": "20",
+    }  # fmt: skip
+
+
+def test_what_nobody_could_be_asked_is_not_called_little() -> None:
+    blind = replace(facts(ON, Around(file_text=ON, backups=1), entry=TOOLS), measured=None, history_seconds=None)
+    assert set(unjudged(blind).values()) == {"nobody could be asked what was measured"}
+    assert {"no_gateway", "cache_expires"} <= unjudged(blind).keys()
+    assert said(blind).recommendations == ()
+
+
+def test_no_cost_has_two_reasons() -> None:
+    toml = "[cost_optimization]\nenable_cost_tracking = true\n"
+    for priced, title in ((True, "Find out why"), (False, "Name the prices")):
+        one = found(facts(toml, Around(1, 1, toml, priced=priced), cost=None, cost_most=None), "cost_not_measured")
+        assert one is not None
+        assert one.title.startswith(title)
 
 
 @pytest.mark.parametrize(("days", "gravity"), [(7, "high"), (8, "medium"), (30, "medium"), (31, "low"), (90, "low")])
@@ -270,7 +307,9 @@ def test_what_is_not_set_up_is_said() -> None:
 
 def test_the_graver_of_two_that_write_the_same_setting_wins() -> None:
     toml = f"{CAP}session_timeout_ms = 600000\n[performance]\ninitial_response_timeout = 100000\n"
-    ill = facts(toml, entry=TIMEOUTS, sessions=14.0, memory=410e6, p99=90.0, timeouts=100.0)
+    ill = facts(
+        toml, entry={"enforce": ["sessions", "timeouts"]}, sessions=14.0, memory=410e6, p99=90.0, timeouts=100.0
+    )
     assert {one.rule for one in said(ill).recommendations} >= {"high_load", "timeout_short"}
     planned = tuning(said(ill), "codex.toml", toml)
     (left,) = planned.left_out
@@ -302,7 +341,7 @@ def test_whatever_was_measured_advice_has_evidence_and_changes_only_what_it_name
     given_figures: dict[str, Any],
 ) -> None:
     measured = {name: value for name, value in {**QUIET, **given_figures}.items() if value is not None}
-    told = said(replace(BASE, figures=measured))
+    told = said(replace(BASE, measured=measured))
     for one in told.recommendations:
         assert one.evidence
         assert all((one.title, one.why, one.effect, one.risk_because))
