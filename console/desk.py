@@ -12,7 +12,7 @@ import aiohttp
 from rich.console import Console
 
 from console.services.alertmanager import Alertmanager
-from console.services.credentials import Credentials, read_credentials
+from console.services.credentials import Credentials, read_credentials, trust_in
 from console.services.http import Service
 from console.services.prometheus import Prometheus
 from console.services.receiver import Receiver
@@ -60,6 +60,10 @@ class Desk:
         """
         return tuple(self.fleet.servers.values()) if name is None else (self.server(name),)
 
+    def service(self, name: str, url: str) -> Service:
+        """One of the chain that is asked nothing for which it wants to know who asks."""
+        return _service(self.session, name, url, self.environ)
+
     def _names(self) -> str:
         return ", ".join(self.fleet.servers) or "none at all"
 
@@ -72,12 +76,20 @@ async def opened(fleet: Fleet, environ: Mapping[str, str], mistakes: tuple[Probl
             fleet=fleet,
             environ=environ,
             session=session,
-            prometheus=Prometheus(Service(session, "Prometheus", fleet.prometheus_url, {})),
-            alertmanager=Alertmanager(Service(session, "Alertmanager", fleet.alertmanager_url, {})),
+            prometheus=Prometheus(_service(session, "Prometheus", fleet.prometheus_url, environ)),
+            alertmanager=Alertmanager(_service(session, "Alertmanager", fleet.alertmanager_url, environ)),
             receiver=_receiver(session, fleet, environ),
             screen=Console(stderr=True),
             mistakes=mistakes,
         )
+
+
+def _service(session: aiohttp.ClientSession, name: str, url: str, environ: Mapping[str, str]) -> Service:
+    """Files of the environment that cannot be used hinder only the commands that ask this service."""
+    try:
+        return Service(session, name, url, {}, trust_in(url, environ))
+    except ConfigError as error:
+        return Service(session, name, url, {}, closed=error)
 
 
 def _receiver(session: aiohttp.ClientSession, fleet: Fleet, environ: Mapping[str, str]) -> Receiver:

@@ -51,12 +51,14 @@ async def refuse_beside_a_receiver(desk: Desk, typed: str) -> None:
     """Two that act on one server would undo each other, and only one of them is bound by guards.
 
     Raises:
-        PermanentError: a receiver answers; says what to type instead.
+        PermanentError: a receiver answers, or holds its door and is mute; says what to type, or to do, instead.
     """
     service = desk.receiver.service
     try:
         answer = await service.ask("GET", "/-/healthy")
-    except UnreachableError:
+    except UnreachableError as error:
+        if await service.listens():  # one that hangs, or is not believed, may act all the same
+            raise PermanentError(f"{error}. Somebody listens there: nothing is done past it. Stop it first") from error
         return
     except MedicError as error:
         raise PermanentError(f"it cannot be told whether a receiver runs: {error}") from error

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.diagnosing import chain, checks, redis_ping
 from console.report import Gap, gap
-from console.services.http import Service
 from fleet.errors import MedicError, PermanentError, UnreachableError
 from fleet.inventory import Transport
 from fleet.redis_address import parse_redis_url
@@ -16,6 +15,7 @@ from fleet.redis_address import parse_redis_url
 if TYPE_CHECKING:
     from console.desk import Desk
     from console.diagnosing.checks import Check
+    from console.services.http import Service
 
 ASK_SECONDS: Final = 5.0
 AGES: Final = "min by (server) (time() - timestamp(mcp_server_up))"
@@ -31,13 +31,13 @@ class Link:
 
 
 def exporter_of(desk: Desk) -> Service:
-    """The exporter's HTTP, where nothing that is asked here needs credentials."""
-    return Service(desk.session, "the exporter", desk.fleet.exporter.url, {})
+    """The exporter's HTTP."""
+    return desk.service("the exporter", desk.fleet.exporter.url)
 
 
 def gateway_of(desk: Desk) -> Service:
     """The gateway's shared listener."""
-    return Service(desk.session, "the gateway", desk.fleet.gateway.listen.url, {})
+    return desk.service("the gateway", desk.fleet.gateway.listen.url)
 
 
 async def gateway(desk: Desk) -> Link:
@@ -162,7 +162,7 @@ async def grafana(desk: Desk) -> Link:
     settings = desk.fleet.grafana
     if settings is None:
         return Link(checks.skipped("Grafana", "fleet.yml names none"))
-    return await _alive("Grafana", Service(desk.session, "Grafana", settings.url, {}), "/api/health", "grafana-server")
+    return await _alive("Grafana", desk.service("Grafana", settings.url), "/api/health", "grafana-server")
 
 
 async def _alive(name: str, service: Service, path: str, program: str) -> Link:

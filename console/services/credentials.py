@@ -1,8 +1,8 @@
 """How the console shows the receiver who asks: what fleet.yml names, else what the operator's environment names.
 
 ``MCP_MEDIC_TOKEN_FILE`` holds a bearer token; ``MCP_MEDIC_USER`` with ``MCP_MEDIC_PASSWORD_FILE`` are basic
-authentication. Over https ``MCP_MEDIC_CA_FILE`` is whom to believe, ``MCP_MEDIC_CERT_FILE`` and
-``MCP_MEDIC_KEY_FILE`` are the console's own certificate.
+authentication: they are shown to the receiver alone. Of every service with an https address ``MCP_MEDIC_CA_FILE`` is
+whom to believe, ``MCP_MEDIC_CERT_FILE`` and ``MCP_MEDIC_KEY_FILE`` are the console's own certificate.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_credentials(fleet: Fleet, environ: Mapping[str, str]) -> Credentials:
     Raises:
         ConfigError: a file that is named cannot be used; names the variable or key, never the content.
     """
-    tls = _context(environ) if fleet.receiver.url.startswith("https:") else True
+    tls = trust_in(fleet.receiver.url, environ)
     files = fleet.receiver.bearer_token_files
     if files:
         key = "receiver.authentication.bearer_token_files[0]"
@@ -91,7 +91,14 @@ def _password(environ: Mapping[str, str]) -> str:
     return found
 
 
-def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
+def trust_in(url: str, environ: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """Whom to believe at ``url``, and as whom to come: what aiohttp takes as ``ssl``. Blocks while it reads files.
+
+    Raises:
+        ConfigError: a file that is named cannot be used.
+    """
+    if not url.startswith("https:"):
+        return True
     authority, certificate = environ.get(CA_FILE), environ.get(CERT_FILE)
     try:
         context = ssl.create_default_context(cafile=str(Path(authority).expanduser()) if authority else None)

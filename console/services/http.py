@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from fleet.errors import MedicError
 
 ASK_SECONDS: Final = 10.0
+LISTEN_SECONDS: Final = 3.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _SHOWN: Final = 300
 
@@ -70,8 +73,8 @@ class Service:
         except TimeoutError as error:
             raise UnreachableError(f"{self.name} at {self.url} did not answer within {within:g} s") from error
         except aiohttp.ClientSSLError as error:
-            whom = f"; name whom to believe in {CA_FILE}" if self.remedy else ""
-            raise UnreachableError(f"{self.name} at {self.url} is not trusted: {error}{whom}") from error
+            why = f"{error}; name whom to believe in {CA_FILE}"
+            raise UnreachableError(f"{self.name} at {self.url} is not trusted: {why}") from error
         except (aiohttp.ClientError, OSError) as error:
             why = f"{in_words(error)}{self._hint(error)}"
             raise UnreachableError(f"{self.name} at {self.url} cannot be reached: {why}") from error
@@ -91,6 +94,18 @@ class Service:
             raise PermanentError(f"{self.name} at {self.url} refused {path}: {self.refusal(answer)}")
         return answer.body
 
+    async def listens(self) -> bool:
+        """Whether somebody takes connections there, be it that nobody answers on them, or nobody who is believed."""
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(LISTEN_SECONDS):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except OSError:  # TimeoutError too
+            return False
+        writer.close()
+        return True
+
     def refusal(self, answer: Answer) -> str:
         """What a refusal says, and what to do about it where it is about who asks."""
         said = self.said(answer)
@@ -100,7 +115,7 @@ class Service:
         """A server that misses the client's certificate hangs up, and TLS 1.3 tells nobody why."""
         hung_up = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
         connected = not isinstance(error, aiohttp.ClientConnectorError)
-        asks = hung_up and connected and self.remedy and self.url.startswith("https:")
+        asks = hung_up and connected and self.url.startswith("https:")
         return f"; if it asks for a certificate, name one in {CERT_FILE}" if asks else ""
 
     @staticmethod

@@ -123,3 +123,41 @@ async def test_https_with_an_authority_and_a_certificate_of_its_own(tmp_path: Pa
         told = await paused(tmp_path, url, whole | {"MCP_MEDIC_KEY_FILE": "ca.pem"})
         assert (told.code, told.out) == (2, "")
         assert "MCP_MEDIC_CERT_FILE: cannot be used" in told.err
+
+
+async def test_every_service_is_believed_by_the_same_authority_and_shown_no_password(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "token").write_text("sesame")
+    asked: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.path, request.headers.get("Authorization")))
+        return web.json_response({"status": "success", "data": {"result": [], "activeTargets": [], "groups": []}})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    server = TestServer(application, host="127.0.0.1", scheme="https")
+    await server.start_server(ssl=tls)
+    url = f"https://127.0.0.1:{server.port}"
+    (tmp_path / "fleet.yml").write_text(
+        "servers: []\n" + "".join(f"{name}: {{url: '{url}'}}\n" for name in ("prometheus", "alertmanager", "exporter"))
+        + "receiver: {url: 'http://127.0.0.1:9'}\n"
+    )  # fmt: skip
+    named = {"MCP_MEDIC_CA_FILE": str(tmp_path / "ca.pem"), "MCP_MEDIC_TOKEN_FILE": str(tmp_path / "token")}
+    try:
+        told = await spoken("health-check", "--json", "--config", tmp_path / "fleet.yml", environ=named)
+        found = {check["name"]: check["outcome"] for check in told.json["programs"]}
+        assert [found[name] for name in ("exporter", "Prometheus", "Alertmanager")] == ["passed"] * 3
+        assert {shown for _, shown in asked} == {None}
+        told = await spoken("performance", "--json", "--config", tmp_path / "fleet.yml")
+        assert (told.code, told.json["unreachable"][0]["service"]) == (3, "Prometheus")
+        assert "name whom to believe in MCP_MEDIC_CA_FILE" in told.json["unreachable"][0]["reason"]
+        named["MCP_MEDIC_CA_FILE"] = str(tmp_path / "token")
+        told = await spoken("performance", "--json", "--config", tmp_path / "fleet.yml", environ=named)
+        assert told.code == 3
+        assert "MCP_MEDIC_CA_FILE: cannot be used" in told.json["unreachable"][0]["reason"]
+    finally:
+        await server.close()

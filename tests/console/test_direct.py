@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import tomllib
 from collections.abc import AsyncIterator
 
@@ -130,6 +132,24 @@ async def test_beside_a_receiver_that_answers_nothing_is_done_directly() -> None
         assert opened.alpha.restarts == []
         assert opened.alpha.gentle == []
         assert opened.toml.read_text() == PRODUCTION
+
+
+async def test_beside_a_receiver_that_hangs_up_nothing_is_done_directly(alone: Clinic) -> None:
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        place = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        document = json.loads(alone.config.read_text())
+        document["receiver"]["url"] = place
+        file = alone.world.folder / "mute.yml"
+        file.write_text(json.dumps(document))
+        told = await alone.types("emergency", "alpha", "--yes", "--direct", config=file)
+    assert (told.code, told.out) == (1, "")
+    assert f"the receiver at {place} cannot be reached: " in told.err
+    assert "Somebody listens there: nothing is done past it. Stop it first" in told.err
+    assert alone.alpha.restarts == []
+    assert alone.toml.read_text() == PRODUCTION
 
 
 async def test_debug_mode_is_never_direct(alone: Clinic) -> None:
