@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,7 +34,7 @@ class HttpPeer:
         if era is Era.MODERN:
             headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": str(message["method"])}
             if message["method"] == "tools/call":
-                headers["Mcp-Name"] = str(message["params"]["name"])
+                headers["Mcp-Name"] = header_value(str(message["params"]["name"]))
         try:
             async with self._post(message, headers) as response:
                 return await _read(response, message["id"])
@@ -60,6 +61,12 @@ class HttpPeer:
             self.url, data=msgspec.json.encode(message), headers={**_FIXED, **headers}, allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None),
         )  # fmt: skip
+
+
+def header_value(name: str) -> str:
+    """A name as the modern protocol writes it into a header: in base64 where HTTP would not carry it as it is."""
+    plain = name.isascii() and name.isprintable() and name == name.strip() and not name.startswith("=?base64?")
+    return name if plain else f"=?base64?{b64encode(name.encode('utf-8', 'replace')).decode()}?="
 
 
 async def _read(response: aiohttp.ClientResponse, wanted: object) -> Answer:
