@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from console.diagnosing.diagnosis import Diagnosis, diagnosed
-from console.diagnosing.health import Health, checked
-from console.diagnosing.requirements import Requirements, tested
+from console.diagnosing.reports import Diagnosis, Health, Requirements
 from console.diagnosing.trees import Tree
 from console.frame import SERVER, command
 from console.root import Section
@@ -30,6 +28,8 @@ async def test(desk: Desk, server: str, dry_run: bool) -> Report:
 
     Example: mcp-medic test codex --dry-run
     """
+    from console.diagnosing.requirements import tested  # noqa: PLC0415 - what asks services is not needed for --help
+
     with desk.screen.status(f"testing {server}"):
         return await tested(desk, desk.server(server), dry_run=dry_run)
 
@@ -44,6 +44,8 @@ async def health_check(desk: Desk, server: str | None) -> Report:
 
     Example: mcp-medic health-check codex
     """
+    from console.diagnosing.health import checked  # noqa: PLC0415
+
     with desk.screen.status("asking every program and server"):
         return await checked(desk, desk.servers(server))
 
@@ -60,4 +62,6 @@ async def diagnose(desk: Desk, server: str, tree: str | None) -> Report:
 
     Example: mcp-medic diagnose codex --tree startup
     """
+    from console.diagnosing.diagnosis import diagnosed  # noqa: PLC0415
+
     return await diagnosed(desk, desk.server(server), None if tree is None else Tree(tree))

@@ -13,9 +13,9 @@ from console.diagnosing import links
 from console.diagnosing import monitoring_answers as monitoring
 from console.diagnosing import startup_answers as startup
 from console.diagnosing.facts import Facts
+from console.diagnosing.reports import Diagnosis
 from console.diagnosing.trees import CHOICE, FIRST, QUESTIONS, TREE_OF, Tree
-from console.diagnosing.walking import Finding, Said, Step, Walk
-from console.report import ServiceReport
+from console.diagnosing.walking import Finding, Said, Walk
 from fleet.errors import MedicError
 
 if TYPE_CHECKING:
@@ -26,24 +26,6 @@ Answer = Callable[[Facts], Awaitable[Finding]]
 
 ANSWER_SECONDS: Final = 60.0
 """Nothing that is asked here takes longer; whoever hangs is unknown."""
-
-
-class Diagnosis(ServiceReport, frozen=True, kw_only=True):
-    """A walk: the ``tree`` it ended in, each ``step``, the cause in one ``sentence``, and one ``command`` to type.
-
-    ``ill``: the sentence names something that is wrong.
-    """
-
-    server: str
-    tree: Tree | None
-    steps: tuple[Step, ...]
-    sentence: str
-    command: str
-    ill: bool
-
-    def failed(self) -> bool:
-        """Something is wrong."""
-        return self.ill
 
 
 ANSWERS: Final[Mapping[str, Answer]] = MappingProxyType(

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from console.diagnosing import chain, checks, exchange, files, gateways, links
 from console.diagnosing.checks import Check, Outcome
 from console.diagnosing.links import Link
-from console.report import ServiceReport, Word
+from console.diagnosing.reports import Health, ServerHealth
+from console.report import Word
 from fleet.errors import MedicError
 from fleet.inventory import Transport
 
@@ -28,25 +27,6 @@ _AT_ONCE: Final = 8
 
 Ask = Callable[["Desk"], Awaitable[Link]]
 """One link of ``links``."""
-
-
-class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """One server: the gravest of its checks as a word, and the checks."""
-
-    server: str
-    word: Word
-    checks: tuple[Check, ...]
-
-
-class Health(ServiceReport, frozen=True, kw_only=True):
-    """Every program that the figures and the treatment need, then every server that was asked for."""
-
-    programs: tuple[Check, ...]
-    servers: tuple[ServerHealth, ...]
-
-    def failed(self) -> bool:
-        """Whether a check failed, of a program or of a server."""
-        return checks.any_failed((*self.programs, *(check for one in self.servers for check in one.checks)))
 
 
 def word(found: Iterable[Check]) -> Word:

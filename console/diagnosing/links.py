@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.diagnosing import chain, checks, redis_ping
 from console.report import Gap, gap
+from console.services.redis import where
 from fleet.errors import MedicError, PermanentError, UnreachableError
 from fleet.inventory import Transport
-from fleet.redis_address import parse_redis_url
 
 if TYPE_CHECKING:
     from console.desk import Desk
@@ -153,8 +153,9 @@ async def redis(desk: Desk) -> Link:
     check = await redis_ping.ping(desk.fleet.redis_url)
     if check.outcome is not checks.Outcome.UNREACHABLE:
         return Link(check)
-    where = redis_ping.place(parse_redis_url(desk.fleet.redis_url))
-    return Link(check, Gap(service="Redis", address=where, reason=check.saw, missing="what Redis holds"))
+    return Link(
+        check, Gap(service="Redis", address=where(desk.fleet.redis_url), reason=check.saw, missing="what Redis holds")
+    )
 
 
 async def grafana(desk: Desk) -> Link:

@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING
 
 from console.diagnosing import checks, exchange, files, gateways, ports, redis_ping, runtime
 from console.diagnosing.checks import Check, Outcome, any_failed
-from console.report import Report
+from console.diagnosing.reports import Requirements
 from fleet.inventory import Transport
 
 if TYPE_CHECKING:
     from console.desk import Desk
     from fleet.inventory import Server
-
-
-class Requirements(Report, frozen=True, kw_only=True):
-    """What ``server`` needs and how it answered. ``dry_run``: nothing was asked of the server itself."""
-
-    server: str
-    dry_run: bool
-    checks: tuple[Check, ...]
-
-    def failed(self) -> bool:
-        """One failed, or what was to be asked did not answer."""
-        return any_failed(self.checks) or any(check.outcome is Outcome.UNREACHABLE for check in self.checks)
 
 
 async def tested(desk: Desk, server: Server, *, dry_run: bool) -> Requirements:

@@ -11,6 +11,7 @@ import psutil
 from console.diagnosing import files, links, ports, runtime
 from console.diagnosing.checks import Check, Outcome
 from console.diagnosing.walking import Finding, Said
+from fleet.backups import listed
 from fleet.errors import MedicError
 from fleet.inventory import RestartVia, Transport
 
@@ -48,8 +49,7 @@ async def config(facts: Facts) -> Finding:
 
 async def way_back(file: Path, line: str = "") -> str:
     """What to type to mend a server's file; empty where an earlier one was kept, which ``restore`` brings back."""
-    kept = await asyncio.to_thread(lambda: any(file.with_name(f"{file.name}.backups").glob("*.toml")))
-    return "" if kept else f"${{EDITOR:-vi}} {line}{_quoted(file)}"
+    return "" if await asyncio.to_thread(listed, file) else f"${{EDITOR:-vi}} {line}{_quoted(file)}"
 
 
 async def auth_file(facts: Facts) -> Finding:

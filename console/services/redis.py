@@ -46,7 +46,8 @@ def shown(address: RedisAddress) -> str:
     """Where it is, without user and password."""
     if address.kind is RedisKind.UNIX:
         return address.path
-    return ",".join(f"{host}:{port}" for host, port in address.hosts)
+    hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
+    return f"{hosts}/{address.service}" if address.service else hosts
 
 
 async def session_keys(url: str, pattern: str) -> Keys:
@@ -63,12 +64,13 @@ async def session_keys(url: str, pattern: str) -> Keys:
     except (TimeoutError, redis.exceptions.TimeoutError) as error:
         raise UnreachableError(f"Redis at {shown(address)} did not answer within {WITHIN_SECONDS:g} s") from error
     except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError) as error:
-        raise PermanentError(f"Redis at {shown(address)} refused: {_said(error, address)}") from error
+        raise PermanentError(f"Redis at {shown(address)} refused: {said(error, address)}") from error
     except (RedisError, OSError) as error:
-        raise UnreachableError(f"Redis at {shown(address)} cannot be reached: {_said(error, address)}") from error
+        raise UnreachableError(f"Redis at {shown(address)} cannot be reached: {said(error, address)}") from error
 
 
-def _said(error: Exception, address: RedisAddress) -> str:
+def said(error: Exception, address: RedisAddress) -> str:
+    """What the client says of a failure, in one line and without the password."""
     text = " ".join((str(error) or type(error).__name__).split())[:_SHOWN]
     return text.replace(address.password, "<secret>") if address.password else text
 

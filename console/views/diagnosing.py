@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from console.diagnosing.checks import Check
-    from console.diagnosing.diagnosis import Diagnosis
-    from console.diagnosing.health import Health
-    from console.diagnosing.requirements import Requirements
+    from console.diagnosing.reports import Diagnosis, Health, Requirements
 
 _STYLES: Final = {
     Outcome.PASSED: "green",

@@ -17,9 +17,10 @@ from aiohttp.test_utils import TestServer
 
 from console.diagnosing import monitoring_answers
 from console.diagnosing.checks import Outcome
-from console.diagnosing.diagnosis import Diagnosis, diagnosed
+from console.diagnosing.diagnosis import diagnosed
 from console.diagnosing.facts import Facts
-from console.diagnosing.health import Health, checked
+from console.diagnosing.health import checked
+from console.diagnosing.reports import Diagnosis, Health
 from console.diagnosing.trees import Tree
 from console.report import Word
 from stack.ports import free_ports

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from console.diagnosing.diagnosis import Diagnosis
-from console.diagnosing.health import Health
+from console.diagnosing.reports import Diagnosis, Health
 from console.diagnosing.trees import Tree
 from console.report import Word
 from fleet.control_client import request

@@ -21,7 +21,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from console.diagnosing.checks import Check, Outcome
-from console.diagnosing.requirements import Requirements
+from console.diagnosing.reports import Requirements
 from console.diagnosing.requirements import tested as looked_at
 from stack.ports import free_ports
 from tests.console.diagnosing import by_name, desk_of, fleet_file, stdio_entry
@@ -341,4 +341,4 @@ async def test_it_fits_the_terminal(tmp_path: Path, columns: int) -> None:
 
 async def test_a_server_that_nobody_configured_is_wrong(tmp_path: Path) -> None:
     told = await typed("test", "other", "--config", fleet_file(tmp_path, stdio_entry()))
-    assert (told.code, "codex" in told.err) == (1, True)
+    assert (told.code, "codex" in told.err) == (2, True)
