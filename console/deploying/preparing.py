@@ -128,7 +128,11 @@ async def _before(desk: Desk, server: Server) -> Check:
     """Whether the old one answers: it may well be down, that may be why a new one is deployed."""
     if server.transport is Transport.STDIO:
         return checks.skipped(BEFORE, "each client starts its own")
-    found = await trying.greeted(desk, server, trying.BEFORE_SECONDS)
-    if found.check.outcome in ILL:
-        return checks.skipped(BEFORE, f"does not answer now: {found.check.saw}")
-    return checks.passed(BEFORE, found.check.saw)
+    try:
+        async with asyncio.timeout(trying.BEFORE_SECONDS):
+            check = (await trying.greeted(desk, server, trying.BEFORE_SECONDS)).check
+    except TimeoutError:
+        return checks.skipped(BEFORE, f"does not answer within {trying.BEFORE_SECONDS:g} s")
+    if check.outcome in ILL:
+        return checks.skipped(BEFORE, f"does not answer now: {check.saw}")
+    return checks.passed(BEFORE, check.saw)

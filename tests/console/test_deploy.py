@@ -1,0 +1,302 @@
+"""``deploy`` where no stack is needed: notes, a server over stdio, one with a pid file, what stands in its way."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from console.deploying import programs
+from console.deploying.gates import Phase, Step, planned
+from console.deploying.note import Note, Notebook, notebook
+from console.deploying.reports import Deployed, Result, Status
+from console.diagnosing.checks import Outcome
+from fleet.errors import PermanentError
+from fleet.loading import load_fleet
+from stack.ports import free_ports
+from tests.console.diagnosing import ENVIRON, by_name, fleet_file, stdio_entry
+from tests.console.spoken import spoken
+from tests.console.typed import Typed
+
+
+async def deploy(file: Path, *arguments: str | Path, columns: int = 80) -> Typed:
+    """Without monitoring, which is not there."""
+    return await spoken(
+        "deploy", "codex", "--yes", "--without-monitoring", "--config", file, *arguments, columns=columns
+    )
+
+
+async def reported(file: Path, *arguments: str | Path) -> tuple[int, Deployed]:
+    told = await deploy(file, "--json", *arguments)
+    assert told.out, told.err
+    return told.code, msgspec.json.decode(told.out, type=Deployed)
+
+
+def book_of(file: Path) -> Notebook:
+    """Where the note of the fleet's server stands."""
+    fleet = load_fleet(file, ENVIRON)
+    return notebook(fleet.servers["codex"], fleet.gateway.control_dir)  # type: ignore[index]
+
+
+@contextmanager
+def telling(folder: Path, **keys: object) -> Iterator[Path]:
+    """The fleet file of a server that says what its TOML says, behind a pid file; it is ended for sure."""
+    (port,) = free_ports(1)
+    config, pid_file = folder / "codex.toml", folder / "pid"
+    config.write_text('[server]\nsays = "one"  # the old one\n')
+    entry: dict[str, object] = {
+        "transport": "http",
+        "url": f"http://127.0.0.1:{port}/mcp",
+        "command": [sys.executable, str(Path(__file__).with_name("telling_server.py")), str(port), str(config)],
+        "process": {"pid_file": str(pid_file)},
+        "restart": {"via": "pidfile"},
+        "config_file": str(config),
+        "deploy": {"checks": [{"tool": "tell", "expect": {"says": "two"}}], "first_response_seconds": 60},
+        **keys,
+    }
+    try:
+        yield fleet_file(folder, entry)
+    finally:
+        if pid_file.exists():
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+
+
+def new(folder: Path, says: str, more: str = "") -> Path:
+    """Another TOML of it."""
+    file = folder / "new.toml"
+    file.write_text(f'[server]\nsays = "{says}"  # a new one\n{more}')
+    return file
+
+
+async def test_a_server_with_a_pid_file_is_deployed_and_taken_back(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        config = tmp_path / "codex.toml"
+        first = new(tmp_path, "two")
+        code, report = await reported(file, "--config-from", first)
+        assert (code, report.result) == (0, Result.DONE), report
+        assert config.read_bytes() == first.read_bytes()
+        pid = (tmp_path / "pid").read_text()
+        for wrong in (new(tmp_path, "three"), new(tmp_path, "two", "refuses = true\n")):
+            tried = wrong.read_bytes()
+            code, report = await reported(file, "--config-from", wrong)
+            assert (code, report.result, report.changed) == (1, Result.ROLLED_BACK, True), report
+            assert report.detail.endswith("the old one answers again")
+            assert config.read_text() == '[server]\nsays = "two"  # a new one\n'
+            # What was tried is kept too: somebody has to find out what was wrong with it.
+            kept = [each.read_bytes() for each in (tmp_path / "codex.toml.backups").glob("*-tried.toml")]
+            assert tried in kept
+        assert (tmp_path / "pid").read_text() != pid
+        assert book_of(file).read() is None
+
+
+async def test_a_method_that_only_restarts_is_enough(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        assert (await reported(file, "--config-from", new(tmp_path, "two")))[0] == 0
+        document = json.loads(file.read_text())
+        (entry,) = document["servers"]
+        entry["restart"] = {"via": "command", "argv": [sys.executable, "-c", "open('restarted', 'a').write('x')"]}
+        file.write_text(json.dumps(document))
+        code, report = await reported(file, "--config-from", new(tmp_path, "two", "more = 1\n"))
+        assert (code, report.result) == (0, Result.DONE), report
+        assert (tmp_path / "restarted").read_text() == "x"
+        code, report = await reported(file, "--config-from", new(tmp_path, "four"))
+        assert (code, report.result) == (1, Result.ROLLED_BACK)
+        assert 'its JSON is "four" at says instead of "two"' in report.detail
+        assert (tmp_path / "restarted").read_text() == "xxx"
+        assert by_name(report.way_back)["stop"].outcome is Outcome.SKIPPED
+        assert "more = 1" in (tmp_path / "codex.toml").read_text()
+
+
+@pytest.mark.parametrize(("expect", "result"), [("no handle", Result.DONE), ("a handle", Result.ROLLED_BACK)])
+async def test_a_stdio_server_that_no_client_runs(tmp_path: Path, expect: str, result: Result) -> None:
+    entry = stdio_entry(deploy={"checks": [{"tool": "ping", "expect": expect}], "first_response_seconds": 60})
+    code, report = await reported(fleet_file(tmp_path, entry))
+    assert (code, report.result) == (int(result is not Result.DONE), result), report
+    start = by_name(report.phases[1].checks)
+    assert (start["stop"].outcome, start["stop"].saw) == (Outcome.SKIPPED, "no client runs it now")
+    assert start["first answer"].outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"restart": None, "command": None}, "fleet.yml names none for codex"),
+        ({"auth_file": "/nonexistent/auth.json"}, "No such file"),
+        ({"command": ["no-such-runtime"]}, "no-such-runtime is not found on PATH"),
+        ({"deploy": {"test": ["no-such-program"]}}, "no-such-program cannot be run"),
+        ({"restart": {"via": "gateway"}, "process": None}, "none serves it now"),
+    ],
+)
+async def test_what_is_missing_stops_it_before_anything_is_changed(
+    tmp_path: Path, keys: Mapping[str, object], said: str
+) -> None:
+    with telling(tmp_path, **keys) as file:
+        code, report = await reported(file, "--config-from", new(tmp_path, "two"))
+    assert (code, report.result, report.changed) == (1, Result.ROLLED_BACK, False)
+    assert said in report.detail
+    assert report.detail.endswith("; nothing was changed")
+    assert "old one" in (tmp_path / "codex.toml").read_text()
+    assert [run.phase for run in report.phases] == [Phase.CHECKS]
+
+
+@contextmanager
+def stranger(port: str) -> Iterator[int]:
+    """The pid of another program that listens there."""
+    listens = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", listens], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+async def test_a_stranger_on_the_port_stops_it(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        url = json.loads(file.read_text())["servers"][0]["url"]
+        port = url.rpartition(":")[2].partition("/")[0]
+        with stranger(port) as pid:
+            code, report = await reported(file)
+    assert (code, report.changed) == (1, False)
+    assert f"port: {port} is taken by process {pid}" in report.detail
+
+
+async def test_a_new_toml_for_a_server_without_one_is_refused(tmp_path: Path) -> None:
+    code, report = await reported(fleet_file(tmp_path, stdio_entry()), "--config-from", new(tmp_path, "two"))
+    assert (code, report.changed) == (1, False)
+    assert "fleet.yml names no config_file for codex" in report.detail
+
+
+async def test_without_prometheus_it_ends_with_3_and_names_it(tmp_path: Path) -> None:
+    file = fleet_file(tmp_path, stdio_entry())
+    told = await spoken("deploy", "codex", "--yes", "--json", "--config", file)
+    report = msgspec.json.decode(told.out, type=Deployed)
+    assert (told.code, report.changed, [gap.service for gap in report.unreachable]) == (3, False, ["Prometheus"])
+
+
+async def test_nobody_is_here_to_say_yes(tmp_path: Path) -> None:
+    file = fleet_file(tmp_path, stdio_entry())
+    told = await spoken("deploy", "codex", "--config", file)
+    assert (told.code, told.out) == (2, "")
+    assert "Stop codex and start it again? Its clients wait" in told.err
+    told = await spoken("deploy", "codex", "--status", "--json", "--config", file)
+    assert (told.code, told.json["unfinished"]) == (0, False)
+
+
+def left(file: Path, **keys: object) -> Notebook:
+    """A note as a deployment leaves it that was killed when it had replaced the configuration."""
+    book = book_of(file)
+    course = planned(configures=True, stops=True, watches=False)
+    for step in (Step.CHECK, Step.PAUSE, Step.STOP, Step.CONFIGURE):
+        course = course.beginning(step).ending(step, well=True)
+    note = Note(server="codex", stamp="deploy-x", began_at=1e9, course=course, digest="0" * 64)
+    with book.alone():
+        book.write(msgspec.structs.replace(note, **keys))
+    return book
+
+
+async def test_a_configuration_that_cannot_be_put_back_keeps_the_note(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        book = left(file)
+        code, report = await reported(file, "--roll-back")
+        assert (code, report.result) == (1, Result.FAILED)
+        assert "no copy deploy-x.toml was kept" in report.detail
+        # The server is started all the same: an old configuration is no reason to serve nobody.
+        assert by_name(report.way_back)["first answer"].outcome is Outcome.PASSED
+        told = await spoken("deploy", "codex", "--status", "--json", "--config", file)
+        status = msgspec.json.decode(told.out, type=Status)
+        assert (told.code, status.unfinished, Step.PUT_BACK in status.ahead) == (1, True, True)
+        # Nor is a new one begun on top of it.
+        code, report = await reported(file, "--config-from", new(tmp_path, "two"))
+        assert (code, report.result, report.phases) == (1, Result.FAILED, ())
+        book.forget()
+        assert (await reported(file, "--config-from", new(tmp_path, "two")))[0] == 0
+
+
+async def test_the_next_deployment_ends_the_one_that_was_killed(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        config = tmp_path / "codex.toml"
+        old = config.read_bytes()
+        assert (await reported(file, "--config-from", new(tmp_path, "two")))[0] == 0
+        (kept,) = (tmp_path / "codex.toml.backups").glob("deploy-*.toml")
+        left(file, stamp=kept.stem, digest=hashlib.sha256(old).hexdigest())
+        code, report = await reported(file)
+        assert (code, report.result) == (1, Result.ROLLED_BACK)  # the old one does not say "two"
+        assert config.read_bytes() == old
+        assert any("an unfinished deployment of 2001-09-09" in remark for remark in report.remarks)
+
+
+async def test_a_note_that_is_none_is_named(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        book = book_of(file)
+        book.folder.mkdir()
+        book.file.write_text("{")
+        told = await deploy(file)
+        assert (told.code, told.out) == (1, "")
+        assert f"{book.file} is no note of a deployment" in told.err
+
+
+async def test_a_note_that_cannot_be_written_lets_nothing_begin(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        book = book_of(file)
+        book.file.with_suffix(".tmp").mkdir(parents=True)
+        code, report = await reported(file, "--config-from", new(tmp_path, "two"))
+    assert (code, report.result, report.changed) == (1, Result.ROLLED_BACK, False)
+    assert f"note: {book.file} cannot be written" in report.detail
+    assert "old one" in (tmp_path / "codex.toml").read_text()
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    book = Notebook(tmp_path / "notes", "codex")
+    assert book.holder() is None
+    with book.alone():
+        assert book.holder() == os.getpid()
+        with pytest.raises(PermanentError, match=f"is under way: process {os.getpid()}"), book.alone():
+            pass
+    assert book.holder() is None
+
+
+async def test_a_command_is_bounded_in_time_and_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, log = secrets.token_hex(8), tmp_path / "log"
+    around = programs.Surroundings(tmp_path, ENVIRON, within=1.0)
+    sleeping = [sys.executable, "-c", f"import time; print('here', flush=True); time.sleep(300)  # {mark}"]
+    check = await programs.check("build", sleeping, around, log)
+    assert (check.outcome, check.saw) == (Outcome.FAILED, "it did not end within 1 s and was killed")
+    assert not runs(mark)
+    monkeypatch.setattr(programs, "MAX_OUTPUT_BYTES", 1000)
+    endless = [sys.executable, "-c", "while True: print('x' * 99, flush=True)"]
+    check = await programs.check("test", endless, programs.Surroundings(tmp_path, ENVIRON), log)
+    assert (check.outcome, check.saw) == (Outcome.FAILED, "it wrote more than 1000 bytes and was killed")
+
+
+def runs(mark: str) -> bool:
+    """Whether a process has ``mark`` in its command line."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in file.read_bytes():
+                return True
+    return False
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_it_fits_the_terminal(tmp_path: Path, columns: int) -> None:
+    checks = [{"tool": "ツール検索", "expect": {"本": ["図書館"]}}]
+    file = fleet_file(tmp_path, stdio_entry(deploy={"checks": checks, "first_response_seconds": 60}))
+    told = await deploy(file, columns=columns)
+    assert told.code == 1
+    assert max(map(len, told.out.splitlines())) <= columns
+    assert "\x1b" not in told.out + told.err
+    assert "rolled back" in told.out
+    shown = "".join(told.out.split())
+    assert "toolツール検索" in shown
+    assert "integration: calling its tools" in told.err
