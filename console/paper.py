@@ -29,7 +29,7 @@ def seconds(value: float | None) -> str:
         return NOTHING
     size = abs(value)
     if size < 1:
-        return f"{value * 1000:.0f} ms"
+        return f"{round(value * 1000)} ms"  # an int has no minus before its zero
     if size < 120:
         return f"{value:.3g} s"
     if size < 7200:
