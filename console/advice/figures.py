@@ -20,7 +20,9 @@ _CALL: Final = 'mcp_method_name="tools/call"'
 BREAKER_ERRORS: Final = "connection|timeout|http_5xx|-32603"
 """The errors that a breaker counts: those of the server as a whole, never of a tool."""
 
-_LEAST_STEP: Final = 300
+_USUAL_STEP: Final = 300
+_LEAST_LOOK: Final = 15
+_LOOKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,14 @@ def query(name: str, server: str, period: int, tools: Collection[str] = ()) -> s
     return Template(FIGURES[name].template).substitute(
         select=f'server="{server}"',
         range=written(period),
-        step=written(max(_LEAST_STEP, resolution(period))),
+        step=written(_step(period)),
         tools="|".join(_quoted(tool) for tool in sorted(tools)),
     )
+
+
+def _step(period: int) -> int:
+    """The distance of two looks at a quantile or a burst; a period that is short has several of them too."""
+    return max(_LEAST_LOOK, min(max(_USUAL_STEP, resolution(period)), period // _LOOKS))
 
 
 def _quoted(text: str) -> str:

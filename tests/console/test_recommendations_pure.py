@@ -19,7 +19,7 @@ from console.advice.money import month_in_comment
 from console.advice.recommendation import Gravity
 from console.advice.tuning import tuning
 from console.reading.capacity import Capacity, Outlook
-from console.reading.period import DAY, WEEK
+from console.reading.period import DAY, LEAST, WEEK, parse_period
 from fleet.profiles import CACHING
 from gateway.caching import MAX_ENTRIES
 from tests.console.advising import QUIET, facts, found, room, said, unjudged
@@ -363,6 +363,13 @@ def test_keeping_answers_longer_never_hits_less(ratio: float, longer: float) -> 
 def test_no_comment_breaks_the_look_at_the_budget(comment: str) -> None:
     found_sum = month_in_comment(f"[cost_optimization]\ncost_budget_usd_per_hour = 2.9 # {comment}")
     assert found_sum is None or found_sum[0] >= 0
+
+
+@given(st.integers(LEAST, 400 * DAY))
+def test_every_period_has_several_looks(period: int) -> None:
+    inner, step = query("worst_burst", "codex", period).rsplit("[", 1)[1].rstrip(")]").split(":")
+    assert parse_period(inner) == period
+    assert step == "15s" or parse_period(step) * 4 <= period
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))
