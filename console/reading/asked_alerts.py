@@ -103,17 +103,23 @@ async def past(
     step = resolution(round(end - start), _LOOKS)
     # What fired between two looks is seen by the next one.
     looked = desk.prometheus.range(f"max_over_time({_FIRING}[{step}s])", start, end, step)
-    series, incidents = await asyncio.gather(
+    series, last, incidents = await asyncio.gather(
         gathering.ask(desk.prometheus.service, "which alerts fired", looked, []),
+        gathering.ask(desk.prometheus.service, "which alerts fired", desk.prometheus.vector(_FIRING, end), []),
         gathering.ask(desk.receiver.service, "what was done about them", _incidents(desk, server, start, end), ()),
     )
+    firing = [_unnamed(one.labels) for one in last]
     episodes = [
         episode(one.labels, stretch, incidents, step)
         for one in series
         if ward.holds(one.labels)
-        for stretch in stretches(one.points, step, end)
+        for stretch in stretches(one.points, step, end, holds=_unnamed(one.labels) in firing)
     ]
     return tuple(sorted(episodes, key=lambda one: (-one.start, one.alert, one.server, one.severity))), incidents
+
+
+def _unnamed(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name != "__name__"}
 
 
 async def _incidents(desk: Desk, server: str | None, start: float, end: float) -> tuple[Mapping[str, Any], ...]:

@@ -11,14 +11,17 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """From the first to the last look that saw it, UNIX seconds; ``end`` is None where the last look of all did."""
+    """From the first to the last look that saw it, UNIX seconds; ``end`` is None where it still goes on."""
 
     start: float
     end: float | None
 
 
-def stretches(points: Points, step: float, until: float) -> tuple[Stretch, ...]:
-    """The stretches of a series that exists while something holds, looked at every ``step`` seconds until ``until``."""
+def stretches(points: Points, step: float, until: float, *, holds: bool) -> tuple[Stretch, ...]:
+    """The stretches of a series that exists while something holds, looked at every ``step`` seconds until ``until``.
+
+    ``holds``: it holds at that moment. A look sees what held since the one before, so the last of all cannot say that.
+    """
     found: list[Stretch] = []
     start = last = None
     for at, _ in sorted(points):
@@ -28,7 +31,7 @@ def stretches(points: Points, step: float, until: float) -> tuple[Stretch, ...]:
             start = at
         last = at
     if start is not None and last is not None:
-        found.append(Stretch(start, None if until - last < step else last))
+        found.append(Stretch(start, None if holds and until - last < step else last))
     return tuple(found)
 
 

@@ -21,7 +21,7 @@ from console.views.incidents import incident as incident_view
 from receiver.incident import IncidentState
 from tests.console.conftest import Desks, Place, Remembered
 from tests.console.fakes import INCIDENTS, WATCHDOG, alert, alerting, incident, receiving
-from tests.console.past import CLOCK, DAY, NOW
+from tests.console.past import CLOCK, DAY, NOW, STEP
 from tests.console.typed import typed
 
 FIRING = [
@@ -112,7 +112,7 @@ MOMENTS = st.lists(st.integers(0, 500), unique=True, max_size=60).map(sorted)
 
 @given(MOMENTS)
 def test_stretches_hold_every_look_and_none_between(looks: list[int]) -> None:
-    found = stretches([(60.0 * at, 1.0) for at in looks], 60.0, until=60.0 * 600)
+    found = stretches([(60.0 * at, 1.0) for at in looks], 60.0, until=60.0 * 600, holds=True)
     held = [
         at for at in range(501)
         if any(one.start <= 60 * at <= (one.end if one.end is not None else 1e9) for one in found)
@@ -121,9 +121,23 @@ def test_stretches_hold_every_look_and_none_between(looks: list[int]) -> None:
     assert all(one.end is not None for one in found)
 
 
-def test_what_the_last_look_saw_still_goes_on() -> None:
-    assert stretches([(60.0, 1.0), (120.0, 1.0)], 60.0, until=120.0) == (Stretch(60.0, None),)
-    assert stretches([], 60.0, until=120.0) == ()
+def test_what_the_last_look_saw_still_goes_on_where_it_holds_now() -> None:
+    points = [(60.0, 1.0), (120.0, 1.0)]
+    assert stretches(points, 60.0, until=120.0, holds=True) == (Stretch(60.0, None),)
+    assert stretches(points, 60.0, until=120.0, holds=False) == (Stretch(60.0, 120.0),)
+    assert stretches([], 60.0, until=120.0, holds=True) == ()
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(("later", "still"), [(60, True), (2 * STEP, False)])
+async def test_what_ended_since_the_look_before_does_not_go_on(
+    remembering: Remembered, desks: Desks, later: int, still: bool
+) -> None:
+    last = max(at for name, points in remembering.past.items() for at, _ in points if "McpErrorRatioHigh" in name)
+    desk = replace(await desks(remembering.url), now=lambda: float(last + later))
+    # Looked at every two hours; this Prometheus forgets a series within one.
+    found = await asked_alerts.history(desk, "codex", 365 * DAY)
+    assert (found.resolution_seconds, found.episodes[0].end is None) == (7200, still)
 
 
 @pytest.mark.parametrize(
