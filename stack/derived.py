@@ -174,13 +174,14 @@ def _divided(milliseconds: int, pace: Pace, least: int = _LEAST_MILLISECONDS) ->
 class Manner:
     """How the receiver treats, how clients reach the server, and which limits the gateway enforces.
 
-    ``limits`` stand on top of the scaled ones.
+    ``limits`` stand on top of the scaled ones, ``entry`` on top of the server's own keys.
     """
 
     mode: str = "automatic"
     limits: Mapping[str, object] = field(default_factory=dict)
     transport: Transport = Transport.HTTP
     enforce: frozenset[Enforced] = frozenset()
+    entry: Mapping[str, object] = field(default_factory=dict)
 
 
 def fleet_of(example: str, places: Places, pace: Pace, manner: Manner) -> str:
@@ -215,6 +216,7 @@ def fleet_of(example: str, places: Places, pace: Pace, manner: Manner) -> str:
         del server["url"]
         server["transport"] = str(manner.transport)
         server["command"] = [places.python, places.server_script, "--transport", "stdio"]
+    server |= manner.entry
     return _dumped(document)
 
 

@@ -52,7 +52,9 @@ class LoopOptions:
         transport: how clients reach the server; over stdio each of them starts a gateway of its own.
         settings: what stands in the server's TOML from the beginning, by dotted name (``mcp.cache_ttl_ms``).
         enforce: the limits that the gateway enforces.
+        entry: keys of the server's entry in fleet.yml that replace the example's.
         keep: leave the folder with logs and configuration behind when it ends.
+        within: where that folder is made.
     """
 
     label: str = "loop"
@@ -64,7 +66,9 @@ class LoopOptions:
     transport: Transport = Transport.HTTP
     settings: Mapping[str, SettingValue | str] = field(default_factory=dict)
     enforce: frozenset[Enforced] = frozenset()
+    entry: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
+    within: Path = RUN
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ class Loop:
     def __init__(self, options: LoopOptions = LoopOptions()) -> None:
         self.options = options
         self.keep = options.keep
-        self.folder = RUN / f"{options.label}-{secrets.token_hex(3)}"
+        self.folder = options.within / f"{options.label}-{secrets.token_hex(3)}"
         self.addresses = _addresses(options.addresses)
         self.prometheus = PrometheusApi(self.addresses["prometheus"])
         self.token = secrets.token_urlsafe(24)
@@ -205,7 +209,7 @@ class Loop:
                 _shipped("examples/fleet.yml"),
                 self._places(),
                 pace,
-                Manner(self.options.mode, self.options.limits, self.options.transport, self.options.enforce),
+                self._manner(),
             ),
             self.folder / "prometheus.yml": derived.prometheus_of(
                 _shipped("deploy/prometheus.yml"), _jobs(self.addresses), [str(file) for file in rules], pace
@@ -216,6 +220,10 @@ class Loop:
         }
         for file, text in texts.items():
             file.write_text(text, encoding="utf-8")
+
+    def _manner(self) -> Manner:
+        options = self.options
+        return Manner(options.mode, options.limits, options.transport, options.enforce, options.entry)
 
     def _places(self) -> Places:
         return Places(

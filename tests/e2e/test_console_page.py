@@ -1,0 +1,39 @@
+"""docs/console.md against a stack that runs now: the same headings, columns, rows and keys; figures are others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import jsonschema
+import pytest
+
+from stack.console_page import PAGE, Neutral, drifted, options, page, schemas
+from stack.console_scene import Scene, Shot
+from stack.loop import Loop
+
+pytestmark = [
+    pytest.mark.end_to_end, pytest.mark.prometheus, pytest.mark.alertmanager, pytest.mark.mcp_server,
+    pytest.mark.timeout(900),
+]  # fmt: skip
+
+
+def mistakes(shots: list[Shot]) -> Iterator[str]:
+    """Where what was printed with --json is none of the documented forms."""
+    for shot in shots:
+        forms = schemas([shot.arguments[0]]).values()
+        if shot.json and forms:
+            said = json.loads(shot.json)
+            if not any(jsonschema.Draft202012Validator(form).is_valid(said) for form in forms):
+                yield f"{' '.join(shot.arguments)}: {shot.json[:300]}"
+
+
+async def test_the_page_shows_what_the_commands_say() -> None:
+    async with Loop(options()) as loop:
+        shots = await Scene(loop).play()
+        now = page(shots, Neutral(loop))
+        assert loop.processes.ended == []
+    assert list(mistakes(shots)) == []
+    assert any(shot.json for shot in shots)
+    assert not any("Traceback" in shot.text for shot in shots)
+    assert drifted(PAGE.read_text(encoding="utf-8"), now) == []
