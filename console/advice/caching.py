@@ -168,8 +168,7 @@ def _useless(facts: Facts) -> Draft | None:
         gravity=Gravity.LOW,
         title="Take the tools that never repeat out of cache.tools",
         why=f"only {paper.ratio(ratio)} of {_count(facts.of('lookups'))} look-ups hit: hardly any call comes again"
-        " while"
-        " its answer is kept",
+        " while its answer is kept",
         effect=f"no answer is {paper.seconds(facts.tuning.cache_ttl_seconds)} old any more; it costs the"
         f" {_count(facts.count('hits'))} calls that were saved in {written(facts.period)}",
         effort=Effort.FLEET_FILE,
@@ -190,8 +189,7 @@ def _batching(facts: Facts) -> Draft | None:
         why=f"{paper.ratio(ratio)} of the look-ups repeat an earlier one, and up to"
         f" {_count(facts.of('in_flight_most'))} calls are at the server at once",
         effect=f"at most {_count(facts.of('lookups') - facts.count('hits'))} calls less in {written(facts.period)}:"
-        " those"
-        " that ask for the same in the same moment, which is not measured while it is off",
+        " those that ask for the same in the same moment, which is not measured while it is off",
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because="up to batch_size callers get one answer, and its failure",

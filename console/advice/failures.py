@@ -69,8 +69,7 @@ def _breaker_hasty(facts: Facts) -> Draft | None:
         why=f"it opened {paper.number(round(opened))} times and turned {paper.number(round(refused))} calls away, while"
         f" {paper.number(round(failed))} failed",
         effect=f"bursts of fewer than {now * 2} failures open it no more; at best the {paper.number(round(refused))}"
-        " calls"
-        f" that were turned away in {written(facts.period)} are served",
+        f" calls that were turned away in {written(facts.period)} are served",
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because=f"a server that is really down is asked {now} more times before it gets its pause",
@@ -117,8 +116,7 @@ def _timeout_short(facts: Facts) -> Draft | None:
         title=f"Wait {paper.seconds(then)} for the first byte of an answer instead of {paper.seconds(now)}",
         why=f"{what}: the slowest hundredth needs {paper.seconds(facts.of('p99'))}, about as long as the timeout",
         effect=f"calls of up to {paper.seconds(then)} come to their end; how many of the {paper.number(round(cut))}"
-        " those"
-        " are is not measured",
+        " those are is not measured",
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because=f"a server that hangs is noticed {paper.seconds(then - now)} later; better is a faster tool",
@@ -135,8 +133,7 @@ def _retries(facts: Facts) -> Draft | None:
         gravity=Gravity.LOW,
         title="Enforce the retries that the file asks for",
         why=f"{paper.number(round(lost))} reads got no answer in {written(facts.period)} and were not asked again:"
-        " max_retries"
-        " is only measured",
+        " max_retries is only measured",
         effect=f"up to {paper.number(round(lost))} lists and reads are asked again instead of failing",
         effort=Effort.FLEET_FILE,
         risk=Risk.LOW,

@@ -71,14 +71,14 @@ def _more_sessions(facts: Facts) -> Draft | None:
         if critical is not None and then >= critical
         else ""
     )
-    each = None if facts.room is None or facts.room.memory is None else facts.room.memory.each
-    grows = "" if each is None else f", about {paper.size(each * (then - cap))} of memory more when all are used"
+    demand = facts.room.memory if facts.room is not None and facts.is_http else None
+    more = "" if demand is None else f", about {paper.size(demand.each * (then - cap))} of memory for them"
     return Draft(
         gravity=Gravity.HIGH if refused >= 1 else Gravity.MEDIUM,
         title=f"Allow {then} sessions instead of {cap}",
         why=f"sessions stand at {paper.number(facts.of('sessions'))} of {cap}, {paper.number(round(refused))} were"
         f" refused in {written(facts.period)}, and memory is free",
-        effect=f"room for {then - cap} more sessions{grows}",
+        effect=f"room for {then - cap} more sessions{more}",
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because=f"the server works for more clients at once{alarm}",
@@ -103,8 +103,7 @@ def _high_load(facts: Facts) -> Draft | None:
         title="Apply the profile for high load, or add a second instance",
         why=f"with {paper.number(facts.of('sessions'))} sessions memory or response time is where people are warned",
         effect=f"at most {changes.get(SESSIONS_CAP, str(_cap(facts)))} sessions, fewer processes, shorter timeouts:"
-        " less"
-        " work at once for the server; how much faster it gets is measured by its verdict",
+        " less work at once for the server; how much faster it gets is measured by its verdict",
         effort=Effort.COMMAND,
         risk=Risk.MEDIUM,
         risk_because="clients beyond the lower cap are refused where enforce names sessions",
@@ -228,10 +227,9 @@ def _memory_grows(facts: Facts) -> Draft | None:
         why=f"memory grows by {paper.size(memory.per_day)} a day ({paper.size(memory.low)} to {paper.size(memory.high)}"
         f" with 95 %), {'and so do the sessions' if explained else 'and the sessions do not'}",
         effect=f"at this pace it meets its critical level in {paper.number(round(days))} days; from the least of the"
-        " period"
-        f" it takes {paper.number(round(fresh))}: a restart each {paper.number(max(1, math.floor(fresh / 2)))} days"
-        " keeps"
-        " it below",
+        f" period it takes {paper.number(round(fresh))}: a restart each"
+        f" {paper.number(max(1, math.floor(fresh / 2)))} days"
+        " keeps it below",
         effort=Effort.WORK,
         risk=Risk.LOW,
         risk_because="a restart ends what is under way; behind a gateway clients do not notice",

@@ -107,8 +107,7 @@ def _dear(facts: Facts) -> Draft | None:
         why=f"it is {_per_hour(facts.of('cost'))} on average, {paper.usd(facts.of('cost') * HOURS_A_MONTH)} a month;"
         f" {helps}",
         effect="each repeated call that a cache answers costs nothing; a cheaper model or shorter prompts are the"
-        " server's"
-        " own matter",
+        " server's own matter",
         effort=Effort.WORK,
         risk=Risk.NONE,
         risk_because="nothing is changed",

@@ -31,8 +31,7 @@ def _no_gateway(facts: Facts) -> Draft | None:
         else "no gateway answers for it on this host, and nothing else reports its calls: response time, errors,"
         " sessions and cache are not measured",
         effect="every call is measured, caching, breaker and caps follow the server's file, and a restart is not"
-        " noticed"
-        " by clients",
+        " noticed by clients",
         effort=Effort.FLEET_FILE,
         risk=Risk.LOW,
         risk_because="clients have to use the gateway's address; it alters nothing that is not switched on",
@@ -115,8 +114,7 @@ def _chatty_logs(facts: Facts) -> Draft | None:
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because=f"what only {' or '.join(sorted(set(chatty.values())))} tells is missing when you look for a"
-        " cause:"
-        f" debug-mode raises it for a while{unsure}",
+        f" cause: debug-mode raises it for a while{unsure}",
         facts=tuple(facts.in_file(str(each), str(level)) for each, level in chatty.items()),
         changes=dict.fromkeys(chatty, f'"{PRODUCTION_LEVEL}"'),
     )
