@@ -115,13 +115,13 @@ def _nothing_named(facts: Facts) -> Draft | None:
 
 def _expires(facts: Facts) -> Draft | None:
     ratio, entries = hit_ratio(facts), max(1.0, facts.count("entries"))
-    if ratio is None or not ratio >= USELESS or not _is_low(facts, ratio) or _evicts(facts):
+    if ratio is None or ratio < USELESS or not _is_low(facts, ratio) or _evicts(facts):
         return None
     longer = min(_LONGER, _ROOM * CACHED_ENTRIES / entries)
     if longer < _LEAST_GAIN:
         return None
     now = facts.tuning.cache_ttl_seconds
-    then = math.floor(now * longer)
+    then = math.floor(now * longer * 1000) / 1000
     better = ratio_with_ttl(ratio, longer)
     more = (better - ratio) * facts.of("lookups")
     return Draft(
@@ -130,14 +130,13 @@ def _expires(facts: Facts) -> Draft | None:
         why=f"only {paper.ratio(ratio)} of the look-ups hit, and nothing was pushed out: answers expire before they are"
         " asked for again",
         effect=f"about {paper.ratio(better)} would hit where questions come again at a steady pace:"
-        f" {_less(facts, more)};"
-        " nothing where the server's own ttlMs is shorter",
+        f" {_less(facts, more)}; nothing where the server's own ttlMs is shorter",
         effort=Effort.SETTING,
         risk=Risk.LOW,
         risk_because=f"answers may be {paper.seconds(then)} old; up to {_count(entries * longer)} answers in the"
         f" gateway's memory, which holds {_count(CACHED_ENTRIES)}",
         figures=("lookups", "hits", "evictions", "entries", "p50"),
-        changes={CACHE_TTL: as_toml(then * 1000)},
+        changes={CACHE_TTL: as_toml(round(then * 1000))},
     )
 
 

@@ -23,6 +23,7 @@ DISAGREES: Final = 2.0
 """How far a month of the budget and the comment's month may lie apart before it is said."""
 
 FAR_BELOW: Final = 5.0
+MOST_TIMES: Final = 1_000_000
 
 BUDGET: Final = Setting("cost_optimization", COST_BUDGET)
 TRACKING: Final = Setting("cost_optimization", "enable_cost_tracking")
@@ -84,7 +85,7 @@ def _budget_far(facts: Facts) -> Draft | None:
         gravity=Gravity.LOW,
         title="Bring the budget nearer to what is spent",
         why=f"the dearest hour cost {most:.3g} USD, the budget is {paper.usd(budget)} an hour: a bill"
-        f" {paper.number(int(budget / most))} times as high would warn nobody",
+        f" {paper.number(round(min(budget / most, MOST_TIMES)))} times as high would warn nobody",
         effect=f"at {most * 2:.3g} USD an hour, twice the dearest one, the alert comes when cost doubles",
         effort=Effort.SETTING,
         risk=Risk.LOW,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.advice.caching import CACHED_ENTRIES, ratio_with_ttl
@@ -158,6 +158,12 @@ def test_longer_answers_are_bounded_by_what_the_cache_holds() -> None:
     assert full is not None
     assert [each.value for each in full.changes] == ["480000"]
     assert CACHED_ENTRIES == MAX_ENTRIES
+
+
+def test_answers_that_are_kept_for_less_than_a_second_are_kept_longer_too() -> None:
+    one = found(facts(ON.replace("300000", "300"), entry=TOOLS, **LOOKED), "cache_expires")
+    assert one is not None
+    assert [each.value for each in one.changes] == ["600"]
 
 
 def test_what_caching_saves_is_said_from_the_ratio_that_was_measured() -> None:
@@ -340,7 +346,9 @@ def figures() -> st.SearchStrategy[dict[str, Any]]:
 BASE = facts(PRODUCTION, entry={**TOOLS, **SESSIONS}, room=room(fit=30, days=20))
 
 
+@settings(max_examples=40)
 @given(figures())
+@example({"cost_most": 5e-324})
 def test_whatever_was_measured_advice_has_evidence_and_changes_only_what_it_names(
     given_figures: dict[str, Any],
 ) -> None:
