@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from tests.console.acting_world import clinic
 from tests.console.conftest import Place, Remembered
 from tests.console.examples import commands, example_of
 from tests.console.fakes import WATCHDOG, act, alert, alerting, incident, receiving
@@ -158,3 +159,14 @@ async def test_a_pipe(config: Path) -> None:
 def words(text: str) -> set[str]:
     """The words that the narrowest cell holds whole."""
     return set(re.findall(r"[^\W\d_]{5,12}", text))
+
+
+ACTS = ("restart", "emergency", "backup", "restore", "stop", "pause")
+
+
+async def test_what_was_done_fits_a_narrow_terminal() -> None:
+    async with clinic() as here:
+        told = {name: await here.types(*example_of(name, "alpha"), columns=COLUMNS) for name in ACTS}
+    assert {name: wide for name, each in told.items() if (wide := too_wide(each.out))} == {}
+    assert {name: each.err for name, each in told.items() if not each.out} == {}
+    assert not any("\x1b" in each.out + each.err for each in told.values())
