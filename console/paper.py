@@ -20,6 +20,7 @@ STYLES: Final = {Word.HEALTHY: "green", Word.WARNING: "yellow", Word.CRITICAL: "
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _GAP: Final = " "
+_CLEAR_SECONDS: Final = 300 * 86_400
 _YEAR_10000: Final = 253_402_300_800.0
 
 
@@ -73,6 +74,16 @@ def moment(at: float | None) -> str:
     if at is None or not 0 <= at < _YEAR_10000:  # what is no time of this calendar, NaN too
         return NOTHING
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def brief(at: float | None, beside: float) -> str:
+    """``03-04 05:06Z``: a moment where columns are dear; only its day, ``2025-03-04``, where it lies so far from
+    ``beside`` that it could be another year's.
+    """
+    whole = moment(at)
+    if at is None or whole == NOTHING:
+        return NOTHING
+    return f"{whole[5:16]}Z" if abs(at - beside) < _CLEAR_SECONDS else whole[:10]
 
 
 def trend(values: Sequence[float | None], width: int = 24) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from console.paper import moment, number, printable, seconds
+from console.paper import brief, moment, number, printable, seconds
 from console.reading.figures import VITALS, Unit
-from console.views.tables import facts, listing, table
+from console.views.tables import facts, lines, listing, table
 from console.views.units import shown
 
 if TYPE_CHECKING:
@@ -29,18 +29,27 @@ def incidents(report: Incidents) -> RenderableType:
     """A row an incident."""
     if not report.incidents:
         return Text("no incident: nothing was ill, or its retention is over", style="green")
+    newest = report.incidents[0].opened_at
     rows = [
         (
             line.id,
-            line.server,
-            Text(line.state, style=_STYLES.get(line.state, "yellow")),
-            ", ".join(line.signals),
-            moment(line.opened_at),
-            "; ".join(line.acts) or "nothing yet",
+            # The receiver's ids begin with the server's name.
+            "" if line.id.startswith(f"{line.server}-") else line.server,
+            _state(line.state),
+            brief(line.opened_at, newest),
+            lines(line.signals),
+            lines(line.acts or ["nothing yet"]),
         )
         for line in report.incidents
     ]
-    return listing(("incident", "server", "state", "signals", "opened", "acts"), rows, prose=True)
+    return listing(("incident", "server", "state", "opened", "signals", "acts"), rows, prose=True)
+
+
+def _state(state: str) -> Text:
+    """``awaiting_approval`` would be the widest column of all: a word a line."""
+    words = lines(state.split("_"), end="")
+    words.stylize(_STYLES.get(state, "yellow"))
+    return words
 
 
 def incident(report: Incident) -> RenderableType:
@@ -62,12 +71,12 @@ def incident(report: Incident) -> RenderableType:
 def _told(event: Mapping[str, Any]) -> Text:
     # The rung says it all where it has words of its own, as "apply_profile high_load".
     done = event.get("told") or event.get("action")
-    lines = [", ".join([*([str(done)] if done else []), *(str(event[key]) for key in _KNOWN if event.get(key))])]
-    lines += [", ".join(map(str, event["stages"]))] if event.get("stages") else []
-    lines += [] if "approved" not in event else ["approved" if event["approved"] else "denied"]
-    lines += [_alert(one) for one in event.get("alerts") or ()]
-    lines += [_judgement(one) for one in event.get("judgements") or ()]
-    told = Text("\n".join(printable(line) for line in lines if line))
+    said = [", ".join([*([str(done)] if done else []), *(str(event[key]) for key in _KNOWN if event.get(key))])]
+    said += [", ".join(map(str, event["stages"]))] if event.get("stages") else []
+    said += [] if "approved" not in event else ["approved" if event["approved"] else "denied"]
+    said += [_alert(one) for one in event.get("alerts") or ()]
+    said += [_judgement(one) for one in event.get("judgements") or ()]
+    told = lines(filter(None, said), end="")
     for line in _diff(event):
         told.append("\n" + printable(line), style=_DIFF.get(line[:1], "dim"))
     return told

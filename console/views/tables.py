@@ -46,7 +46,8 @@ def listing(
 ) -> Listing:
     """As ``table``, without columns that have no cell filled; the first cell of a row is its name.
 
-    ``prose``: the last column is text that may go over several lines.
+    ``prose``: the last column is text that may go over several lines. A cell of ``lines`` stands in as many where
+    there is room for columns.
     """
     cells = [tuple(_cell(cell) for cell in row) for row in rows]
     filled = [place for place in range(len(heads)) if place == 0 or any(row[place].plain.strip() for row in cells)]
@@ -79,7 +80,8 @@ class Listing:
 
     def _saved_by_wrapping(self) -> int:
         """The columns that the last one can do without."""
-        widest = max((row[-1].cell_len for row in self.rows), default=0) if self.prose else 0
+        lines = (line for row in self.rows for line in row[-1].split()) if self.prose else ()
+        widest = max((line.cell_len for line in lines), default=0)
         return max(0, widest - _LEAST_PROSE)
 
     def _paragraph(self, console: Console, row: tuple[Text, ...], width: int) -> Iterator[Text]:
@@ -89,7 +91,7 @@ class Listing:
         for head, cell in zip(self.heads[1:], row[1:], strict=True):
             if not cell.plain.strip():
                 continue
-            told = Text.assemble((f"{head} " if head else "", "dim"), cell)
+            told = Text.assemble((f"{head} " if head else "", "dim"), _in_a_line(cell))
             if line.cell_len + 2 + told.cell_len <= width:
                 line = Text.assemble(line, "  ", told)
                 continue
@@ -98,6 +100,15 @@ class Listing:
             yield from (Text.assemble("  ", part) for part in whole)
             line = Text.assemble("  ", rest)
         yield line
+
+
+def _in_a_line(cell: Text) -> Text:
+    return cell if "\n" not in cell.plain else Text(" ").join(cell.split())
+
+
+def lines(texts: Iterable[str], end: str = ",") -> Text:
+    """A cell of several entries, each in a line of its own that ends with ``end``, but for the last."""
+    return Text(f"{end}\n".join(map(printable, texts)))
 
 
 def facts(*pairs: tuple[str, Cell]) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from console.reading import asked_alerts
@@ -18,9 +19,10 @@ from console.reading.incidents import STATES, Incident, listed
 from console.report import ExitCode
 from console.views.alerts import alerts as alerts_view
 from console.views.incidents import incident as incident_view
+from console.views.incidents import incidents as incidents_view
 from receiver.incident import IncidentState
 from tests.console.conftest import Desks, Place, Remembered
-from tests.console.fakes import INCIDENTS, WATCHDOG, alert, alerting, incident, receiving
+from tests.console.fakes import INCIDENTS, WATCHDOG, act, alert, alerting, incident, receiving
 from tests.console.past import CLOCK, DAY, NOW, STEP
 from tests.console.typed import typed
 
@@ -174,6 +176,38 @@ async def test_a_receiver_that_knows_no_filters_is_filtered(place: Place) -> Non
         assert "no incident" in told.out
         shown = await typed("incidents", "--state", "closed", "--limit", "1", "--json", "--config", file)
     assert [one["id"] for one in shown.json["incidents"]] == ["codex-9"]
+
+
+def listed_at(width: int, name: str = "codex") -> list[str]:
+    acts = [act("evidence", NOW, None), act("apply_profile 高負荷", NOW, "not_healed"), act("restart", NOW, "healed")]
+    some = [
+        {**incident(f"{name}-104", ["response_time", "cache_hit_ratio"], NOW, None, acts), "server": name,
+         "state": "awaiting_approval"},
+        {**incident(f"{name}-7", ["memory"], NOW - 400 * DAY, NOW, []), "server": name},
+    ]  # fmt: skip
+    screen = Console(width=width, file=io.StringIO(), markup=False, emoji=False, highlight=False)
+    screen.print(incidents_view(listed(some)))
+    found = str(screen.file.getvalue()).splitlines()  # type: ignore[attr-defined]
+    assert all(cell_len(line.rstrip()) <= width for line in found)
+    return found
+
+
+def test_incidents_are_a_table_where_80_columns_hold_it() -> None:
+    head, first, second, third, fourth, last = listed_at(80)
+    assert head.split() == ["incident", "state", "opened", "signals", "acts"]
+    assert first.split() == ["codex-104", "awaiting", "03-01", "00:00Z", "response_time,", "evidence:", "done,"]
+    assert second.split() == ["approval", "cache_hit_ratio", "apply_profile", "高負荷:"]
+    assert third.split() == ["not_healed,"]
+    assert fourth.split() == ["restart:", "healed"]
+    assert last.split() == ["codex-7", "closed", "2025-01-25", "memory", "nothing", "yet"]
+
+
+@pytest.mark.parametrize(("width", "name"), [(40, "codex"), (80, "a" * 63)])
+def test_incidents_are_paragraphs_where_they_do_not_fit(width: int, name: str) -> None:
+    found = "\n".join(listed_at(width, name))
+    assert "state awaiting approval" in found
+    assert "signals response_time, cache_hit_ratio" in " ".join(found.split())
+    assert f"{name}-104" in found
 
 
 EVENTS: list[dict[str, Any]] = [

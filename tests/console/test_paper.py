@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 import pytest
@@ -56,6 +57,20 @@ def test_a_trend_rises_with_its_values() -> None:
     assert paper.trend([0, None, 7]) == "▁ █"
     assert paper.trend([3, 3, 3]) == "▁▁▁"
     assert paper.trend([None]) == ""
+
+
+@pytest.mark.parametrize(
+    ("at", "beside", "text"),
+    [
+        (1_772_600_767.0, 1_772_600_767.0, "03-04 05:06Z"),
+        (1_772_600_767.0, 1_772_600_767.0 + 299 * 86400, "03-04 05:06Z"),
+        (1_772_600_767.0, 1_772_600_767.0 + 301 * 86400, "2026-03-04"),
+        (None, 0.0, "-"),
+        (math.inf, 0.0, "-"),
+    ],
+)
+def test_a_brief_moment_is_never_mistaken_for_another_years(at: float | None, beside: float, text: str) -> None:
+    assert paper.brief(at, beside) == text
 
 
 @given(st.text())
