@@ -28,15 +28,14 @@ _DETAIL: Final = 1000
 
 
 async def is_paused(desk: Desk, server: Server) -> bool | None:
-    """Whether automation on it stands still already; None where no receiver runs.
+    """Whether automation on it stands still already; None where the receiver does not know the server.
 
     Raises:
+        UnreachableError: no receiver runs.
         PermanentError: one runs, and does not say.
     """
-    try:
-        return bool((await _standing(desk, server)).get("paused"))
-    except UnreachableError:
-        return None
+    found = await _standing(desk, server)
+    return None if found is None else bool(found.get("paused"))
 
 
 async def paused(desk: Desk, server: Server) -> bool:
@@ -56,7 +55,7 @@ async def quiet(desk: Desk, server: Server) -> Check:
         MedicError: as the receiver.
     """
     end = time.monotonic() + ACTING_SECONDS
-    while (await _standing(desk, server)).get("state") == _ACTING:
+    while (await _standing(desk, server) or {}).get("state") == _ACTING:
         if time.monotonic() > end:
             saw = f"the receiver has been acting on it for more than {ACTING_SECONDS:g} s"
             return checks.failed(NAME, saw, f"mcp-medic incidents --server {server.name}")
@@ -94,7 +93,7 @@ async def told(desk: Desk, report: Deployed) -> str:
     return "" if answer.status < 300 else desk.receiver.service.said(answer)
 
 
-async def _standing(desk: Desk, server: Server) -> dict[str, Any]:
+async def _standing(desk: Desk, server: Server) -> dict[str, Any] | None:
     listed = await desk.receiver.service.fetch("/api/v1/servers")
     with desk.receiver.service.taken_apart("/api/v1/servers"):
-        return next((dict(each) for each in listed["servers"] if each["name"] == server.name), {})
+        return next((dict(each) for each in listed["servers"] if each["name"] == server.name), None)

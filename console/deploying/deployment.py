@@ -177,6 +177,7 @@ class _Run:
         if not course.settled:
             self._noted(replace(course, turned=True))
         server = self.hands.server.name
+        show.ended("interrupted")
         if self.hands.note.course.following() is not None:
             left = f"Ctrl-C again leaves it half done, for: mcp-medic deploy {server} --roll-back"
             screen.print(Text(f"interrupted: going back to what was before; {left}"), soft_wrap=True)

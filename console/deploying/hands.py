@@ -85,11 +85,15 @@ class Hands:
     async def pause(self, say: Say) -> Checks:
         """Automation stands still on it, where a receiver runs."""
         say("pausing automation on it")
-        was = await automation.is_paused(self.desk, self.server)
-        if was is None:
-            url = self.desk.receiver.service.url
+        url = self.desk.receiver.service.url
+        try:
+            was = await automation.is_paused(self.desk, self.server)
+        except UnreachableError:
             self.remarks.append(f"no receiver answers at {url}: nothing was paused, and nobody keeps the times")
             return (checks.skipped(automation.NAME, "no receiver runs"),)
+        if was is None:
+            self.remarks.append(f"the receiver at {url} knows no {self.server.name}: it has to read fleet.yml again")
+            return (checks.skipped(automation.NAME, "the receiver does not know this server"),)
         if was:
             self.remarks.append("automation on it was paused before, and stays so")
             return (await automation.quiet(self.desk, self.server),)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from console.paper import printable
@@ -14,6 +15,9 @@ from console.paper import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
+
+_PHASE: Final = len("integration")
+_ELAPSED: Final = len("0:00:00")
 
 Say = Callable[[str], None]
 """(what is being done now)."""
@@ -61,12 +65,12 @@ def showing(screen: Console) -> Iterator[Showing]:
     if not screen.is_terminal:
         yield Showing(screen, None)
         return
-    # What is said comes from outside too: no markup in it.
+    # What is said comes from outside too: no markup in it. It is cut where it is long, not the phase beside it.
     columns = (
-        SpinnerColumn(finished_text="-"),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}", markup=False),
+        SpinnerColumn(finished_text="-", table_column=Column(min_width=1)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=_PHASE)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=_ELAPSED)),
+        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=screen) as progress:
         yield Showing(screen, progress)

@@ -1,4 +1,4 @@
-"""A deployment for people: how it ended first, then each phase."""
+"""A deployment for people: each phase in a line, one that failed check by check, then how it ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group
 from rich.text import Text
 
+from console.deploying.gates import Step
 from console.deploying.reports import Deployed, Result, Status
 from console.paper import moment, printable, seconds
 from console.views.acting import diff
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
 _STYLES: Final = {Result.DONE: "bold green", Result.ROLLED_BACK: "bold yellow", Result.FAILED: "bold red"}
 
 
+_WORDS: Final = {
+    Step.CHECK: "checks",
+    Step.PAUSE: "pause automation",
+    Step.STOP: "stop the old one",
+    Step.CONFIGURE: "replace the configuration",
+    Step.START: "start the new one",
+    Step.GREET: "hear its first answer",
+    Step.WATCH: "see it in monitoring",
+    Step.TRY: "call its tools",
+    Step.STOP_NEW: "stop the new one",
+    Step.PUT_BACK: "put the configuration back",
+    Step.START_OLD: "start the old one",
+    Step.GREET_OLD: "hear its answer",
+    Step.RESUME: "let automation go on",
+}
+
+
 def deploying(report: Deployed | Status) -> RenderableType:
     """The report of a deployment, or of one that was begun."""
     return _status(report) if isinstance(report, Status) else _deployed(report)
@@ -30,13 +48,13 @@ def deploying(report: Deployed | Status) -> RenderableType:
 def _deployed(report: Deployed) -> RenderableType:
     parts: list[RenderableType] = []
     for run in report.phases:
-        parts += [*_phase(run), Text("")]
+        parts += _phase(run)
+    parts.append(Text(""))
     if report.output:
         parts += [Text(printable(line), style="dim") for line in report.output]
         parts += [Text(f"all of it: {printable(report.output_file or '')}"), Text("")]
-    if report.way_back:
-        head = "afterwards" if report.result is Result.DONE else "way back"
-        parts += [Text(head, style="bold"), *listed(report.way_back), Text("")]
+    if report.way_back and report.result is not Result.DONE:  # what is left to say of a good one is a note
+        parts += [Text("way back", style="bold"), *listed(report.way_back), Text("")]
     parts += diff(report.diff)
     pairs: list[tuple[str, Cell]] = [
         ("server", report.server),
@@ -55,7 +73,7 @@ def _deployed(report: Deployed) -> RenderableType:
 def _phase(run: PhaseRun) -> list[RenderableType]:
     word = Text("passed", style="green") if run.passed else Text("failed", style="bold red")
     head = Text.assemble((run.phase, "bold"), ": ", word, f" in {seconds(run.seconds)}")
-    return [head, *listed(run.checks)]
+    return [head] if run.passed else [head, *listed(run.checks)]
 
 
 def _status(report: Status) -> RenderableType:
@@ -78,5 +96,5 @@ def _status(report: Status) -> RenderableType:
     return facts(*pairs)
 
 
-def _steps(steps: tuple[str, ...]) -> str:
-    return ", ".join(step.replace("_", " ") for step in steps) or "nothing"
+def _steps(steps: tuple[Step, ...]) -> str:
+    return ", ".join(_WORDS[step] for step in steps) or "nothing"
