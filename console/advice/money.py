@@ -28,6 +28,7 @@ MOST_TIMES: Final = 1_000_000
 BUDGET: Final = Setting("cost_optimization", COST_BUDGET)
 TRACKING: Final = Setting("cost_optimization", "enable_cost_tracking")
 
+_DIGITS: Final = 15
 _SUM: Final = r"\$?\s*(\d[\d,]*(?:\.\d+)?)\s*(?:USD|dollars?|ドル|\$)?"
 _MONTHS: Final = (
     re.compile(rf"{_SUM}\s*(?:/|a|per|each|毎)?\s*(?:月|months?\b|mo\b)", re.IGNORECASE),
@@ -41,7 +42,8 @@ def month_in_comment(text: str) -> tuple[float, str] | None:
     comment = text.splitlines()[number - 1].partition("#")[2].strip() if number else ""
     for way in _MONTHS:
         found = way.search(comment)
-        if found:
+        # Nobody pays a sum of so many digits a month.
+        if found and len(found.group(1)) < _DIGITS:
             return float(found.group(1).replace(",", "")), comment
     return None
 
@@ -65,8 +67,7 @@ def _month_and_hour(facts: Facts) -> Draft | None:
         why=f"the comment beside it speaks of {paper.usd(month)} a month, but {paper.usd(budget)} an hour is"
         f" {paper.usd(budget * HOURS_A_DAY)} a day and {paper.usd(real)} a month",
         effect=f"{paper.usd(month)} a month is {month / HOURS_A_MONTH:.3g} USD an hour: with that value the alert"
-        " comes at a"
-        f" {paper.number(round(max(real / month, month / real)))}th of what it allows now"
+        f" comes at a {paper.number(round(max(real / month, month / real)))}th of what it allows now"
         if real > month
         else f"{paper.usd(month)} a month is {month / HOURS_A_MONTH:.3g} USD an hour: the alert comes too early now",
         effort=Effort.SETTING,

@@ -41,9 +41,11 @@ def _applying(fleet: Fleet, arguments: Mapping[str, Any]) -> str | None:
 @click.option("--config-tuning", is_flag=True, help="Only what can be set in the servers' TOML files, as a diff.")
 @click.option("--apply", is_flag=True, help="Write that diff; what it replaces is kept.")
 async def recommendations(desk: Desk, server: str | None, period: int, config_tuning: bool, apply: bool) -> Report:
-    """Say what could be better, with the figures behind it, what to expect, what it takes and what may go wrong.
+    """Say what could be better, and what that rests on.
 
-    Nothing is recommended without evidence: where too little was measured, this says so.
+    Each recommendation has its figures with their queries, what to expect, what it takes and what may go wrong. Only
+    what was measured since a server's TOML was changed last counts. Nothing is recommended without evidence: where too
+    little was measured, this says so.
 
     Example: mcp-medic recommendations codex --config-tuning
     """
@@ -71,7 +73,9 @@ async def optimize(  # noqa: PLR0917 - click calls by name
     desk: Desk, server: str | None, wanted: str | None, period: int, tool: str | None, text: str | None,
     seconds: float | None, concurrency: int | None,
 ) -> Report:  # fmt: skip
-    """Check over all how each server is, what is recommended, and what the last benchmark said.
+    """Check each server over all, suggest, or benchmark it.
+
+    The check says how each server is, what is recommended, and what the last benchmark said.
 
     With --benchmark the server is called for a while, through its gateway where one runs: cold and cached calls, each
     with its percentiles, beside the last run of the same call. Those calls are real: the server's figures show them.

@@ -233,6 +233,19 @@ async def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in told.err
 
 
+async def test_one_of_several_servers_has_to_be_named(tmp_path: Path) -> None:
+    config = fleet_file(tmp_path, stdio_entry())
+    document = json.loads(config.read_text(encoding="utf-8"))
+    document["servers"].append({**document["servers"][0], "name": "other"})
+    config.write_text(json.dumps(document), encoding="utf-8")
+    told = await spoken("optimize", "--benchmark", "--config", config)
+    assert (told.code, told.out) == (2, "")
+    assert "--benchmark drives one server: name it (codex, other)" in " ".join(told.err.split())
+    told = await spoken("optimize", "--seconds", "3", "--config", config)
+    assert (told.code, told.out) == (2, "")
+    assert "belong to --benchmark" in " ".join(told.err.split())
+
+
 async def test_over_stdio_every_caller_has_a_gateway_of_its_own(short_folder: Path) -> None:
     entry = stdio_entry(probe={"tool": "ping"})
     config = fleet_file(short_folder, entry, exporter={"url": NOBODY, "state_file": str(short_folder / "state")})

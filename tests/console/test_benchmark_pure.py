@@ -26,9 +26,14 @@ from console.advice.benchmark import (
     last_like,
     phase,
 )
+from console.advice.overview import Optimized, overview
 from console.advice.progress import showing
+from console.advice.recommendation import Advice
 from console.advice.trial import is_safe, trial
+from console.reading.figures import Unit
+from console.reading.performance import Health, Reading
 from console.reading.review import Change
+from console.report import Word
 from fleet.errors import PermanentError
 from tests.console.advising import facts
 
@@ -186,6 +191,19 @@ def test_a_run_with_a_failure_is_a_failed_check() -> None:
     assert not report(Timing(1.0)).failed()
     assert report(Timing(1.0), Timing(1.0, "no")).failed()
     assert report().failed(), "nothing was measured"
+
+
+@pytest.mark.parametrize(("word", "fails"), [(Word.CRITICAL, True), (Word.WARNING, False), (Word.UNKNOWN, False)])
+def test_the_overall_check_fails_where_a_server_is_critical(word: Word, fails: bool) -> None:
+    reading = Reading(
+        name="memory", unit=Unit.BYTES, value=600e6, word=word, warning=None, critical=None, note="", trend=()
+    )
+    health = Health(server="codex", word=word, readings=(reading,))
+    told = Advice(server="codex", judged_seconds=60, history_seconds=None, recommendations=(), not_judged=())
+    one = overview(health, told, [run(at=3.0), run(at=5.0), run(at=4.0)], " --config x")
+    assert (one.last_run, one.first, one.command) == (run(at=5.0), None, "mcp-medic recommendations codex --config x")
+    assert [ill.name for ill in one.ill] == ([] if word is Word.UNKNOWN else ["memory"])
+    assert Optimized(at=1.0, period_seconds=60, servers=(one,)).failed() is fails
 
 
 def test_runs_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
