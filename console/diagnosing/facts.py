@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from console.diagnosing import exchange, files, gateways, ports
 from console.diagnosing.checks import Check, Outcome
 from console.reading.figures import BY_VITAL, GUARDED, VITALS, selected
-from console.reading.judgement import judged, levels
-from console.report import Gap, Word, gap
+from console.reading.judgement import levels
+from console.reading.performance import Measured, word_of
+from console.report import Gap, gap
 from fleet.errors import UnreachableError
 from fleet.inventory import Transport
-from fleet.signals import Direction
+from fleet.signals import SIGNALS, Direction, server_matcher
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from console.desk import Desk
     from console.diagnosing.files import LogEnd
     from console.diagnosing.gateways import Instance
     from console.diagnosing.links import Link
     from console.diagnosing.ports import Port
+    from console.report import Word
     from console.services.prometheus import Sample
     from fleet.inventory import Server
+    from fleet.signals import SignalName
 
 T = TypeVar("T")
 
@@ -86,14 +91,14 @@ class Facts:
         """A vital figure by its name in ``console.reading.figures``."""
         now, before = await self._once("figures", self._ask_figures)
         vital = BY_VITAL[name]
-        value, evidence = now.get(vital.series), now.get(GUARDED.get(vital.signal, ""))
         signal = vital.judged_by
-        if signal is None:
-            return Figure(value, before.get(vital.series), Word.UNKNOWN, None)
-        at = levels(signal, self.server.thresholds)
-        first = min if signal.direction is Direction.HIGH else max
+        at = {} if signal is None else levels(signal, self.server.thresholds)
+        first = min if signal is not None and signal.direction is Direction.HIGH else max
         return Figure(
-            value, before.get(vital.series), judged(signal, at, value, evidence), first(at.values(), default=None)
+            now=now.values.get(vital.series),
+            before=before.get(vital.series),
+            word=word_of(vital, at, now),
+            level=first(at.values(), default=None),
         )
 
     async def one(self, query: str) -> float | None:
@@ -135,10 +140,22 @@ class Facts:
         paths = [log.path for log in self.server.logs]
         return tuple(await asyncio.gather(*(asyncio.to_thread(files.log_end, path, LOG_LINES) for path in paths)))
 
-    async def _ask_figures(self) -> tuple[dict[str, float], dict[str, float]]:
+    async def _ask_figures(self) -> tuple[Measured, dict[str, float]]:
         query = selected([*(vital.series for vital in VITALS), *GUARDED.values()], [self.server])
-        now, before = await asyncio.gather(self.vector(query), self.vector(f"{query} offset {BEFORE_SECONDS:.0f}s"))
-        return _by_name(now), _by_name(before)
+        only = server_matcher(self.server.name)
+        now, before, excused, condemned = await asyncio.gather(
+            self.vector(query),
+            self.vector(f"{query} offset {BEFORE_SECONDS:.0f}s"),
+            self._where({one.name: one.suppression("1m", only) for one in SIGNALS}),
+            self._where({one.name: one.critical_cases("1m", only) for one in SIGNALS}),
+        )
+        return Measured(values=_by_name(now), excused=excused, condemned=condemned), _by_name(before)
+
+    async def _where(self, cases: Mapping[SignalName, str]) -> frozenset[SignalName]:
+        """The signals whose exception holds here."""
+        asked = {signal: query for signal, query in cases.items() if query}
+        found = await asyncio.gather(*map(self.vector, asked.values()))
+        return frozenset(signal for signal, samples in zip(asked, found, strict=True) if samples)
 
 
 def _by_name(found: list[Sample]) -> dict[str, float]:

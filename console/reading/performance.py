@@ -85,7 +85,7 @@ def _reading(vital: Vital, server: Server, measured: Measured) -> Reading:
         name=vital.name,
         unit=vital.unit,
         value=value,
-        word=None if signal is None else _word(vital, at, value, measured),
+        word=None if signal is None else word_of(vital, at, measured),
         warning=at.get(Severity.WARNING),
         critical=at.get(Severity.CRITICAL),
         note=_note(vital, value, measured),
@@ -93,12 +93,14 @@ def _reading(vital: Vital, server: Server, measured: Measured) -> Reading:
     )
 
 
-def _word(vital: Vital, at: Mapping[Severity, float], value: float | None, measured: Measured) -> Word:
+def word_of(vital: Vital, at: Mapping[Severity, float], measured: Measured) -> Word:
+    """How a figure stands against these levels; UNKNOWN of one that nobody judges."""
     signal = vital.judged_by
-    assert signal is not None  # noqa: S101 - only judged figures come here
+    if signal is None:
+        return Word.UNKNOWN
     if signal.name in measured.condemned:
         return Word.CRITICAL
-    word = judged(signal, at, value, _evidence(vital, measured))
+    word = judged(signal, at, measured.values.get(vital.series), _evidence(vital, measured))
     return Word.HEALTHY if signal.name in measured.excused and word is not Word.UNKNOWN else word
 
 

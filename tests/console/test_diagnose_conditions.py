@@ -193,6 +193,8 @@ class Measured:
     tools: dict[str, dict[str, float]] = field(default_factory=dict)
     changes: float = 0.0
     predicted: float = 0.0
+    at_its_cap: str = ""
+    """How callers fare there: "refused", or "welcome"."""
 
     async def query(self, request: web.Request) -> web.Response:
         text = str((await request.post())["query"])
@@ -205,6 +207,9 @@ class Measured:
         if query.startswith("{__name__"):
             known = {"mcp:evidence_error_ratio": 500.0, "mcp:evidence_response_time": 500.0, **self.figures}
             return [({"__name__": name, **CODEX}, value) for name, value in known.items()]
+        if "mcp_server_sessions_limit" in query:
+            asked = "refused" if ") and on (server)" in query else "welcome"
+            return [(CODEX, 1.0)] if self.at_its_cap == asked else []
         for series, tools in self.tools.items():
             if query.startswith(series):
                 return [({"gen_ai_tool_name": tool, **CODEX}, value) for tool, value in tools.items()]
@@ -235,6 +240,12 @@ WALKS: list[tuple[str, Measured, str, str]] = [
     ("all are slow", Measured(figures=SLOW, tools={P95: {"a": 9.0, "b": 8.0}}), "whichever", "restart"),
     ("its breaker is open", Measured(figures={"mcp:signal_circuit_breaker": 1.0}), "circuit breaker", "restart"),
     ("many sessions", Measured(figures={"mcp:signal_sessions": 14.0}), "more sessions", "high-load"),
+    (
+        "it turns callers away",
+        Measured(figures={"mcp:signal_sessions": 3.0}, at_its_cap="refused"),
+        "more",
+        "high-load",
+    ),
     ("it is dear", Measured(figures={"mcp:signal_cost": 5.0}), "budget", "recommendations"),
     ("it is down", Measured(up=0.0), "measured as broken", "test"),
 ]
@@ -254,8 +265,11 @@ async def test_figures_lead_to_the_cause(tmp_path: Path, measured: Measured, sai
     assert (found.ill, found.unreachable) == (True, ())
 
 
-async def test_figures_within_their_levels_are_no_illness(tmp_path: Path) -> None:
-    measured = Measured(figures={"mcp:signal_memory": 1e6, "mcp:signal_error_ratio": 0.0})
+@pytest.mark.parametrize("more", [{}, {"mcp:signal_sessions": 15.0}])
+async def test_figures_within_their_levels_are_no_illness(tmp_path: Path, more: dict[str, float]) -> None:
+    # At a cap that is enforced 15 sessions are as many as there may be, as performance and the rules say too.
+    figures = {"mcp:signal_memory": 1e6, "mcp:signal_error_ratio": 0.0, **more}
+    measured = Measured(figures=figures, at_its_cap="welcome")
     application = web.Application()
     application.router.add_post("/api/v1/query", measured.query)
     async with TestServer(application, host="127.0.0.1") as server:
