@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from console.advice.tuning import Tuning, Tunings, changes_of, tuning
 from console.diagnosing.diagnosis import config_flag
 from console.reading.gathering import Gathering
 from fleet.config_change import change
-from fleet.errors import MedicError, PermanentError
+from fleet.errors import MedicError, PermanentError, UnreachableError
 from fleet.lifecycle.control import control_sockets
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ async def tunings(desk: Desk, server: str | None, period: int, *, apply: bool) -
     """The diffs of all servers or of one; with ``apply`` they are written.
 
     Raises:
-        PermanentError: fleet.yml names no such server, or one is under treatment just now.
+        PermanentError: fleet.yml names no such server, or one is under treatment just now or may be.
     """
     servers = desk.servers(server)
     gathering = Gathering()
     at = desk.now()
     if apply:
-        await _check_untreated(desk, gathering, {one.name for one in servers})
+        await _check_untreated(desk, {one.name for one in servers})
     facts = await asked.gather(desk, gathering, servers, at, period)
     found = [_planned(each) for each in facts]
     if apply:
@@ -48,17 +48,21 @@ def _planned(facts: Facts) -> Tuning:
     return replace(found, command=typed if found.diff else "")
 
 
-async def _check_untreated(desk: Desk, gathering: Gathering, names: set[str]) -> None:
+async def _check_untreated(desk: Desk, names: set[str]) -> None:
     """A treatment moves the same settings and judges what they did: nobody else may move them meanwhile."""
-    found: dict[str, Any] = await gathering.ask(
-        desk.receiver.service, "whether a server is under treatment", desk.receiver.servers(), {}
-    )
-    with desk.receiver.service.taken_apart("/api/v1/servers"):
-        treated = {one["name"]: one["incident"] for one in found.get("servers", ()) if one["incident"]}
+    service = desk.receiver.service
+    try:
+        found = await desk.receiver.servers()
+    except UnreachableError as error:
+        if await service.listens():  # one that hangs, or is not believed, may treat all the same
+            raise PermanentError(f"{error}. Somebody listens there: nothing is written past it") from error
+        return
+    with service.taken_apart("/api/v1/servers"):
+        treated = {one["name"]: one["incident"] for one in found["servers"] if one["incident"]}
     for name in sorted(names & treated.keys()):
         raise PermanentError(
             f"{name} is under treatment ({treated[name]}), which moves the same settings: apply once it is closed;"
-            f" nothing was written (mcp-medic incidents {treated[name]})"
+            f" nothing was written (mcp-medic incidents {treated[name]}{config_flag(desk)})"
         )
 
 

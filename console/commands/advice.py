@@ -75,7 +75,8 @@ async def optimize(  # noqa: PLR0917 - click calls by name
 ) -> Report:  # fmt: skip
     """Check each server over all, suggest, or benchmark it.
 
-    The check says how each server is, what is recommended, and what the last benchmark said.
+    The check says how each server is, what is recommended, and what the last benchmark said. Exit code 1 says that a
+    server is critical, or that a call of a benchmark failed.
 
     With --benchmark the server is called for a while, through its gateway where one runs: cold and cached calls, each
     with its percentiles, beside the last run of the same call. Those calls are real: the server's figures show them.

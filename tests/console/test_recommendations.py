@@ -4,6 +4,7 @@ changes where it is told to and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -235,6 +236,36 @@ async def test_a_server_under_treatment_is_left_to_its_treatment(ward: Ward) -> 
     assert told.code == 1
     assert "codex is under treatment (codex-7)" in told.err
     assert ward.toml.read_text(encoding="utf-8") == TOML
+
+
+async def test_nothing_is_written_past_a_receiver_that_is_mute_or_refuses(ward: Ward) -> None:
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def refusing(_: web.Request) -> web.Response:
+        return web.json_response({"error": "a bearer token is needed"}, status=401)
+
+    apply = ("recommendations", "--config-tuning", "--apply", "--yes", "--config")
+    mute = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with mute:
+        told = await spoken(*apply, ward.write(f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}"))
+    assert (told.code, told.out) == (1, "")
+    assert "Somebody listens there: nothing is written past it" in " ".join(told.err.split())
+    application = web.Application()
+    application.add_routes([web.get("/api/v1/servers", refusing)])
+    async with TestServer(application, host="127.0.0.1") as server:
+        told = await spoken(*apply, ward.write(f"http://127.0.0.1:{server.port}"))
+    assert (told.code, told.out) == (1, "")
+    assert "a bearer token is needed (401)" in " ".join(told.err.split())
+    assert ward.toml.read_text(encoding="utf-8") == TOML
+
+
+async def test_where_no_receiver_runs_nobody_has_to_be_asked(ward: Ward) -> None:
+    told = await spoken("recommendations", "--config-tuning", "--apply", "--yes", "--json", "--config", ward.write())
+    (codex,) = msgspec.json.decode(told.out, type=Tunings).servers
+    assert (told.code, codex.written) == (3, True)
+    # Only whether debug-mode raised the levels nobody can say.
+    assert [one["missing"] for one in told.json["unreachable"]] == ["whether debug-mode is on"]
 
 
 async def test_what_cannot_be_written_is_said(ward: Ward) -> None:
