@@ -12,10 +12,10 @@ class Section(enum.StrEnum):
     """What a command is for; ``--help`` lists them in this order."""
 
     READING = "What is measured"
-    ADVICE = "What could be better"
+    CHECKING = "Checks and troubleshooting"
     ACTING = "What to do to a server"
     INCIDENTS = "Incidents and automation"
-    CHECKING = "Checks and troubleshooting"
+    ADVICE = "What could be better"
 
 
 class Root(click.Group):

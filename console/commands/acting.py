@@ -47,7 +47,9 @@ def _question(text: str) -> Callable[[Fleet, Mapping[str, Any]], str | None]:
 @DIRECT
 @patient()
 async def start(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Start a server by the method that fleet.yml names; automation that a stop had paused goes on.
+    """Start a server; automation that a stop paused goes on.
+
+    By the method that fleet.yml names.
 
     Example: mcp-medic start codex
     """
@@ -62,7 +64,9 @@ async def start(desk: Desk, server: str, direct: bool, patience: Patience) -> Re
 @DIRECT
 @patient()
 async def stop(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Stop a server; automation on it pauses, so that nothing starts again what a person stopped.
+    """Stop a server, and pause automation on it.
+
+    Nothing starts again what a person stopped, until that person starts it.
 
     Example: mcp-medic stop codex --yes
     """
@@ -74,7 +78,9 @@ async def stop(desk: Desk, server: str, direct: bool, patience: Patience) -> Rep
 @DIRECT
 @patient()
 async def restart(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Restart a server by the method that fleet.yml names, and say whether it was healthy afterwards.
+    """Restart a server, and say whether that helped.
+
+    By the method that fleet.yml names. Afterwards its figures are measured and a verdict is given.
 
     Example: mcp-medic restart codex
     """
@@ -86,7 +92,9 @@ async def restart(desk: Desk, server: str, direct: bool, patience: Patience) -> 
 @DIRECT
 @patient()
 async def reset_cache(desk: Desk, server: str | None, direct: bool, patience: Patience) -> Report:
-    """Empty the response cache of a server, or of every server that has one.
+    """Empty the response cache of a server, or of all.
+
+    Without a server, of every one that has a cache.
 
     Example: mcp-medic reset-cache codex
     """
@@ -104,7 +112,9 @@ async def reset_cache(desk: Desk, server: str | None, direct: bool, patience: Pa
 @DIRECT
 @patient()
 async def emergency(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Switch caching, batching and the breaker off in the server's TOML, and restart it: the least that can work.
+    """Run a server on the least that can work.
+
+    Switches caching, batching and the breaker off in its TOML, and restarts it. Recover leads back.
 
     Example: mcp-medic emergency codex --yes
     """
@@ -116,7 +126,9 @@ async def emergency(desk: Desk, server: str, direct: bool, patience: Patience) -
 @DIRECT
 @patient(WAY_BACK_SECONDS)
 async def recover(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Give back what was lowered, in stages: caching, batching, breaker, limits; a stage that hurts is taken back.
+    """Give back what was lowered, stage by stage.
+
+    Caching, batching, the breaker, then limits. Each stage is checked, and one that hurts is taken back.
 
     Example: mcp-medic recover codex
     """
@@ -128,7 +140,9 @@ async def recover(desk: Desk, server: str, direct: bool, patience: Patience) -> 
 @DIRECT
 @patient()
 async def high_load(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Apply the profile for high load to the server's TOML: fewer sessions and processes, shorter timeouts.
+    """Apply the profile for high load to a server.
+
+    Fewer sessions and processes, shorter timeouts, in its TOML.
 
     Example: mcp-medic high-load codex
     """
@@ -140,7 +154,9 @@ async def high_load(desk: Desk, server: str, direct: bool, patience: Patience) -
 @DIRECT
 @patient()
 async def low_load(desk: Desk, server: str, direct: bool, patience: Patience) -> Report:
-    """Apply the profile for low load to the server's TOML: more sessions and processes, larger batches.
+    """Apply the profile for low load to a server.
+
+    More sessions and processes, larger batches, in its TOML.
 
     Example: mcp-medic low-load codex
     """
@@ -158,7 +174,9 @@ async def low_load(desk: Desk, server: str, direct: bool, patience: Patience) ->
 async def debug_mode(  # noqa: PLR0917 - click calls by name
     desk: Desk, server: str, seconds: int, off: bool, direct: bool, patience: Patience
 ) -> Report:
-    """Raise the log levels of a server for a while; the receiver puts them back, whatever becomes of this command.
+    """Raise the log levels of a server for a while.
+
+    The receiver puts them back in time, whatever becomes of this command.
 
     Example: mcp-medic debug-mode codex --for 30m
     """

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @command(Section.INCIDENTS, "pause", Automation, views.automation, troubleshoots=True)
 @click.argument("server", type=SERVER, required=False)
 async def pause(desk: Desk, server: str | None) -> Report:
-    """Stop automation on a server, or on the whole fleet; what a person asks for is still done.
+    """Pause automation on a server, or on the whole fleet.
+
+    What a person asks for is still done.
 
     Example: mcp-medic pause codex
     """
@@ -34,7 +36,9 @@ async def pause(desk: Desk, server: str | None) -> Report:
 @command(Section.INCIDENTS, "resume", Automation, views.automation, troubleshoots=True)
 @click.argument("server", type=SERVER, required=False)
 async def resume(desk: Desk, server: str | None) -> Report:
-    """Let automation go on, on a server or on the fleet; what was paused apart stays so.
+    """Let automation go on, on a server or on the fleet.
+
+    Servers that were paused one by one stay paused when the fleet goes on.
 
     Example: mcp-medic resume codex
     """
@@ -47,7 +51,9 @@ async def resume(desk: Desk, server: str | None) -> Report:
 @click.argument("incident", type=IncidentType("awaiting_approval"))
 @patient()
 async def approve(desk: Desk, incident: str, patience: Patience) -> Report:
-    """Let the act go that an incident waits with, and say what became of it.
+    """Let an act be done that waits for a person.
+
+    It is followed to its end and its verdict.
 
     Example: mcp-medic approve codex-17
     """
@@ -59,7 +65,9 @@ async def approve(desk: Desk, incident: str, patience: Patience) -> Report:
 @command(Section.INCIDENTS, "deny", Decision, views.decision, troubleshoots=True)
 @click.argument("incident", type=IncidentType("awaiting_approval"))
 async def deny(desk: Desk, incident: str) -> Report:
-    """Forbid the act that an incident waits with: it is left out, and the ladder goes on.
+    """Forbid an act that waits for a person.
+
+    It is left out, and the ladder goes on.
 
     Example: mcp-medic deny codex-17
     """

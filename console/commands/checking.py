@@ -18,7 +18,9 @@ from console.root import Section, main
 @CONFIG
 @JSON
 def check_config(config: Path, json_wanted: bool) -> None:
-    """Say every mistake in the fleet file at once, with line, key path, value and remedy.
+    """Say every mistake in the fleet file at once.
+
+    With line, key path, value and remedy.
 
     Example: mcp-medic check-config --config /etc/mcp-medic/fleet.yml
     """

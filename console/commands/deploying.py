@@ -43,10 +43,11 @@ def _question(fleet: Fleet, arguments: Mapping[str, Any]) -> str | None:
 async def deploy(  # noqa: PLR0917 - click calls by name
     desk: Desk, server: str, config_from: Path | None, without_monitoring: bool, asked_status: bool, roll_back: bool
 ) -> Report:
-    """Deploy a server in four phases behind gates, and go back to what was before where a gate fails.
+    """Deploy a server in four phases, each behind a gate.
 
-    Checks with build and tests; stop and start; monitoring sees it; its tools answer as expected. The first phase
-    changes nothing. A deployment that was killed is ended by the next one, or by --roll-back.
+    Where a gate fails, what was before is put back. Checks with build and tests; stop and start; monitoring sees it;
+    its tools answer as expected. The first phase changes nothing. A deployment that was killed is ended by the next
+    one, or by --roll-back.
 
     Example: mcp-medic deploy codex --config-from config/codex-mcp.new.toml
     """

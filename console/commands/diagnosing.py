@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("server", type=SERVER)
 @click.option("--dry-run", is_flag=True, help="Ask the server itself nothing, and start nothing.")
 async def test(desk: Desk, server: str, dry_run: bool) -> Report:
-    """Check what a server needs, then speak its protocol with it.
+    """Check what a server needs, then speak with it.
 
     Runtime, Redis, auth file, port, config syntax and control directory; then handshake, tools/list and probe.tool,
     directly and by the gateway. A stdio server is started for this and taken down again.
@@ -37,7 +37,7 @@ async def test(desk: Desk, server: str, dry_run: bool) -> Report:
 @command(Section.CHECKING, "health-check", Health, views.health, watched=True, troubleshoots=True)
 @click.argument("server", type=SERVER, required=False)
 async def health_check(desk: Desk, server: str | None) -> Report:
-    """Ask every program of the chain and every server whether it works.
+    """Ask every program and every server whether it works.
 
     Gateway, exporter, Prometheus with its targets, rules and clock, Alertmanager and its way to the receiver, the
     receiver, Redis; then of each server: up, a protocol exchange, and how old its newest sample is.
@@ -54,11 +54,11 @@ async def health_check(desk: Desk, server: str | None) -> Report:
 @click.argument("server", type=SERVER)
 @click.option("--tree", type=click.Choice([str(tree) for tree in Tree]), help="Walk this one; else the walk chooses.")
 async def diagnose(desk: Desk, server: str, tree: str | None) -> Report:
-    """Find out what is wrong with a server, in one sentence and one command to type.
+    """Find out what is wrong with a server.
 
-    Walks the operators' three troubleshooting trees (it does not start, it gets worse, its monitoring is silent)
-    through the real files, ports, processes, logs and figures. A stdio server that no client runs is started for
-    this and taken down again.
+    Ends in one sentence and one command to type. Walks the operators' three troubleshooting trees (it does not start,
+    it gets worse, its monitoring is silent) through the real files, ports, processes, logs and figures. A stdio server
+    that no client runs is started for this and taken down again.
 
     Example: mcp-medic diagnose codex --tree startup
     """

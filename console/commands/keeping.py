@@ -59,7 +59,9 @@ class BackupType(click.ParamType[str]):
 @command(Section.ACTING, "backup", Copies, views.copies, troubleshoots=True)
 @click.argument("server", type=SERVER, required=False)
 async def backup(desk: Desk, server: str | None) -> Report:
-    """Keep a copy of a server's TOML, or of every server's, beside the copies that every change keeps.
+    """Keep a copy of a server's TOML, or of every server's.
+
+    It stands beside the copies that every change keeps.
 
     Example: mcp-medic backup codex
     """
@@ -91,7 +93,9 @@ def _view(report: Any) -> RenderableType:
 async def restore(  # noqa: PLR0917 - click calls by name
     desk: Desk, server: str, backup: str | None, listed: bool, direct: bool, patience: Patience
 ) -> Report:
-    """Put a configuration of a server back, byte for byte, and restart it; what it replaces is kept too.
+    """Put an earlier TOML of a server back, and restart it.
+
+    Byte for byte; what it replaces is kept too. With --list, what there is and what each would change.
 
     Example: mcp-medic restore codex --list
     """
@@ -109,7 +113,9 @@ async def restore(  # noqa: PLR0917 - click calls by name
 @click.argument("server", type=SERVER)
 @click.option("--period", type=PERIOD, default="7d", show_default=True, help="Over how long, until now.")
 async def baseline(desk: Desk, server: str, period: int) -> Report:
-    """Measure what a server is like now, and keep it: reports say later how much better it became.
+    """Measure what a server is like now, and keep that.
+
+    Later, report says how much better it became.
 
     Example: mcp-medic baseline codex --period 14d
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from click.testing import CliRunner
 
+from console.__main__ import main
 from stack.ports import free_ports
 from tests.console.typed import PROJECT, typed
 
@@ -87,6 +90,15 @@ async def test_a_refusal_says_what_the_service_said(config: Path) -> None:
     told = await typed("incidents", "--config", config)
     assert (told.code, told.out) == (1, "")
     assert "a bearer token is needed (401)" in told.err
+
+
+def test_each_command_is_said_whole_in_80_columns() -> None:
+    told = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    for name, command in main.commands.items():
+        assert re.search(rf"^  {name} +[A-Z].*[^.]\.$", told, re.MULTILINE), name
+        first, *_, example = (command.help or "").strip().split("\n\n")
+        assert first.endswith("."), name
+        assert example.strip().startswith(f"Example: mcp-medic {name}"), name
 
 
 @pytest.mark.parametrize(
