@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from console.advice import runs
 from console.advice.benchmark import Benchmark, Run, compared, last_like
 from console.advice.driving import Load, drive
 from console.advice.progress import showing
+from console.advice.treatment import treated
+from console.diagnosing.diagnosis import config_flag
 from fleet.backups import digest_of
-from fleet.errors import MedicError
+from fleet.errors import MedicError, PermanentError
 
 if TYPE_CHECKING:
     from console.desk import Desk
@@ -24,8 +27,9 @@ async def benchmark(desk: Desk, server: Server, load: Load) -> Benchmark:
     """Measure one server.
 
     Raises:
-        MedicError: it cannot be talked to, or there is no tool that may be called.
+        MedicError: it is under treatment, cannot be talked to, or there is no tool that may be called.
     """
+    await _check_untreated(desk, server)
     at = desk.now()
     with showing(desk.screen) as show:
         driven = await drive(desk, server, load, show)
@@ -63,3 +67,15 @@ def _earlier(desk: Desk, server: Server) -> tuple[tuple[Run, ...], tuple[str, ..
         return runs.read(runs.file_of(desk.fleet, server.name)), ()
     except MedicError as error:
         return (), (f"the runs before cannot be compared with: {error}",)
+
+
+async def _check_untreated(desk: Desk, server: Server) -> None:
+    """Where no receiver can be asked nobody judges a treatment either."""
+    incident = None
+    with contextlib.suppress(MedicError):
+        incident = (await treated(desk)).get(server.name)
+    if incident is not None:
+        raise PermanentError(
+            f"{server.name} is under treatment ({incident}): a benchmark now would be part of what its verdict"
+            f" measures; wait until it is closed (mcp-medic incidents {incident}{config_flag(desk)})"
+        )

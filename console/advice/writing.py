@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from console.acting.direct import stamp_of
 from console.advice import asked
 from console.advice.judging import advice
+from console.advice.treatment import treated
 from console.advice.tuning import Tuning, Tunings, changes_of, tuning
 from console.diagnosing.diagnosis import config_flag
 from console.reading.gathering import Gathering
@@ -52,17 +53,15 @@ async def _check_untreated(desk: Desk, names: set[str]) -> None:
     """A treatment moves the same settings and judges what they did: nobody else may move them meanwhile."""
     service = desk.receiver.service
     try:
-        found = await desk.receiver.servers()
+        incidents = await treated(desk)
     except UnreachableError as error:
         if await service.listens():  # one that hangs, or is not believed, may treat all the same
             raise PermanentError(f"{error}. Somebody listens there: nothing is written past it") from error
         return
-    with service.taken_apart("/api/v1/servers"):
-        treated = {one["name"]: one["incident"] for one in found["servers"] if one["incident"]}
-    for name in sorted(names & treated.keys()):
+    for name in sorted(names & incidents.keys()):
         raise PermanentError(
-            f"{name} is under treatment ({treated[name]}), which moves the same settings: apply once it is closed;"
-            f" nothing was written (mcp-medic incidents {treated[name]}{config_flag(desk)})"
+            f"{name} is under treatment ({incidents[name]}), which moves the same settings: apply once it is closed;"
+            f" nothing was written (mcp-medic incidents {incidents[name]}{config_flag(desk)})"
         )
 
 

@@ -233,8 +233,11 @@ async def test_apply_asks_first_and_only_with_its_diff(ward: Ward) -> None:
 async def test_a_server_under_treatment_is_left_to_its_treatment(ward: Ward) -> None:
     async with receiving(incident="codex-7") as url:
         told = await spoken("recommendations", "--config-tuning", "--apply", "--yes", "--config", ward.write(url))
-    assert told.code == 1
+        driven = await spoken("optimize", "--benchmark", "--config", ward.write(url))
+    assert (told.code, told.out) == (1, "")
     assert "codex is under treatment (codex-7)" in told.err
+    assert (driven.code, driven.out) == (1, "")
+    assert "part of what its verdict measures" in " ".join(driven.err.split())
     assert ward.toml.read_text(encoding="utf-8") == TOML
 
 
