@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
+from rich.padding import Padding
 from rich.text import Text
 
 from console.paper import moment, number, printable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from console.reading.criteria import Judgements, Success
+    from console.reading.criteria import Judgements, Saved, Success
 
 _STYLES: Final = {Answer.PASS: "green", Answer.FAIL: "bold red", Answer.UNKNOWN: "dim"}
 
@@ -39,14 +40,18 @@ def report(of: Success) -> RenderableType:
 
 
 def _server(one: Judgements) -> RenderableType:
-    waiting, money = one.saved.seconds_per_second, one.saved.usd_per_hour
-    saved = f"saved by the cache: {number(waiting)} s of waiting a second, {shown(Unit.USD_PER_HOUR, money)}"
     return Group(
         Text(f"\n{one.server}", style="bold"),
         *(_table(tuple(each for each in one.criteria if each.kind is kind)) for kind in Kind),
         *_why(one.criteria),
-        Text(saved),
+        Text(f"saved by the cache: {_saved(one.saved)}"),
     )
+
+
+def _saved(of: Saved) -> str:
+    if of.seconds_per_second is None and of.usd_per_hour is None:
+        return "unknown, nothing was measured"
+    return f"{number(of.seconds_per_second)} s of waiting a second, {shown(Unit.USD_PER_HOUR, of.usd_per_hour)}"
 
 
 def _table(criteria: tuple[Judged, ...]) -> RenderableType:
@@ -73,9 +78,11 @@ def _why(criteria: Iterable[Judged]) -> list[Text]:
     return [Text(f"{one.answer}: {one.title}: {one.reason}", style="dim") for one in criteria if one.reason]
 
 
-def _queries(criteria: Iterable[Judged]) -> list[Text]:
-    told = {one.name: one for one in criteria}
-    return [
-        Text.assemble((f"{one.name}  ", "bold"), printable(" ".join((one.rests_on or one.query).split())))
-        for one in told.values()
-    ]
+def _queries(criteria: Iterable[Judged]) -> list[RenderableType]:
+    """Each recording under its title, and below it the expression that makes it: one for all servers."""
+    parts: list[RenderableType] = []
+    for name, one in {one.name: one for one in criteria}.items():
+        expression = " ".join((one.rests_on or "nothing that this Prometheus has loaded").split())
+        parts.append(Text.assemble(f"\n{one.title}: ", (f"mcp:objective_{name}", "bold")))
+        parts.append(Padding(Text(printable(expression), style="dim"), (0, 0, 0, 2)))
+    return parts
