@@ -196,11 +196,9 @@ def _only_measured(facts: Facts) -> Draft | None:
         gravity=Gravity.MEDIUM,
         title="Enforce the cap on sessions, or raise it to what is used",
         why=f"{paper.number(round(over))} sessions beyond the cap of {_cap(facts)} were let through: the file's cap"
-        " is only"
-        " measured",
-        effect=f"enforced, the {paper.number(round(over))} of {written(facts.period)} would have been refused; the"
-        " most at"
-        f" once were {paper.number(facts.figures.get('sessions_most'))}",
+        " is only measured",
+        effect=f"enforced, the {paper.number(round(over))} of {written(facts.period)} would have been refused;"
+        f" the most at once were {paper.number(facts.figures.get('sessions_most'))}",
         effort=Effort.FLEET_FILE,
         risk=Risk.MEDIUM,
         risk_because="enforce: [sessions] also lets calls wait beyond connection_pool_size",
@@ -227,15 +225,14 @@ def _memory_grows(facts: Facts) -> Draft | None:
         why=f"memory grows by {paper.size(memory.per_day)} a day ({paper.size(memory.low)} to {paper.size(memory.high)}"
         f" with 95 %), {'and so do the sessions' if explained else 'and the sessions do not'}",
         effect=f"at this pace it meets its critical level in {paper.number(round(days))} days; from the least of the"
-        f" period it takes {paper.number(round(fresh))}: a restart each"
-        f" {paper.number(max(1, math.floor(fresh / 2)))} days"
-        " keeps it below",
+        f" period it takes {paper.number(round(fresh))}:"
+        f" a restart each {paper.number(max(1, math.floor(fresh / 2)))} days keeps it below",
         effort=Effort.WORK,
         risk=Risk.LOW,
         risk_because="a restart ends what is under way; behind a gateway clients do not notice",
         figures=("memory", "memory_least", "memory_most", "sessions"),
         facts=(facts.level_of("memory is critical at", memory.limit, Unit.BYTES),),
-        command=f"mcp-medic metrics {facts.server.name} --capacity-planning --period {written(facts.period)}",
+        command=f"mcp-medic metrics {facts.server.name} --capacity-planning --period 30d",
     )
 
 
