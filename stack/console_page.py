@@ -153,27 +153,26 @@ def problems(text: str) -> list[str]:
 
 
 def shapes(text: str) -> dict[str, Shape]:
-    """What was typed to the shape of what it said, as a page has them; incidents have changing numbers."""
+    """What was typed, and for the how manieth time, to the shape of what it said, as a page has them."""
     typed = re.findall(r"^\$ (mcp-medic .+)$", text, re.MULTILINE)
-    written = [Shape.read(line) for line in _SHAPE.findall(text)]
-    return {
-        f"{number} {re.sub(r'[0-9]+', '#', line)}": shape
-        for number, (line, shape) in enumerate(zip(typed, written, strict=True))
-    }
+    found: dict[str, Shape] = {}
+    for line, written in zip(typed, _SHAPE.findall(text), strict=True):
+        same = re.sub(r"\d+", "#", line)  # incidents and copies have other numbers each time
+        times = sum(each.startswith(f"{same} (") for each in found)
+        found[f"{same} ({times + 1})"] = Shape.read(written)
+    return found
 
 
 def drifted(then: str, now: str) -> list[str]:
-    """Where two pages differ in more than figures; one sentence each.
+    """Where a page differs in more than figures from one that was made ``now``, maybe of the short story.
 
     What acts or is ill does not go the same way each time: there only a heading is wrong that the page has nowhere.
     """
     before, after = shapes(then), shapes(now)
-    if list(before) != list(after):
-        return [f"other commands were typed: {sorted(set(before) ^ set(after))}"]
     known = frozenset[str]().union(*(shape.heads for shape in before.values()))
-    found = []
-    for typed, old in before.items():
-        new = after[typed]
+    found = [f"{typed}: is not in the page" for typed in after if typed not in before]
+    for typed in [each for each in after if each in before]:
+        old, new = before[typed], after[typed]
         if old.rows is None or new.rows is None:
             odd = {"headings": new.heads - known}
         else:

@@ -23,6 +23,8 @@ SAME: Final = 0.05
 OF_FIGURES: Final = ("response_time_p50", "response_time_p95", "cache_hit_rate", "error_rate", "calls", "sessions",
                      "memory", "cost")  # fmt: skip
 _OFTEN: Final = 3
+_JUDGED: Final = ("healed", "not_healed", "worse", "inconclusive")
+"""What was measured after an act. A stop, or a debug mode, is no cure and is not judged."""
 
 
 class Change(enum.StrEnum):
@@ -199,6 +201,6 @@ def _worse(of: tuple[Trend, ...]) -> Iterator[str]:
 
 def _in_vain(done: tuple[Treatment, ...]) -> Iterator[str]:
     for one in done:
-        healed = one.verdicts.get("healed", 0)
-        if healed * 2 < one.count:
-            yield f"{one.action} did not heal in {one.count - healed} of {one.count} (incidents)"
+        healed, judged = one.verdicts.get("healed", 0), sum(one.verdicts.get(word, 0) for word in _JUDGED)
+        if healed * 2 < judged:
+            yield f"{one.action} did not heal in {judged - healed} of {judged} (incidents)"

@@ -49,9 +49,12 @@ def _server(one: Judgements) -> RenderableType:
 
 
 def _saved(of: Saved) -> str:
-    if of.seconds_per_second is None and of.usd_per_hour is None:
-        return "unknown, nothing was measured"
-    return f"{number(of.seconds_per_second)} s of waiting a second, {shown(Unit.USD_PER_HOUR, of.usd_per_hour)}"
+    said = []
+    if of.seconds_per_second is not None:
+        said.append(f"{number(of.seconds_per_second)} s of waiting a second")
+    if of.usd_per_hour is not None:
+        said.append(shown(Unit.USD_PER_HOUR, of.usd_per_hour))
+    return ", ".join(said) or "unknown, nothing was measured"
 
 
 def _table(criteria: tuple[Judged, ...]) -> RenderableType:

@@ -83,9 +83,12 @@ def test_pages_that_differ_in_figures_only_have_not_drifted() -> None:
         return console_page.page(shots, str)
 
     assert drifted(made(shot), made(now)) == []
-    assert drifted(made(shot), made(renamed)) == ["0 mcp-medic performance: rows memory, storage are not in both"]
+    assert drifted(made(shot), made(renamed)) == ["mcp-medic performance (1): rows memory, storage are not in both"]
     assert drifted(made(replace(shot, steady=False)), made(replace(renamed, steady=False))) == []
-    assert "other commands were typed" in drifted(made(shot), made(shot, shot))[0]
+    assert drifted(made(shot), made(shot, shot)) == ["mcp-medic performance (2): is not in the page"]
+    assert drifted(made(shot, shot), made(shot)) == []
+    odd = replace(shot, steady=False, shape=shape_of(TABLE.replace("figure", "number")))
+    assert drifted(made(shot), made(odd)) == ["mcp-medic performance (1): headings number are not in both"]
 
 
 def ours() -> list[str]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from console.reading import asked_alerts, asked_criteria, asked_review
 from console.reading.alerts import AlertHistory
 from console.reading.criteria import CRITERIA, Answer, Judged, Success
-from console.reading.review import Change, Reviews
+from console.reading.review import Change, Reviews, _in_vain, treatments
 from console.report import ExitCode, as_json
 from console.views.alerts import alerts as alerts_view
 from console.views.criteria import report as report_view
@@ -181,6 +181,17 @@ def test_treatments_are_counted_with_their_verdicts(reviewed: Reviews) -> None:
     assert (codex.incidents, codex.interventions) == (3, 1)
     assert any(line.startswith("reset_cache did not heal in 1 of 1") for line in codex.next)
     assert any("criterion is missed" in line for line in codex.next)
+
+
+def test_what_is_no_cure_is_not_said_to_have_failed() -> None:
+    begun = {"intended_at": 5.0, "told": "", "by_hand": True}
+    acts = [
+        begun | {"action": "stop", "outcome": "succeeded", "verdict": None},
+        begun | {"action": "restart", "outcome": "succeeded", "verdict": "inconclusive"},
+    ]
+    done = treatments([{"acts": acts}], 0.0, 10.0)
+    assert [one.action for one in done] == ["restart", "stop"]
+    assert list(_in_vain(done)) == ["restart did not heal in 1 of 1 (incidents)"]
 
 
 def test_both_months_lie_in_the_past(reviewed: Reviews) -> None:

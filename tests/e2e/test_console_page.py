@@ -30,7 +30,7 @@ def mistakes(shots: list[Shot]) -> Iterator[str]:
 
 async def test_the_page_shows_what_the_commands_say() -> None:
     async with Loop(options()) as loop:
-        shots = await Scene(loop).play()
+        shots = await Scene(loop, short=True).play()
         now = page(shots, Neutral(loop))
         assert loop.processes.ended == []
     assert list(mistakes(shots)) == []
