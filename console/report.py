@@ -48,8 +48,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all reports: fields are the JSON of ``--json``. ``unreachable`` stands first there: who reads it knows
-    at once whether it is whole.
+    """The base of all reports: fields are the JSON of ``--json``. ``unreachable`` stands first there: who reads it
+    knows at once whether it is whole.
 
     Times are UNIX seconds, durations seconds, sizes bytes, ratios 0 to 1, unless a name says otherwise.
     """
