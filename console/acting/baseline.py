@@ -21,6 +21,7 @@ _RESPONSE: Final = "mcp:sampled_response_time"
 _COST: Final = "mcp:sampled_cost"
 _LOOKS: Final = 500
 """Looks back for the first sample of a period: its begin is known to a five-hundredth of it."""
+_LATELY_SECONDS: Final = 3600
 
 
 class Baseline(ServiceReport, frozen=True, kw_only=True):
@@ -72,9 +73,15 @@ async def measured(desk: Desk, server: Server, seconds: int) -> Baseline:
 
 async def _begin(desk: Desk, server: Server, seconds: int, now: float) -> float | None:
     """The first moment of the period of which there is a sample: it says how much of the period is known."""
-    looks = f"{written(seconds)}:{written(resolution(seconds, _LOOKS))}"
-    first = [f'min_over_time(timestamp({series}{{server="{server.name}"}})[{looks}])' for series in (_RESPONSE, _COST)]
-    samples = await desk.prometheus.vector(f"min(({first[0]}) or ({first[1]}))", now)
+    # A history of minutes lies between two looks at a week: it is looked for by itself.
+    spans = (seconds, min(seconds, _LATELY_SECONDS))
+    looks = [f"{written(span)}:{written(resolution(span, _LOOKS))}" for span in spans]
+    first = [
+        f'(min_over_time(timestamp({series}{{server="{server.name}"}})[{look}]))'
+        for look in looks
+        for series in (_RESPONSE, _COST)
+    ]
+    samples = await desk.prometheus.vector(f"min({' or '.join(first)})", now)
     return min(max(samples[0].value, now - seconds), now) if samples else None
 
 

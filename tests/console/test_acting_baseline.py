@@ -19,12 +19,13 @@ STEP = 600
 
 @pytest.fixture(scope="module")
 def past() -> Past:
-    """Two days of alpha until a moment ago; beta called nobody and cost nothing."""
+    """Two days of alpha until a moment ago, two minutes of beta; silent called nobody and cost nothing."""
     end = int(time.time()) - 60
     moments = range(end - HOURS * 3600, end + 1, STEP)
     return {
         'mcp:sampled_response_time{server="alpha"}': [(at, 1.0 + (place % 7) / 10) for place, at in enumerate(moments)],
         'mcp:sampled_cost{server="alpha"}': [(at, 0.5 + (place % 5) / 100) for place, at in enumerate(moments)],
+        'mcp:sampled_cost{server="beta"}': [(end - 120, 1.0), (end - 60, 2.0), (end, 3.0)],
     }
 
 
@@ -38,6 +39,7 @@ def looking_at(opened: Clinic, prometheus: str) -> Path:
     """The console's fleet file with the Prometheus that remembers."""
     document = json.loads(opened.config.read_text())
     document["prometheus"]["url"] = prometheus
+    document["servers"].append({"name": "silent", "transport": "stdio", "command": ["true"]})
     file = opened.world.folder / "remembering.yml"
     file.write_text(json.dumps(document))
     return file
@@ -50,7 +52,7 @@ async def test_it_is_measured_shown_and_kept(past: Past, prometheus: str) -> Non
         told = await opened.types("baseline", "alpha", "--period", "7d", "--json", config=config)
         found = told.json
         assert (told.code, found["kept"]) == (0, True), (told.out, told.err)
-        response, cost = past.values()
+        response, cost, _ = past.values()
         assert found["response_time_seconds"] == pytest.approx(mean(value for _, value in response))
         assert found["cost_usd_per_hour"] == pytest.approx(mean(value for _, value in cost))
         assert found["samples"] == len(response)
@@ -78,9 +80,17 @@ async def test_without_the_receiver_it_is_measured_and_said_not_to_be_kept(prome
 @pytest.mark.prometheus
 async def test_nothing_measured_is_nothing_to_keep(prometheus: str) -> None:
     async with clinic() as opened:
-        told = await opened.types("baseline", "beta", "--json", config=looking_at(opened, prometheus))
+        told = await opened.types("baseline", "silent", "--json", config=looking_at(opened, prometheus))
         assert (told.code, told.json["kept"], told.json["response_time_seconds"]) == (1, False, None)
-        assert "no history of beta" in told.json["detail"]
+        assert "no history of silent" in told.json["detail"]
+
+
+@pytest.mark.prometheus
+async def test_a_history_of_minutes_is_a_history(past: Past, prometheus: str) -> None:
+    async with clinic() as opened:
+        told = await opened.types("baseline", "beta", "--json", config=looking_at(opened, prometheus))
+    assert (told.code, told.json["kept"], told.json["cost_usd_per_hour"]) == (0, True, 2.0), (told.out, told.err)
+    assert told.json["begin"] >= past['mcp:sampled_cost{server="beta"}'][0][0]
 
 
 async def test_without_prometheus_nothing_can_be_said() -> None:
