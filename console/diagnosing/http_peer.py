@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ import msgspec
 from console.diagnosing.conversation import MODERN, Answer, Era, answer_in
 from console.services.http import in_words
 from fleet.errors import PermanentError, UnreachableError
+from fleet.mcp_header import header_value
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 
@@ -61,12 +61,6 @@ class HttpPeer:
             self.url, data=msgspec.json.encode(message), headers={**_FIXED, **headers}, allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None),
         )  # fmt: skip
-
-
-def header_value(name: str) -> str:
-    """A name as the modern protocol writes it into a header: in base64 where HTTP would not carry it as it is."""
-    plain = name.isascii() and name.isprintable() and name == name.strip() and not name.startswith("=?base64?")
-    return name if plain else f"=?base64?{b64encode(name.encode('utf-8', 'replace')).decode()}?="
 
 
 async def _read(response: aiohttp.ClientResponse, wanted: object) -> Answer:

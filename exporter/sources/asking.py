@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from exporter.readings import Era
+from fleet.mcp_header import header_value
 
 MODERN: Final = "2026-07-28"
 LEGACY: Final = "2025-11-25"
@@ -88,7 +89,7 @@ class Asker:
         if era is Era.MODERN:
             headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
             if method == "tools/call":
-                headers["Mcp-Name"] = params["name"]
+                headers["Mcp-Name"] = header_value(params["name"])
         async with self._post(message, headers) as response:
             return await _read(response, self._last_id)
 

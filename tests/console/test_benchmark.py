@@ -15,15 +15,11 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from hypothesis import example, given
-from hypothesis import strategies as st
-from mcp.shared.inbound import decode_header_value
 from rich.cells import cell_len
 
 from console.advice.benchmark import CACHED, COLD, UNCACHED, Benchmark
 from console.advice.driving import COLD_CALLS, MOST_ERRORS, RESETS, Driven, Load, drive
 from console.desk import opened
-from console.diagnosing.http_peer import header_value
 from fleet.inventory import ProbeSettings
 from stack.loop import SERVER, Loop, LoopOptions
 from stack.ports import free_ports
@@ -212,16 +208,6 @@ async def test_a_tool_that_fails_is_left_alone_soon(short_folder: Path) -> None:
     assert MOST_ERRORS <= only.errors == only.calls < MOST_ERRORS + 4
     assert only.first_error == "no"
     assert len(upstream.calls) == only.calls
-
-
-@given(st.text(st.characters(codec="utf-8"), min_size=1))
-@example("=?base64?QQ==?=")
-@example("ツール検索")
-def test_every_name_of_a_tool_survives_its_header(name: str) -> None:
-    written = header_value(name)
-    assert written.isascii()
-    assert written.isprintable()
-    assert decode_header_value(written) == name
 
 
 async def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
