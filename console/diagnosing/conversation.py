@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from console.diagnosing.redaction import shown
 from fleet.errors import PermanentError, UnreachableError
 
 MODERN: Final = "2026-07-28"
@@ -50,7 +51,7 @@ class Answer:
 
     def __str__(self) -> str:
         if self.error:
-            return self.error[:_SHOWN]
+            return shown(self.error)
         return "no JSON-RPC answer" if self.status == 200 else f"HTTP status {self.status}"
 
 
@@ -177,7 +178,7 @@ def failure(result: Mapping[str, Any]) -> str:
     if result.get("isError") is not True:
         return ""
     texts = [str(item.get("text", "")) for item in result.get("content") or () if isinstance(item, dict)]
-    return " ".join(" ".join(texts).split())[:_SHOWN] or "a tool error without a word"
+    return shown(" ".join(texts)) or "a tool error without a word"
 
 
 def answer_in(message: object, wanted: object, status: int = 200, session: str = "") -> Answer | None:

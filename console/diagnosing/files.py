@@ -101,10 +101,15 @@ class LogEnd:
     problem: str = ""
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for whoever would have to open the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def log_end(path: Path, count: int) -> LogEnd:
     """The last ``count`` lines of a log, without reading more of it than its end."""
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return LogEnd(path, None, (), "is no file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from console.diagnosing import monitoring_answers
 from console.diagnosing.checks import Outcome
 from console.diagnosing.diagnosis import diagnosed
 from console.diagnosing.facts import Facts
+from console.diagnosing.files import log_end
 from console.diagnosing.health import checked
 from console.diagnosing.reports import Diagnosis, Health
 from console.diagnosing.trees import Tree
@@ -288,3 +290,8 @@ async def test_a_log_that_is_not_there_is_a_silent_one(tmp_path: Path) -> None:
         assert (found.said, found.command) == ("no", f"ls -la {tmp_path}")
         (tmp_path / "gone.log").write_text("x\n")
         assert (await monitoring_answers.logs(Facts(desk, desk.server("codex")))).said == "yes"
+
+
+def test_a_log_that_is_a_pipe_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.log")
+    assert log_end(tmp_path / "pipe.log", 3).problem == "is no file"

@@ -152,6 +152,8 @@ def test_only_the_answer_to_the_question_is_one(message: Any, wanted: int) -> No
 def test_a_tool_that_fails_says_why() -> None:
     assert failure({"isError": True, "content": [{"type": "text", "text": "no\nhandle"}]}) == "no handle"
     assert failure({"isError": True})
+    assert "hunter2" not in failure({"isError": True, "content": [{"type": "text", "text": "password=hunter2"}]})
+    assert "hunter2" not in str(Answer(error="JSON-RPC error -1: redis://u:hunter2@host is away"))
     assert failure({"content": []}) == ""
 
 
