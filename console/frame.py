@@ -144,7 +144,7 @@ def command(
             _check_names(fleet, arguments)
             if asks is not None and not arguments.pop("yes"):
                 _confirmed(asks(fleet, arguments))
-            show = functools.partial(_show, view=view, json_wanted=json_wanted)
+            show = functools.partial(_written, view=view, json_wanted=json_wanted)
             with _said_well():
                 code = asyncio.run(_worked(work, fleet, tuple(mistakes or ()), arguments, show, watch=watch))
                 sys.exit(code)
@@ -224,6 +224,18 @@ async def _once(work: Work, desk: Desk, arguments: dict[str, Any], watch: float 
         return None
 
 
+def _written(report: Report, *, view: View, json_wanted: bool, again: bool) -> None:
+    """Show it. Where nothing more can be written, on a full disk or so, what is left is not tried again at exit."""
+    try:
+        _show(report, view=view, json_wanted=json_wanted, again=again)
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader that has seen enough
+        raise
+    except OSError as error:
+        _drop_output()
+        raise PermanentError(f"the report cannot be written: {error.strerror}") from error
+
+
 def _show(report: Report, *, view: View, json_wanted: bool, again: bool) -> None:
     if json_wanted:
         click.echo(as_json(report))
@@ -282,8 +294,13 @@ def _said_well() -> Any:
         sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # "| head" has seen enough; nothing may be flushed into the closed pipe at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # "| head" has seen enough
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """Nothing may be flushed at exit into what takes nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(what: Iterable[object]) -> None:

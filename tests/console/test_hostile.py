@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from console.__main__ import main
 from console.paper import moment
 from console.report import Report
 from tests.console.spoken import spoken
+from tests.console.typed import PROJECT
 
 NAMES = ["\x1b[31mred", "[/x]", "[bold]", "../../etc", "codex\n", "", "\udcff", "日本", "a" * 5000, "{server}"]
 NOBODY = "http://127.0.0.1:9"
@@ -104,6 +107,18 @@ async def test_a_mistake_with_escapes_is_shown_and_not_obeyed(tmp_path: Path) ->
 def test_a_view_that_forgot_to_look_draws_no_escape(capsys: pytest.CaptureFixture[str]) -> None:
     frame._show(Report(), view=lambda _: Text("a\x1b[2Jb\u202ec\n第二行"), json_wanted=False, again=False)
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\n第二行\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_full_disk_is_said(tmp_path: Path, flags: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "console", "performance", "--config", fleet(tmp_path), *flags],
+            cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, timeout=90, check=False, text=True,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (
+        1, "mcp-medic: the report cannot be written: No space left on device\n"
+    )  # fmt: skip
 
 
 def test_an_encoding_without_bars_costs_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
