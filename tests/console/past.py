@@ -13,7 +13,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,19 +105,24 @@ def _codex() -> Past:
         tell("mcp:signal_circuit_breaker", at, breaker)
         for state in ("closed", "half_open", "open"):
             tell("mcp_server_circuit_breaker_state", at, float(state == "closed"), f',breaker="a",state="{state}"')
-        count = "mcp_server_operation_duration_seconds_count"
-        for kind, key in (("", "calls"), ("tool_error", "errors"), ("cancelled", "cancelled")):
-            labels = f',mcp_method_name="tools/call",gen_ai_tool_name="{TOOL}",error_type="{kind}"'
-            tell(count, at, totals[key], labels)
-        tell("mcp:tool_response_time_p50_seconds", at, NAN if asleep else slow / 5, f',gen_ai_tool_name="{TOOL}"')
-        tell("mcp:tool_response_time_p95_seconds", at, NAN if asleep else slow / 2, f',gen_ai_tool_name="{TOOL}"')
-        tell("mcp_server_cache_requests_total", at, totals["lookups"])
-        tell("mcp_server_cache_hits_total", at, totals["hits"])
-        tell("mcp_server_cpu_seconds_total", at, round(totals["cpu"], 6))
-        tell("mcp_server_cost_usd_total", at, round(totals["usd"], 6), ',model="gpt-5-codex"')
-        tell("mcp_server_bytes_total", at, totals["bytes"], ',direction="out"')
+        _count(tell, at, totals, NAN if asleep else slow)
         tell("mcp_server_restarts_total", at, 3.0 + (at >= NOW - 10 * DAY))
     return past
+
+
+def _count(tell: Callable[..., None], at: int, totals: Mapping[str, float], slow: float) -> None:
+    """The counters as they stand, and the one tool, which is as slow as the server; NaN where nobody calls."""
+    count = "mcp_server_operation_duration_seconds_count"
+    for kind, key in (("", "calls"), ("tool_error", "errors"), ("cancelled", "cancelled")):
+        labels = f',mcp_method_name="tools/call",gen_ai_tool_name="{TOOL}",error_type="{kind}"'
+        tell(count, at, totals[key], labels)
+    tell("mcp:tool_response_time_p50_seconds", at, slow / 5, f',gen_ai_tool_name="{TOOL}"')
+    tell("mcp:tool_response_time_p95_seconds", at, slow / 2, f',gen_ai_tool_name="{TOOL}"')
+    tell("mcp_server_cache_requests_total", at, totals["lookups"])
+    tell("mcp_server_cache_hits_total", at, totals["hits"])
+    tell("mcp_server_cpu_seconds_total", at, round(totals["cpu"], 6))
+    tell("mcp_server_cost_usd_total", at, round(totals["usd"], 6), ',model="gpt-5-codex"')
+    tell("mcp_server_bytes_total", at, totals["bytes"], ',direction="out"')
 
 
 def _objectives() -> Past:
