@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+import msgspec
 
 from fleet.errors import PermanentError
 
 if TYPE_CHECKING:
     from console.services.http import Service
+
+
+class _Alert(TypedDict):
+    """What the console reads of an alert; there is more."""
+
+    labels: dict[str, str]
+    annotations: NotRequired[dict[str, str]]
+    startsAt: NotRequired[str]
+    status: NotRequired[dict[str, Any]]
 
 
 class Alertmanager:
@@ -24,4 +35,5 @@ class Alertmanager:
                 f"Alertmanager at {self.service.url} answered with something that is no list of alerts"
             )
         with self.service.taken_apart("/api/v2/alerts"):
-            return [{**one, "labels": dict(one["labels"])} for one in found]
+            msgspec.convert(found, list[_Alert])
+            return [dict(one) for one in found]

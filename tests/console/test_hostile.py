@@ -82,6 +82,33 @@ async def test_a_receiver_that_answers_something_else_is_named(tmp_path: Path, b
     assert "answered /api/v1/servers with something else than its API's" in told.err
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        7, {}, {"labels": []}, {"labels": {"alertname": 5}},
+        {"labels": {"alertname": "McpServerDown", "server": "codex"}, "startsAt": 5},
+    ],
+)  # fmt: skip
+async def test_an_alertmanager_that_answers_something_else_is_named(tmp_path: Path, found: object) -> None:
+    application = web.Application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response([found])
+
+    application.router.add_get("/api/v2/alerts", answer)
+    async with TestServer(application, host="127.0.0.1") as server:
+        file = fleet(tmp_path)
+        file.write_text(
+            file.read_text().replace(f"alertmanager: {{url: {NOBODY}", f"alertmanager: {{url: {server.make_url('')}")
+        )
+        told = await spoken("alerts", "--json", "--config", file)
+    reasons = [gap["reason"] for gap in told.json["unreachable"] if gap["service"] == "Alertmanager"]
+    assert told.code == 3
+    assert [reason.partition(" answered ")[2] for reason in reasons] == [
+        "/api/v2/alerts with something else than its API's"
+    ]
+
+
 async def test_a_refusal_with_escapes_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     application = web.Application()
 
