@@ -1,19 +1,22 @@
 """docs/console.md: every command with its help, what it said on a live stack, and its JSON.
 
 python -m stack.console_page             tells the story of console_scene on a whole stack and writes the page
+python -m stack.console_page --texts     only help and schemas anew; what was said stays (no stack)
 python -m stack.console_page --check     only whether commands, help and schemas are those of the page (no stack)
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import shlex
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +54,13 @@ Colour is for terminals only, and `NO_COLOR` switches it off there; a table that
 Completion for bash, zsh and fish: [deploy/completion/](../deploy/completion/). The operators' guide, step by step:
 [guide.md](guide.md).
 """
+_REFERENCE: Final = "#/$defs/"
+_JSON: Final = """\
+JSON Schema of what `--json` prints and of what is in it; `#/$defs/NAME` is another of them. Times are UNIX seconds,
+durations seconds, sizes bytes, ratios 0 to 1, unless a name says otherwise. Keys are a promise: they may be added to,
+and keep their names.
+"""
+_BLOCK: Final = re.compile(r"```text\n\$ mcp-medic (\S+)[^`]*?\n```\n\n<!-- \{.*\} -->\n")
 _SHAPE: Final = re.compile(r"^<!-- (\{.*\}) -->$", re.MULTILINE)
 
 
@@ -94,41 +104,92 @@ def reports_of(name: str) -> tuple[Any, ...]:
     return typing.get_args(report) if isinstance(report, types.UnionType) else (report,)
 
 
-def schemas(names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """The JSON schema of each report of these commands, or of all, by its name and in their order."""
-    reports = {each.__name__: each for name in names or _names() for each in reports_of(name)}
-    return {name: msgspec.json.schema(report) for name, report in reports.items()}
+def definitions() -> dict[str, dict[str, Any]]:
+    """The JSON schema of every report and of what is in them by name; they refer to each other as ``#/$defs/NAME``."""
+    return dict(sorted(_components()[1].items()))
 
 
-def page(shots: Sequence[Shot], neutral: Callable[[str], str]) -> str:
-    """The whole page; ``neutral`` takes this machine out of what was said."""
+def definition_names() -> dict[Any, str]:
+    """What each report is called there; two of the same name are told apart by their modules."""
+    reports, schemas = _reports(), _components()[0]
+    return {report: schema["$ref"].removeprefix(_REFERENCE) for report, schema in zip(reports, schemas, strict=True)}
+
+
+def _components() -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    return msgspec.json.schema_components(_reports(), ref_template=f"{_REFERENCE}{{name}}")
+
+
+def _reports() -> list[Any]:
+    return list(dict.fromkeys(report for name in _names() for report in reports_of(name)))
+
+
+def forms_of(name: str) -> list[dict[str, Any]]:
+    """The schemas of what a command prints with ``--json``, each whole."""
+    return [msgspec.json.schema(report) for report in reports_of(name)]
+
+
+Said = Mapping[str, Sequence[str]]
+"""The blocks of the page that show what a command said, by its name."""
+
+
+def said_by(shots: Iterable[Shot], neutral: Callable[[str], str]) -> Said:
+    """The blocks of a story; ``neutral`` takes this machine out of what was said."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for shot in shots:
+        ended = f"\n(exit code {shot.code})" if shot.code else ""
+        block = _fenced(neutral(f"$ mcp-medic {shlex.join(shot.arguments)}\n{shot.text}{ended}"))
+        shape = shot.shape if shot.steady else Shape(shot.shape.heads, None)
+        found[shot.arguments[0]].append(f"{block}\n<!-- {shape.written()} -->\n")
+    return found
+
+
+def said_in(text: str) -> Said:
+    """The blocks of a page that there is."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for block in _BLOCK.finditer(text):
+        found[block[1]].append(block[0])
+    return found
+
+
+def page(said: Said) -> str:
+    """The whole page."""
     parts = [_INTRODUCTION, _fenced(helps(""))]
     for section, names in root.by_section():
         parts.append(f"## {section}\n")
         for name in names:
-            parts += _command(name, [shot for shot in shots if shot.arguments[0] == name], neutral)
-    parts += ["## JSON\n", *(_schema(name, schema) for name, schema in schemas().items())]
+            parts += [f"### {name}\n", _fenced(helps(name)), _forms(name), *said.get(name, ())]
+    parts += ["## JSON\n", _JSON, *(_schema(name, schema) for name, schema in definitions().items())]
     return "\n".join(parts)
 
 
-def _command(name: str, shots: Iterable[Shot], neutral: Callable[[str], str]) -> Iterator[str]:
-    yield f"### {name}\n"
-    yield _fenced(helps(name))
-    forms = [f"[{report.__name__}](#{report.__name__.lower()})" for report in reports_of(name)]
-    yield f"JSON: {' or '.join(forms) or as_json.__doc__}\n"
-    for shot in shots:
-        ended = f"\n(exit code {shot.code})" if shot.code else ""
-        yield _fenced(neutral(f"$ mcp-medic {shlex.join(shot.arguments)}\n{shot.text}{ended}"))
-        yield f"<!-- {_of(shot).written()} -->\n"
+def _forms(name: str) -> str:
+    called = definition_names()
+    forms = [f"[{report.__name__}](#{_anchor(f'{called[report]} as JSON')})" for report in reports_of(name)]
+    return f"JSON: {' or '.join(forms) or as_json.__doc__}\n"
 
 
-def _of(shot: Shot) -> Shape:
-    return shot.shape if shot.steady else Shape(shot.shape.heads, None)
+def _anchor(heading: str) -> str:
+    """Where a link to a heading leads."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
-    written = json.dumps(schema, indent=1, ensure_ascii=False)
-    return f"### {name}\n\n<details><summary>schema</summary>\n\n```json\n{written}\n```\n</details>\n"
+    """What it means, then the schema: a line a key, so that two of them can be compared."""
+    meaning = inspect.cleandoc(str(schema.get("description", "")))
+    keys = {key: value for key, value in schema.items() if key not in {"title", "description"}}
+    lines = [f'  "{key}": {_compact(value)}' for key, value in keys.items() if key != "properties"]
+    if "properties" in keys:
+        each = [f'    "{key}": {_compact(value)}' for key, value in keys["properties"].items()]
+        lines.append('  "properties": {\n' + _joined(each) + "\n  }")
+    return f"### {name} as JSON\n\n{meaning}\n\n```json\n{{\n{_joined(lines)}\n}}\n```\n"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return ",\n".join(lines)
 
 
 def _fenced(text: str) -> str:
@@ -143,10 +204,10 @@ def problems(text: str) -> list[str]:
     """Where a page is out of date in what can be told without a stack: commands, help, schemas."""
     found = [f"{name}: its help is another" for name in ("", *_names()) if _fenced(helps(name)) not in text]
     found += [
-        f"{name}: its schema is another" for name, schema in schemas().items() if _schema(name, schema) not in text
+        f"{name}: its schema is another" for name, schema in definitions().items() if _schema(name, schema) not in text
     ]
     headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
-    if headings != [*_names(), *schemas()]:
+    if headings != [*_names(), *(f"{name} as JSON" for name in definitions())]:
         found.append(f"it has the headings {', '.join(headings)}")
     found += [f"{name}: nothing is shown" for name in _names() if f"$ mcp-medic {name}" not in text]
     return found
@@ -184,15 +245,21 @@ def drifted(then: str, now: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Write the page, or with ``--check`` say where it is out of date (exit 1)."""
     parser = argparse.ArgumentParser(prog="python -m stack.console_page", description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the page is out of date")
-    if parser.parse_args(arguments).check:
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="write nothing; exit 1 when help or schemas are others")
+    ways.add_argument("--texts", action="store_true", help="write help and schemas anew, keep what was said")
+    chosen = parser.parse_args(arguments)
+    if chosen.check:
         found = problems(PAGE.read_text(encoding="utf-8"))
         sys.stderr.writelines(f"docs/{PAGE.name}: {problem}\n" for problem in found)
         return 1 if found else 0
+    if chosen.texts:
+        PAGE.write_text(page(said_in(PAGE.read_text(encoding="utf-8"))), encoding="utf-8")
+        return 0
 
     async def written() -> int:
         async with Loop(options(fixed=True)) as loop:
-            PAGE.write_text(page(await Scene(loop).play(), Neutral(loop)), encoding="utf-8")
+            PAGE.write_text(page(said_by(await Scene(loop).play(), Neutral(loop))), encoding="utf-8")
         return 0
 
     return foreground.run("console_page", written)

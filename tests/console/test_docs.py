@@ -12,7 +12,7 @@ import pytest
 from console.__main__ import main
 from console.frame import REGISTRY
 from stack import console_page
-from stack.console_page import PAGE, drifted, problems, reports_of, schemas
+from stack.console_page import PAGE, definition_names, definitions, drifted, problems, reports_of, said_by, said_in
 from stack.console_scene import Shot
 from stack.shapes import Shape, plain, shape_of
 from stack.tools import PROJECT
@@ -44,10 +44,10 @@ def test_a_page_that_drifted_is_named(text: str, other: str, problem: str) -> No
 
 
 def test_every_report_has_a_schema_with_its_fields() -> None:
-    found = schemas()
+    found, called = definitions(), definition_names()
     for name in REGISTRY:
         for report in reports_of(name):
-            definition = found[report.__name__]["$defs"][report.__name__]
+            definition = found[called[report]]
             assert set(definition["properties"]) == set(report.__struct_fields__)
             assert definition["description"]
 
@@ -80,7 +80,7 @@ def test_pages_that_differ_in_figures_only_have_not_drifted() -> None:
     renamed = replace(shot, shape=shape_of(TABLE.replace("memory", "storage")))
 
     def made(*shots: Shot) -> str:
-        return console_page.page(shots, str)
+        return console_page.page(said_by(shots, str))
 
     assert drifted(made(shot), made(now)) == []
     assert drifted(made(shot), made(renamed)) == ["mcp-medic performance (1): rows memory, storage are not in both"]
@@ -89,6 +89,10 @@ def test_pages_that_differ_in_figures_only_have_not_drifted() -> None:
     assert drifted(made(shot, shot), made(shot)) == []
     odd = replace(shot, steady=False, shape=shape_of(TABLE.replace("figure", "number")))
     assert drifted(made(shot), made(odd)) == ["mcp-medic performance (1): headings number are not in both"]
+
+
+def test_the_page_made_of_its_own_parts_is_the_page() -> None:
+    assert console_page.page(said_in(page())) == page()
 
 
 def ours() -> list[str]:
@@ -125,5 +129,8 @@ def test_links_of_the_two_pages_lead_somewhere() -> None:
 
 
 def test_links_inside_the_page_have_their_heading() -> None:
-    headings = {heading.lower() for heading in re.findall(r"^#+ (.+)$", page(), re.MULTILINE)}
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", page(), re.MULTILINE)
+    }
     assert set(re.findall(r"\]\(#([^)]+)\)", page())) <= headings

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 
-from stack.console_page import PAGE, Neutral, drifted, options, page, schemas
+from stack.console_page import PAGE, Neutral, drifted, forms_of, options, page, said_by
 from stack.console_scene import Scene, Shot
 from stack.loop import Loop
 
@@ -21,7 +21,7 @@ pytestmark = [
 def mistakes(shots: list[Shot]) -> Iterator[str]:
     """Where what was printed with --json is none of the documented forms."""
     for shot in shots:
-        forms = schemas([shot.arguments[0]]).values()
+        forms = forms_of(shot.arguments[0])
         if shot.json and forms:
             said = json.loads(shot.json)
             if not any(jsonschema.Draft202012Validator(form).is_valid(said) for form in forms):
@@ -31,7 +31,7 @@ def mistakes(shots: list[Shot]) -> Iterator[str]:
 async def test_the_page_shows_what_the_commands_say() -> None:
     async with Loop(options()) as loop:
         shots = await Scene(loop, short=True).play()
-        now = page(shots, Neutral(loop))
+        now = page(said_by(shots, Neutral(loop)))
         assert loop.processes.ended == []
     assert list(mistakes(shots)) == []
     assert any(shot.json for shot in shots)
