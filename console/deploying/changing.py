@@ -17,6 +17,7 @@ from fleet.inventory import Transport
 from fleet.lifecycle import control
 from fleet.lifecycle.methods import METHODS
 from fleet.lifecycle.outcome import Outcome
+from fleet.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fleet.config_change import Change
     from fleet.inventory import Server
     from fleet.lifecycle.methods import RestartFunction, RestartMethod
+    from fleet.lifecycle.outcome import RestartOutcome
 
 STOP: Final = "stop"
 START: Final = "start"
@@ -59,12 +61,24 @@ async def started(server: Server, control_dir: Path) -> Check:
     return done
 
 
-async def stopped_again(server: Server, control_dir: Path) -> Check:
-    """Stop what was started, on the way back; one that does not run is stopped."""
+async def stopped_again(server: Server, control_dir: Path) -> tuple[Check, ...]:
+    """Stop what runs, on the way back; one that does not run is stopped.
+
+    What still listens on its port then was started by a console that was killed before it could note whom it started:
+    it would answer in the place of the old one.
+    """
     stop = _method(server).stop
     if stop is None:
-        return checks.skipped(STOP, "its restart stops it")
-    return await _patiently(lambda: _acted(STOP, server, control_dir, stop))
+        return (checks.skipped(STOP, "its restart stops it"),)
+    done = await _patiently(lambda: _acted(STOP, server, control_dir, stop))
+    if done.outcome in ILL or not ports.starts_here(server):
+        return (done,)
+    port = await ports.look(server, ())
+    left = () if port is None else (*port.owners, *port.others)
+    if not left:
+        return (done,)
+    remedy = f"kill {left[0].pid}, then: mcp-medic deploy {server.name} --roll-back"
+    return (done, checks.failed(ports.NAME, f"still taken by {left[0]}", remedy))
 
 
 async def started_again(server: Server, control_dir: Path) -> Check:
@@ -89,14 +103,16 @@ def replaced(file: Path, data: bytes, stamp: str) -> Change:
 def restored(file: Path, stamp: str, digest: str) -> str:
     """The configuration that ``stamp`` replaced, again, byte for byte; a sentence about it.
 
-    ``digest`` is that of the file before. What stands there now is kept too.
+    ``digest`` is that of the file before, "" where nobody wants that back. What stands there now is kept too.
 
     Raises:
         MedicError: it cannot be put back.
     """
+    backup = f"{stamp}.toml"
+    if not digest:
+        raise PermanentError(f"{file} was broken before: it is kept as {backup}, and the new one stays")
     if digest_of(file) == digest:
         return f"{file} is as it was"
-    backup = f"{stamp}.toml"
     if not (folder_of(file) / backup).exists():
         raise PermanentError(f"{file} is another one than before, and no copy {backup} was kept: somebody removed it")
     put_back(file, backup, stamp=f"{stamp}-tried")
@@ -117,11 +133,25 @@ async def _acted(name: str, server: Server, control_dir: Path, act: RestartFunct
     if act is None:
         raise PermanentError(f"its restart method knows no {name}")
     begun = time.monotonic()
-    done = await act(server, control_dir, str(uuid.uuid4()))
+    done = await _unbroken(name, act(server, control_dir, str(uuid.uuid4())))
     took = time.monotonic() - begun
     if done.outcome is Outcome.SUCCEEDED:
         return checks.passed(name, done.detail, took)
     return checks.failed(name, done.detail, "Ask mcp-medic diagnose for the cause", took)
+
+
+async def _unbroken(name: str, act: Awaitable[RestartOutcome]) -> RestartOutcome:
+    """An act is ended also when nobody wants it any more: half an act is what a way back cannot know."""
+
+    async def acting() -> RestartOutcome:
+        return await act
+
+    running = Tasks("deploying").start_passing(name, acting())
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 async def _patiently(act: Callable[[], Awaitable[Check]]) -> Check:

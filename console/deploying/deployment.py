@@ -6,13 +6,15 @@ Ctrl-C goes back too. What not even that can end in order (kill -9, a power cut)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import signal
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
-from rich.text import Text
 
 from console.deploying import automation
 from console.deploying.changing import can_stop
@@ -24,11 +26,11 @@ from console.deploying.reports import Deployed, PhaseRun, Result, Status
 from console.deploying.showing import showing
 from console.diagnosing import checks
 from console.diagnosing.checks import ILL
-from console.paper import moment, printable
+from console.paper import moment
 from fleet.errors import MedicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from console.deploying.gates import Course, Phase
     from console.deploying.note import Notebook
@@ -98,7 +100,7 @@ def _begun(desk: Desk, server: Server, wanted: Wanted) -> Note:
     course = planned(configures=wanted.config_from is not None, stops=can_stop(server), watches=wanted.watched)
     stamp = f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     return Note(
-        server=server.name, stamp=stamp, began_at=desk.now(), course=course, digest=digest_before(server)
+        server=server.name, stamp=stamp, began_at=desk.now(), course=course, digest=digest_before(desk, server)
     )  # fmt: skip
 
 
@@ -107,25 +109,35 @@ def _found(note: Note) -> Note:
 
 
 class _Run:
-    """One course, step by step. ``stuck``: the configuration could not be put back, so the note stays."""
+    """One course, step by step."""
 
     def __init__(self, desk: Desk, server: Server, wanted: Wanted, book: Notebook, note: Note) -> None:
         self.hands = Hands(desk, server, wanted, book, note)
-        self.stuck = False
+        self._undone_badly: set[Step] = set()
         self._book = book
         self._seconds: dict[Phase, float] = {}
         self._checks: dict[Phase, list[Check]] = {}
         self._back: list[Check] = []
         self._began = time.monotonic()
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the way back has to be gone again: a new one that would not stop, a configuration that there is and
+        that could not be put back. Then the note stays.
+        """
+        started = Step.START in self.hands.note.course.begun
+        new_runs = started and Step.STOP_NEW in self._undone_badly
+        return new_runs or (Step.PUT_BACK in self._undone_badly and bool(self.hands.note.digest))
+
     async def to_the_end(self, show: Showing) -> Deployed:
         """Every step, the report, and the times to the receiver."""
-        try:
-            await self._steps(show)
-        except asyncio.CancelledError:
-            await self._interrupted(show)
-            raise
-        return await self._told()
+        with _interruptible(lambda: self._heard(show)):
+            try:
+                await self._steps(show)
+            except asyncio.CancelledError:
+                await self._interrupted(show)
+                raise KeyboardInterrupt from None
+            return await self._told()
 
     async def _steps(self, show: Showing) -> None:
         while (step := self.hands.note.course.following()) is not None:
@@ -145,7 +157,8 @@ class _Run:
         well = not _is_ill(found)
         if phase is None:
             self._back += found
-            self.stuck = self.stuck or (step is Step.PUT_BACK and not well)
+            if not well:
+                self._undone_badly.add(step)
         else:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - begun
             self._checks.setdefault(phase, []).extend(found)
@@ -168,22 +181,24 @@ class _Run:
             return () if course.turned else (checks.failed("note", str(error), "Make room, or correct its folder"),)
         return ()
 
+    def _heard(self, show: Showing) -> None:
+        """Say at once that a signal was heard: the act under way is ended first, which takes its time."""
+        if Step.PAUSE not in self.hands.note.course.begun:
+            return
+        left = f"again leaves it half done, for: mcp-medic deploy {self.hands.server.name} --roll-back"
+        show.line(f"interrupted: going back to what was before when the act under way has ended; {left}")
+
     async def _interrupted(self, show: Showing) -> None:
-        """Ctrl-C: back at once. The second one ends that too, and then the note stays."""
-        screen, task = self.hands.desk.screen, asyncio.current_task()
+        """Back at once, or to the end where every gate was passed."""
+        task, course = asyncio.current_task(), self.hands.note.course
         if task is not None:
             task.uncancel()
-        course = self.hands.note.course
         if not course.settled:
             self._noted(replace(course, turned=True))
-        server = self.hands.server.name
         show.ended("interrupted")
-        if self.hands.note.course.following() is not None:
-            left = f"Ctrl-C again leaves it half done, for: mcp-medic deploy {server} --roll-back"
-            screen.print(Text(f"interrupted: going back to what was before; {left}"), soft_wrap=True)
         await self._steps(show)
         report = await self._told()
-        screen.print(Text(printable(f"interrupted: {report.detail}")), soft_wrap=True)
+        show.line(f"interrupted: {report.detail}")
 
     async def _told(self) -> Deployed:
         """The report; the receiver has its times."""
@@ -195,7 +210,9 @@ class _Run:
         return replace(report, posted=not why, remarks=remarks)
 
     def _went_well(self) -> bool:
-        return not any(check.outcome in ILL for check in self._back if check.name != automation.NAME)
+        """Whether the old one serves. Where no new one was begun, only the old one can be what did not stop."""
+        harmless = {Step.RESUME} if Step.START in self.hands.note.course.begun else {Step.RESUME, Step.STOP_NEW}
+        return not self._undone_badly - harmless
 
     def _report(self) -> Deployed:
         hands, course = self.hands, self.hands.note.course
@@ -223,6 +240,34 @@ class _Run:
         if self._went_well():
             return f"{why}; the old one answers again"
         return f"{why}; and the way back failed: {_first_ill(self._back)}"
+
+
+@contextlib.contextmanager
+def _interruptible(heard: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, a terminal that is closed and a polite kill go back: no server is left stopped by them.
+
+    The second signal does what signals do: it ends the program, and the note stays.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def deaf() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    def interrupted() -> None:
+        deaf()
+        heard()
+        if task is not None:
+            task.cancel()
+
+    if threading.current_thread() is threading.main_thread():  # signals belong to it
+        for number in numbers:
+            loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        deaf()
 
 
 def _is_ill(found: Iterable[Check]) -> bool:

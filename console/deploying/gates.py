@@ -84,10 +84,12 @@ class Course(msgspec.Struct, frozen=True):
         return ahead
 
     def way_back(self) -> tuple[Step, ...]:
-        """Every step that undoes what was begun, in order."""
-        steps: list[Step] = []
-        if Step.START in self.begun:
-            steps.append(Step.STOP_NEW)
+        """Every step that undoes what was begun, in order.
+
+        Whatever runs is stopped first, also where no new one was started: a stop that was cut short may still be
+        going on, and a server that is about to end counts as running.
+        """
+        steps: list[Step] = [Step.STOP_NEW] if self.touched else []
         if Step.CONFIGURE in self.begun:
             steps.append(Step.PUT_BACK)
         if self.touched:

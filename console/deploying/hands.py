@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from console.deploying import automation, changing, preparing, trying, watching
 from console.deploying.gates import Step
 from console.diagnosing import checks
 from console.diagnosing.checks import ILL
+from console.diagnosing.files import mistakes_of
 from console.report import gap
 from fleet.backups import digest_of
 from fleet.errors import MedicError, PermanentError, UnreachableError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fleet.inventory import Server
 
 Checks = tuple["Check", ...]
+T = TypeVar("T")
 
 
 class Hands:
@@ -59,13 +62,16 @@ class Hands:
         try:
             return await _STEPS[step](self, say)
         except UnreachableError as error:
-            if step is Step.WATCH:
+            if step in {Step.CHECK, Step.WATCH}:
                 service = self.desk.prometheus.service
                 self.gaps.append(gap(service.name, service.url, error, "whether monitoring sees it"))
             return (checks.unreachable(step.replace("_", " "), str(error), "Start it, and try again"),)
         except MedicError as error:
             said = "; ".join(str(error).splitlines())
             return (checks.failed(step.replace("_", " "), said, "See mcp-medic diagnose"),)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a server half deployed
+            said = f"{type(error).__name__}: {error}"
+            return (checks.failed(step.replace("_", " "), said, "This is a defect of mcp-medic: report it"),)
 
     def keep(self) -> None:
         """The note on the disk is as the note here."""
@@ -111,7 +117,7 @@ class Hands:
         """The new configuration stands in the place of the old one."""
         say("changing its configuration")
         file = self._file
-        changed = await asyncio.to_thread(changing.replaced, file, self._new, self.note.stamp)
+        changed = await _to_its_end(partial(changing.replaced, file, self._new, self.note.stamp))
         self.diff, self.replaced = changed.diff, changed.backup
         kept = f"; the old one is kept as {changed.backup.name}" if changed.backup else ""
         said = f"{file} is replaced{kept}" if changed.backup else f"{file} said so already"
@@ -151,12 +157,12 @@ class Hands:
     async def stop_new(self, say: Say) -> Checks:
         """What was started ends."""
         say("stopping the new one")
-        return (await changing.stopped_again(self.server, self._control_dir),)
+        return await changing.stopped_again(self.server, self._control_dir)
 
     async def put_back(self, say: Say) -> Checks:
         """The configuration is the one before, byte for byte."""
         say("putting the configuration back")
-        said = await asyncio.to_thread(changing.restored, self._file, self.note.stamp, self.note.digest)
+        said = await _to_its_end(partial(changing.restored, self._file, self.note.stamp, self.note.digest))
         return (checks.passed(changing.CONFIG, said),)
 
     async def start_old(self, say: Say) -> Checks:
@@ -196,9 +202,23 @@ class Hands:
         return self.server.config.file
 
 
-def digest_before(server: Server) -> str:
-    """That of the configuration that stands now; "" without one."""
-    return "" if server.config is None else digest_of(server.config.file)
+def digest_before(desk: Desk, server: Server) -> str:
+    """That of the configuration that stands now; "" without one, or where it is broken: nothing goes back to that."""
+    if server.config is None or mistakes_of(server, desk.mistakes):
+        return ""
+    return digest_of(server.config.file)
+
+
+async def _to_its_end(work: Callable[[], T]) -> T:
+    """``work`` in a thread, which nothing can stop: whoever is cancelled waits for it, so that what comes then comes
+    after it.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _bytes(file: Path) -> bytes:

@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 _PHASE: Final = len("integration")
 _ELAPSED: Final = len("0:00:00")
 
+_NOBODY: Final = (OSError, SystemExit)
+"""What comes of showing something to nobody; rich ends the program where its reader has left."""
+
 Say = Callable[[str], None]
 """(what is being done now)."""
 
 
 class Showing:
-    """``began`` a phase, ``said`` what is done in it, ``ended`` it."""
+    """``began`` a phase, ``said`` what is done in it, ``ended`` it.
+
+    Nobody may be there to see it any more (a terminal that was closed, a pipe): the work goes on without.
+    """
 
     def __init__(self, screen: Console, progress: Progress | None) -> None:
         self._screen = screen
@@ -39,7 +45,8 @@ class Showing:
             return
         self._phase, self._said = phase, ""
         if self._progress is not None:
-            self._task = self._progress.add_task(phase, total=1, said="")
+            with contextlib.suppress(*_NOBODY):
+                self._task = self._progress.add_task(phase, total=1, said="")
 
     def said(self, what: str) -> None:
         """What is being done now."""
@@ -47,15 +54,22 @@ class Showing:
             return
         self._said = what
         if self._progress is None:
-            self._screen.print(Text(f"{self._phase}: {printable(what)}"), soft_wrap=True)
+            self.line(f"{self._phase}: {what}")
         elif self._task is not None:
-            self._progress.update(self._task, said=printable(what))
+            with contextlib.suppress(*_NOBODY):
+                self._progress.update(self._task, said=printable(what))
+
+    def line(self, what: str) -> None:
+        """A line of its own."""
+        with contextlib.suppress(*_NOBODY):
+            self._screen.print(Text(printable(what)), soft_wrap=True)
 
     def ended(self, how: str) -> None:
         """The phase is over."""
         self.said(how)
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=1)
+            with contextlib.suppress(*_NOBODY):
+                self._progress.update(self._task, completed=1)
         self._phase = ""
 
 

@@ -32,7 +32,7 @@ _WORDS: Final = {
     Step.GREET: "hear its first answer",
     Step.WATCH: "see it in monitoring",
     Step.TRY: "call its tools",
-    Step.STOP_NEW: "stop the new one",
+    Step.STOP_NEW: "stop what runs",
     Step.PUT_BACK: "put the configuration back",
     Step.START_OLD: "start the old one",
     Step.GREET_OLD: "hear its answer",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     """One POST, one answer."""
 
     def do_POST(self) -> None:
+        time.sleep(float(str(settings().get("answers_in_seconds", 0))))
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found = result(message["method"])
         answer = {"result": found} if found is not None else {"error": {"code": -32601, "message": "no such method"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -10,79 +11,25 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from rich.console import Console
 
 from console.deploying import programs
 from console.deploying.gates import Phase, Step, planned
-from console.deploying.note import Note, Notebook, notebook
+from console.deploying.note import Note, Notebook
 from console.deploying.reports import Deployed, Result, Status
 from console.diagnosing.checks import Outcome
 from console.views.deploying import deploying
 from fleet.errors import PermanentError
-from fleet.loading import load_fleet
-from stack.ports import free_ports
+from tests.console.deploying_alone import book_of, deploy, new, reported, telling
 from tests.console.diagnosing import ENVIRON, by_name, fleet_file, stdio_entry
 from tests.console.spoken import spoken
-from tests.console.typed import Typed
-
-
-async def deploy(file: Path, *arguments: str | Path, columns: int = 80) -> Typed:
-    """Without monitoring, which is not there."""
-    return await spoken(
-        "deploy", "codex", "--yes", "--without-monitoring", "--config", file, *arguments, columns=columns
-    )
-
-
-async def reported(file: Path, *arguments: str | Path) -> tuple[int, Deployed]:
-    told = await deploy(file, "--json", *arguments)
-    assert told.out, told.err
-    return told.code, msgspec.json.decode(told.out, type=Deployed)
-
-
-def book_of(file: Path) -> Notebook:
-    """Where the note of the fleet's server stands."""
-    fleet = load_fleet(file, ENVIRON)
-    return notebook(fleet.servers["codex"], fleet.gateway.control_dir)  # type: ignore[index]
-
-
-@contextmanager
-def telling(folder: Path, **keys: object) -> Iterator[Path]:
-    """The fleet file of a server that says what its TOML says, behind a pid file; it is ended for sure."""
-    (port,) = free_ports(1)
-    config, pid_file = folder / "codex.toml", folder / "pid"
-    config.write_text('[server]\nsays = "one"  # the old one\n')
-    entry: dict[str, object] = {
-        "transport": "http",
-        "url": f"http://127.0.0.1:{port}/mcp",
-        "command": [sys.executable, str(Path(__file__).with_name("telling_server.py")), str(port), str(config)],
-        "process": {"pid_file": str(pid_file)},
-        "restart": {"via": "pidfile"},
-        "config_file": str(config),
-        "deploy": {"checks": [{"tool": "tell", "expect": {"says": "two"}}], "first_response_seconds": 60},
-        **keys,
-    }
-    try:
-        yield fleet_file(folder, entry)
-    finally:
-        if pid_file.exists():
-            os.kill(int(pid_file.read_text()), signal.SIGKILL)
-
-
-def new(folder: Path, says: str, more: str = "") -> Path:
-    """Another TOML of it."""
-    file = folder / "new.toml"
-    file.write_text(f'[server]\nsays = "{says}"  # a new one\n{more}')
-    return file
+from tests.console.typed import LONGEST_SECONDS, PROJECT
 
 
 async def test_a_server_with_a_pid_file_is_deployed_and_taken_back(tmp_path: Path) -> None:
@@ -302,97 +249,6 @@ def runs(mark: str) -> bool:
     return False
 
 
-@dataclass
-class Receiver:
-    """A receiver's API: what it says of codex, one answer after the other, and what it is told."""
-
-    states: list[dict[str, object]]
-    known: bool = True
-    refuses: int = 0
-    changes: bool = True
-    posts: list[str] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
-
-    async def servers(self, _: web.Request) -> web.Response:
-        if self.refuses:
-            return web.json_response({"error": "who are you?"}, status=self.refuses)
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return web.json_response({"paused": False, "servers": [{"name": "codex", **state}] if self.known else []})
-
-    async def post(self, request: web.Request) -> web.Response:
-        self.posts.append(request.path.removeprefix("/api/v1/"))
-        self.told = await request.json()
-        return web.json_response({"changed": self.changes}, status=201 if "deployments" in request.path else 200)
-
-
-@asynccontextmanager
-async def serving(*routes: web.RouteDef) -> AsyncIterator[str]:
-    application = web.Application()
-    application.add_routes(routes)
-    async with TestServer(application, host="127.0.0.1") as server:
-        yield f"http://127.0.0.1:{server.port}"
-
-
-async def with_receiver(folder: Path, receiver: Receiver) -> tuple[int, Deployed]:
-    routes = [web.get("/api/v1/servers", receiver.servers), web.post("/api/v1/{path:.+}", receiver.post)]
-    async with serving(*routes) as url:
-        entry = stdio_entry(deploy={"first_response_seconds": 60})
-        return await reported(fleet_file(folder, entry, receiver={"url": url}))
-
-
-async def test_an_act_of_the_receiver_is_waited_for(tmp_path: Path) -> None:
-    acting = {"paused": False, "state": "acting"}
-    receiver = Receiver([acting, acting, acting, {"paused": True, "state": "observing"}])
-    code, report = await with_receiver(tmp_path, receiver)
-    assert (code, report.result, report.posted) == (0, Result.DONE, True), report
-    assert receiver.states == [{"paused": True, "state": "observing"}]
-    assert receiver.posts == ["pause", "resume", "servers/codex/deployments"]
-    assert receiver.told["outcome"] == "done"
-    assert set(receiver.told["phases"]) == {"checks", "start", "integration"}
-
-
-@pytest.mark.parametrize(
-    ("receiver", "posts"),
-    [
-        (Receiver([{"paused": True, "state": None}]), []),
-        # A person was faster by a moment.
-        (Receiver([{"paused": False, "state": None}], changes=False), ["pause"]),
-        (Receiver([{}], known=False), []),
-    ],
-)
-async def test_a_pause_that_is_not_its_own_is_left_alone(tmp_path: Path, receiver: Receiver, posts: list[str]) -> None:
-    code, report = await with_receiver(tmp_path, receiver)
-    assert (code, report.result) == (0, Result.DONE), report
-    assert receiver.posts == [*posts, "servers/codex/deployments"]
-
-
-async def test_a_receiver_that_may_not_be_asked_would_treat_the_server_meanwhile(tmp_path: Path) -> None:
-    code, report = await with_receiver(tmp_path, Receiver([{}], refuses=401))
-    assert (code, report.result, report.changed) == (1, Result.ROLLED_BACK, False)
-    assert "who are you? (401)" in report.detail
-
-
-async def test_a_prometheus_that_goes_away_is_gone_back_from(tmp_path: Path) -> None:
-    async def query(request: web.Request) -> web.Response:
-        if "time()" in str((await request.post())["query"]):
-            return web.Response(status=503)
-        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": []}})
-
-    async def ready(_: web.Request) -> web.Response:
-        return web.Response(text="ready")
-
-    async with serving(web.get("/-/ready", ready), web.post("/api/v1/query", query)) as url:
-        with telling(tmp_path) as file:
-            document = json.loads(file.read_text()) | {"prometheus": {"url": url}}
-            file.write_text(json.dumps(document))
-            new_one = new(tmp_path, "two")
-            told = await spoken("deploy", "codex", "--yes", "--json", "--config", file, "--config-from", new_one)
-    report = msgspec.json.decode(told.out, type=Deployed)
-    assert (told.code, report.result, report.changed) == (3, Result.ROLLED_BACK, True), report
-    assert [(gap.service, gap.missing) for gap in report.unreachable] == [("Prometheus", "whether monitoring sees it")]
-    assert "old one" in (tmp_path / "codex.toml").read_text()
-
-
 @pytest.mark.parametrize("columns", [40, 80])
 async def test_it_fits_the_terminal(tmp_path: Path, columns: int) -> None:
     checks = [{"tool": "ツール検索", "expect": {"本": ["図書館"]}}]
@@ -405,3 +261,45 @@ async def test_it_fits_the_terminal(tmp_path: Path, columns: int) -> None:
     shown = "".join(told.out.split())
     assert "toolツール検索" in shown
     assert "integration: calling its tools" in told.err
+
+
+async def test_a_broken_configuration_is_never_gone_back_to(tmp_path: Path) -> None:
+    with telling(tmp_path) as file:
+        config = tmp_path / "codex.toml"
+        config.write_text("[server\n")
+        code, report = await reported(file, "--config-from", new(tmp_path, "three"))
+        assert (code, report.result) == (1, Result.FAILED)
+        assert "codex.toml was broken before: it is kept as deploy-" in report.detail
+        assert 'says = "three"' in config.read_text()
+        assert by_name(report.way_back)["first answer"].outcome is Outcome.PASSED
+        # Nothing is left that would stand in the way of the next one.
+        assert (await reported(file, "--config-from", new(tmp_path, "two")))[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+async def test_a_terminal_that_is_closed_leaves_no_server_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    with telling(tmp_path, deploy={"first_response_seconds": 60}) as file:
+        assert (await reported(file))[0] == 0
+        slow = new(tmp_path, "two", "answers_in_seconds = 1.5\n")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "console", "deploy", "codex", "--yes", "--without-monitoring", "--config", file,
+            "--config-from", slow, cwd=PROJECT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                while b"starting the new one" not in await process.stderr.readline():
+                    pass
+                process.stderr._transport.close()  # type: ignore[attr-defined]  # nobody reads it any more
+                process.send_signal(number)
+                assert await process.wait() == 130
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert "old one" in (tmp_path / "codex.toml").read_text()
+        assert book_of(file).read() is None
+        # It runs: nothing is to be started.
+        told = await spoken("test", "codex", "--config", file, "--json")
+        assert told.code == 0, told.out

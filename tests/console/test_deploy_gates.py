@@ -125,8 +125,8 @@ def test_the_way_back_undoes_what_was_begun_and_nothing_else(last: Step) -> None
         course = course.beginning(step).ending(step, well=step is not last)
     expected = {
         Step.PAUSE: [Step.RESUME],
-        Step.STOP: [Step.START_OLD, Step.GREET_OLD, Step.RESUME],
-        Step.CONFIGURE: [Step.PUT_BACK, Step.START_OLD, Step.GREET_OLD, Step.RESUME],
+        Step.STOP: [Step.STOP_NEW, Step.START_OLD, Step.GREET_OLD, Step.RESUME],
+        Step.CONFIGURE: [Step.STOP_NEW, Step.PUT_BACK, Step.START_OLD, Step.GREET_OLD, Step.RESUME],
         Step.START: [Step.STOP_NEW, Step.PUT_BACK, Step.START_OLD, Step.GREET_OLD, Step.RESUME],
     }
     assert list(course.way_back()) == expected[last]
