@@ -91,7 +91,7 @@ _ACTS: Final[Sequence[tuple[str, ...]]] = (
     ("resume", SERVER),
 )
 _MUCH_ALIKE: Final = frozenset(
-    {"reset-cache", "high-load", "low-load", "restore", "debug-mode", "recover", "stop", "start"}
+    {"reset-cache", "high-load", "low-load", "restore", "debug-mode", "emergency", "recover", "stop", "start"}
 )
 _ADVICE: Final[Sequence[tuple[str, ...]]] = (
     ("recommendations", SERVER),
@@ -238,7 +238,6 @@ class Scene:
     async def _lose(self, part: str, *arguments: str) -> None:
         await self.loop.stop(part)
         await self._act([arguments])
-        await self.loop.start(part)
 
     async def type(self, *arguments: str, columns: int = COLUMNS) -> tuple[int, str, str]:
         """The exit code, what a pipe would get (stderr where stdout is empty), and the same in colour."""

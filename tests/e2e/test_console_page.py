@@ -32,7 +32,6 @@ async def test_the_page_shows_what_the_commands_say() -> None:
     async with Loop(options()) as loop:
         shots = await Scene(loop, short=True).play()
         now = page(said_by(shots, Neutral(loop)))
-        assert loop.processes.ended == []
     assert list(mistakes(shots)) == []
     assert any(shot.json for shot in shots)
     assert not any("Traceback" in shot.text for shot in shots)
