@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
+from console.acting.reports import Baseline
 from console.reading.period import resolution, written
-from console.report import ServiceReport, gap
+from console.report import gap
 from fleet.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -22,30 +23,6 @@ _COST: Final = "mcp:sampled_cost"
 _LOOKS: Final = 500
 """Looks back for the first sample of a period: its begin is known to a five-hundredth of it."""
 _LATELY_SECONDS: Final = 3600
-
-
-class Baseline(ServiceReport, frozen=True, kw_only=True):
-    """What was measured from ``begin`` to ``until`` (UNIX seconds), null where nothing was.
-
-    ``response_time_seconds`` is the mean of the ``samples`` p95s that the rules recorded, and ``cost_usd_per_hour`` the
-    mean of the costs: just what the criteria compare with them later. ``asked_seconds`` is the period that was asked
-    for; the history may be shorter. ``queries`` are the questions behind the figures. ``kept``: the receiver has it.
-    """
-
-    server: str
-    begin: float | None
-    until: float
-    asked_seconds: float
-    response_time_seconds: float | None
-    cost_usd_per_hour: float | None
-    samples: float | None
-    queries: dict[str, str]
-    kept: bool
-    detail: str
-
-    def failed(self) -> bool:
-        """True when there was nothing to keep, or it was not kept."""
-        return not self.kept
 
 
 async def measured(desk: Desk, server: Server, seconds: int) -> Baseline:

@@ -8,10 +8,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-import msgspec
 from msgspec.structs import replace
 
-from console.report import Report, ServiceReport, gap
+from console.acting.reports import Backups, Copies, Copy, Kept
+from console.report import gap
 from fleet.backups import digest_of, folder_of, listed
 from fleet.config_change import keep, read_raw
 from fleet.errors import MedicError, PermanentError
@@ -27,55 +27,6 @@ if TYPE_CHECKING:
     from fleet.inventory import Server
 
 SETTINGS: Final[frozenset[Setting]] = frozenset((*(setting for setting, _ in KNOWN.values()), *LOG_LEVELS))
-
-
-class Copy(msgspec.Struct, frozen=True, kw_only=True):
-    """One server's copy. ``path`` is where it stands, null where nothing could be kept: ``detail`` says why.
-
-    ``size`` is in bytes.
-    """
-
-    server: str
-    path: str | None
-    size: int
-    detail: str
-
-
-class Copies(Report, frozen=True, kw_only=True):
-    """What was kept."""
-
-    copies: tuple[Copy, ...]
-
-    def failed(self) -> bool:
-        """True when something that was asked for could not be kept."""
-        return not self.copies or any(copy.path is None for copy in self.copies)
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """One backup. ``at`` is when it was made; until then the file said so.
-
-    ``differs`` are our settings that the file says otherwise now, as ``mcp.batch_size 5 <- 8``: what a restore would
-    write, and over what. ``other_lines``: only something else differs. ``same``: nothing does. ``broken`` says why it
-    cannot be restored, null where it can. ``last_good``: the newest under which the server was measured healthy, which
-    a restore without a name takes.
-    """
-
-    name: str
-    at: float
-    size: int
-    same: bool
-    differs: tuple[str, ...]
-    other_lines: bool
-    broken: str | None
-    last_good: bool = False
-
-
-class Backups(ServiceReport, frozen=True, kw_only=True):
-    """The backups of one server's TOML, newest first."""
-
-    server: str
-    file: str
-    backups: tuple[Kept, ...]
 
 
 def kept(servers: Sequence[Server], stamp: str) -> Copies:

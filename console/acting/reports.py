@@ -98,3 +98,76 @@ class Decision(ServiceReport, frozen=True, kw_only=True):
     def failed(self) -> bool:
         """True when nothing waited, or what was let go went wrong."""
         return self.rung is None or (self.act is not None and not self.act.is_fine)
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """One server's copy. ``path`` is where it stands, null where nothing could be kept: ``detail`` says why.
+
+    ``size`` is in bytes.
+    """
+
+    server: str
+    path: str | None
+    size: int
+    detail: str
+
+
+class Copies(Report, frozen=True, kw_only=True):
+    """What was kept."""
+
+    copies: tuple[Copy, ...]
+
+    def failed(self) -> bool:
+        """True when something that was asked for could not be kept."""
+        return not self.copies or any(copy.path is None for copy in self.copies)
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """One backup. ``at`` is when it was made; until then the file said so.
+
+    ``differs`` are our settings that the file says otherwise now, as ``mcp.batch_size 5 <- 8``: what a restore would
+    write, and over what. ``other_lines``: only something else differs. ``same``: nothing does. ``broken`` says why it
+    cannot be restored, null where it can. ``last_good``: the newest under which the server was measured healthy, which
+    a restore without a name takes.
+    """
+
+    name: str
+    at: float
+    size: int
+    same: bool
+    differs: tuple[str, ...]
+    other_lines: bool
+    broken: str | None
+    last_good: bool = False
+
+
+class Backups(ServiceReport, frozen=True, kw_only=True):
+    """The backups of one server's TOML, newest first."""
+
+    server: str
+    file: str
+    backups: tuple[Kept, ...]
+
+
+class Baseline(ServiceReport, frozen=True, kw_only=True):
+    """What was measured from ``begin`` to ``until`` (UNIX seconds), null where nothing was.
+
+    ``response_time_seconds`` is the mean of the ``samples`` p95s that the rules recorded, and ``cost_usd_per_hour`` the
+    mean of the costs: just what the criteria compare with them later. ``asked_seconds`` is the period that was asked
+    for; the history may be shorter. ``queries`` are the questions behind the figures. ``kept``: the receiver has it.
+    """
+
+    server: str
+    begin: float | None
+    until: float
+    asked_seconds: float
+    response_time_seconds: float | None
+    cost_usd_per_hour: float | None
+    samples: float | None
+    queries: dict[str, str]
+    kept: bool
+    detail: str
+
+    def failed(self) -> bool:
+        """True when there was nothing to keep, or it was not kept."""
+        return not self.kept

@@ -26,8 +26,13 @@ def _view(report: Any) -> RenderableType:
 @command(Section.INCIDENTS, "incidents", Incidents | Incident, _view, watched=True)
 @click.argument("incident", metavar="[ID]", required=False, type=IncidentType())
 @click.option("--server", type=SERVER, help="Only of this server.")
-@click.option("--state", type=click.Choice([OPEN, *STATES]), help="Only those in this state; open is all but closed.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option(
+    "--state", type=click.Choice([OPEN, *STATES]), metavar="STATE",
+    help=f"Only those in this state: {', '.join(STATES)}, or {OPEN}, which is all but closed.",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="NUMBER", help="At most so many."
+)
 async def incidents(desk: Desk, incident: str | None, server: str | None, state: str | None, limit: int) -> Report:
     """Say what was ill and what was done about it.
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from console.acting.baseline import Baseline
-from console.acting.keeping import Backups, Copies
-from console.acting.reports import Acted
+from console.acting.reports import Acted, Backups, Baseline, Copies
 from console.acting.wishes import Action, Wish
 from console.commands.patience import DIRECT, patient
 from console.frame import PERIOD, SERVER, command

@@ -13,8 +13,7 @@ from console.views.tables import facts, listing
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from console.acting.baseline import Baseline
-    from console.acting.keeping import Backups, Copies, Kept
+    from console.acting.reports import Backups, Baseline, Copies, Kept
 
 _SHOWN: Final = 3
 """Settings of one backup that a table names; ``--json`` has all."""
