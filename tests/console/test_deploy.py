@@ -23,9 +23,12 @@ from console.deploying import programs
 from console.deploying.gates import Phase, Step, planned
 from console.deploying.note import Note, Notebook
 from console.deploying.reports import Deployed, Result, Status
+from console.diagnosing import ports
 from console.diagnosing.checks import Outcome
 from console.views.deploying import deploying
 from fleet.errors import PermanentError
+from stack.ports import is_free
+from stack.processes import poll
 from tests.console.deploying_alone import book_of, deploy, new, reported, telling
 from tests.console.diagnosing import ENVIRON, by_name, fleet_file, stdio_entry
 from tests.console.spoken import spoken
@@ -303,3 +306,33 @@ async def test_a_terminal_that_is_closed_leaves_no_server_stopped(tmp_path: Path
         # It runs: nothing is to be started.
         told = await spoken("test", "codex", "--config", file, "--json")
         assert told.code == 0, told.out
+
+
+async def test_a_new_one_that_nobody_noted_is_named_and_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    """kill -9 after the new process was launched, before its pid was written."""
+    with telling(tmp_path, deploy={"first_response_seconds": 60}) as file:
+        assert (await reported(file))[0] == 0
+        slow = new(tmp_path, "two", "answers_in_seconds = 1.5\n")
+        book, port = book_of(file), ports.port_of(json.loads(file.read_text())["servers"][0]["url"])
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "console", "deploy", "codex", "--yes", "--without-monitoring", "--config", file,
+            "--config-from", slow, cwd=PROJECT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+
+        async def launched() -> bool:
+            note = book.read()
+            return note is not None and Step.START in note.course.begun and not is_free(port)
+
+        assert await poll(launched, LONGEST_SECONDS, every=0.02)
+        process.kill()
+        await process.wait()
+        noted = (tmp_path / "pid").exists()  # a machine that stood still in between
+        code, report = await reported(file, "--roll-back")
+        if not noted:
+            check = by_name(report.way_back[:2])["port"]
+            assert (code, report.result, check.outcome) == (1, Result.FAILED, Outcome.FAILED)
+            os.kill(int(check.remedy.split()[1].rstrip(",")), signal.SIGKILL)
+            code, report = await reported(file, "--roll-back")
+        assert (code, report.result, book.read()) == (0, Result.ROLLED_BACK, None), report
+        assert "old one" in (tmp_path / "codex.toml").read_text()
