@@ -159,7 +159,11 @@ def test_a_tool_that_fails_says_why() -> None:
 
 @given(st.dictionaries(st.sampled_from(["up", "state", "pid", "restarts", "settings", "error", "reason"]), JSON))
 def test_a_status_of_any_gateway_is_read(found: dict[str, Any]) -> None:
-    assert instance(found).restarts == found.get("restarts", 0) or not isinstance(found.get("restarts"), int)
+    one = instance(found)
+    if "error" in found:
+        assert (one.error, one.restarts) == (str(found["error"]), 0)
+    else:
+        assert one.restarts == found.get("restarts", 0) or not isinstance(found.get("restarts"), int)
 
 
 class Sleepy:
