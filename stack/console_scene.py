@@ -71,6 +71,8 @@ _CALM: Final[Sequence[tuple[str, ...]]] = (
     ("diagnose", SERVER),
     ("metrics", "--capacity-planning"),
 )
+_FREE: Final = frozenset({"recommendations", "optimize"})
+"""Whose headings are what it has to say, which is another thing with every figure."""
 _CHANGING: Final = frozenset({("alerts",)})
 """What says more or less even while all is well."""
 _ACTS: Final[Sequence[tuple[str, ...]]] = (
@@ -96,9 +98,11 @@ _MUCH_ALIKE: Final = frozenset(
 _ADVICE: Final[Sequence[tuple[str, ...]]] = (
     ("recommendations", SERVER),
     ("recommendations", SERVER, "--config-tuning"),
-    ("optimize", SERVER, "--benchmark", "--tool", "lookup", "--arguments", '{"title": "Dune"}', "--seconds", "2"),
     ("optimize", SERVER),
     ("optimize", SERVER, "--suggestions"),
+)
+_DRIVEN: Final[Sequence[tuple[str, ...]]] = (
+    ("optimize", SERVER, "--benchmark", "--tool", "lookup", "--arguments", '{"title": "Dune"}', "--seconds", "2"),
     ("deploy", SERVER, "--yes"),
 )
 _ILL: Final[Sequence[tuple[str, ...]]] = (
@@ -156,7 +160,8 @@ class Scene:
         await self._look(_CALM, steady=True)
         await self._act([each for each in _ACTS if not (self.short and each[0] in _MUCH_ALIKE)])
         await self._healthy()
-        await self._act([each for each in _ADVICE if each[0] in main.commands])
+        await self._look(_ADVICE, steady=False)
+        await self._act(_DRIVEN)
         await self._healthy()
         await self._fall_ill()
         await self._look(_AFTERWARDS, steady=False)
@@ -170,7 +175,7 @@ class Scene:
             _, _, wide = await self.type(*arguments, columns=_WIDE)
             _, json, _ = await self.type(*arguments, "--json")
             same = steady and arguments not in _CHANGING
-            self.shots.append(Shot(arguments, code, text, shape_of(wide), same, json))
+            self.shots.append(Shot(arguments, code, text, _shape(arguments, wide), same, json))
 
     async def _act(self, several: Sequence[tuple[str, ...]]) -> None:
         for arguments in several:
@@ -189,7 +194,7 @@ class Scene:
             return "again at" not in said[1]
 
         await poll(done, _WITHIN_SECONDS, every=0.5)
-        self.shots.append(Shot(arguments, said[0], said[1], shape_of(said[2]), steady=False))
+        self.shots.append(Shot(arguments, said[0], said[1], _shape(arguments, said[2]), steady=False))
 
     async def _fall_ill(self) -> None:
         """Twice: what the receiver wants to do then is approved once and denied once."""
@@ -249,6 +254,10 @@ class Scene:
             raise found.exception
         coloured = found.stdout or _complaints(found.stderr)
         return found.exit_code, plain(coloured), coloured
+
+
+def _shape(arguments: Sequence[str], wide: str) -> Shape:
+    return Shape(frozenset(), None) if arguments[0] in _FREE else shape_of(wide)
 
 
 def _complaints(err: str) -> str:
