@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tomllib
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.console.acting_world import PRODUCTION, Clinic, clinic
 
@@ -135,11 +136,15 @@ async def test_beside_a_receiver_that_answers_nothing_is_done_directly() -> None
 
 
 async def test_beside_a_receiver_that_hangs_up_nothing_is_done_directly(alone: Clinic) -> None:
-    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+    async def mute(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
 
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
-        place = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    application = web.Application()
+    application.router.add_get("/-/healthy", mute)
+    async with TestServer(application, host="127.0.0.1") as server:
+        place = f"http://127.0.0.1:{server.port}"
         document = json.loads(alone.config.read_text())
         document["receiver"]["url"] = place
         file = alone.world.folder / "mute.yml"
