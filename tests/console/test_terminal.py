@@ -59,7 +59,13 @@ async def config(place: Place, remembering: Remembered) -> AsyncIterator[Path]:
     """Prometheus is real and has a past; of Alertmanager and the receiver there is what speaks of a Japanese tool."""
     firing = [alert("McpErrorRatioHigh", "critical", server="codex", signal="error_ratio"), WATCHDOG]
     async with alerting(firing) as alertmanager, receiving([ILL], EVENTS) as receiver:
-        yield place.write(remembering.url, alertmanager, receiver)
+        file = place.write(remembering.url, alertmanager, receiver)
+        nobody = place.nobody.removeprefix("http://")
+        # Whatever listens at the usual addresses of this machine is not meant.
+        text = file.read_text(encoding="utf-8").replace("127.0.0.1:3001", nobody)
+        more = f"gateway: {{listen: '{nobody}', control_dir: control}}\nexporter: {{url: 'http://{nobody}'}}\n"
+        file.write_text(more + text, encoding="utf-8")
+        yield file
 
 
 def arguments_of(shown: list[str]) -> list[str]:
