@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -104,6 +104,8 @@ class Service:
         except OSError:  # TimeoutError too
             return False
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return True
 
     def refusal(self, answer: Answer) -> str:

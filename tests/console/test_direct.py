@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from tests.console.acting_world import PRODUCTION, Clinic, clinic
 
@@ -135,23 +135,25 @@ async def test_beside_a_receiver_that_answers_nothing_is_done_directly() -> None
         assert opened.toml.read_text() == PRODUCTION
 
 
-async def test_beside_a_receiver_that_hangs_up_nothing_is_done_directly(alone: Clinic) -> None:
-    async def mute(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.close()
-        return web.Response()
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The URL of something that takes every connection and hangs up."""
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
-    application = web.Application()
-    application.router.add_get("/-/healthy", mute)
-    async with TestServer(application, host="127.0.0.1") as server:
-        place = f"http://127.0.0.1:{server.port}"
-        document = json.loads(alone.config.read_text())
-        document["receiver"]["url"] = place
-        file = alone.world.folder / "mute.yml"
-        file.write_text(json.dumps(document))
-        told = await alone.types("emergency", "alpha", "--yes", "--direct", config=file)
+
+async def test_beside_a_receiver_that_hangs_up_nothing_is_done_directly(alone: Clinic, mute: str) -> None:
+    document = json.loads(alone.config.read_text())
+    document["receiver"]["url"] = mute
+    file = alone.world.folder / "mute.yml"
+    file.write_text(json.dumps(document))
+    told = await alone.types("emergency", "alpha", "--yes", "--direct", config=file)
     assert (told.code, told.out) == (1, "")
-    assert f"the receiver at {place} cannot be reached: " in told.err
+    assert f"the receiver at {mute} cannot be reached: " in told.err
     assert "Somebody listens there: nothing is done past it. Stop it first" in told.err
     assert alone.alpha.restarts == []
     assert alone.toml.read_text() == PRODUCTION
