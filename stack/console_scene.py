@@ -102,6 +102,7 @@ _ADVICE: Final[Sequence[tuple[str, ...]]] = (
     ("optimize", SERVER, "--suggestions"),
 )
 _DRIVEN: Final[Sequence[tuple[str, ...]]] = (
+    ("baseline", SERVER, "--period", "5m"),
     ("optimize", SERVER, "--benchmark", "--tool", "lookup", "--arguments", '{"title": "Dune"}', "--seconds", "2"),
     ("deploy", SERVER, "--yes"),
 )
@@ -112,7 +113,6 @@ _ILL: Final[Sequence[tuple[str, ...]]] = (
     ("incidents",),
 )
 _AFTERWARDS: Final[Sequence[tuple[str, ...]]] = (
-    ("baseline", SERVER, "--period", "5m"),
     ("metrics", SERVER, "--detailed"),
     ("alerts", "--history"),
     ("review", SERVER),
@@ -160,9 +160,9 @@ class Scene:
         await self._look(_CALM, steady=True)
         await self._act([each for each in _ACTS if not (self.short and each[0] in _MUCH_ALIKE)])
         await self._healthy()
-        await self._look(_ADVICE, steady=False)
         await self._act(_DRIVEN)
         await self._healthy()
+        await self._look(_ADVICE, steady=False)
         await self._fall_ill()
         await self._look(_AFTERWARDS, steady=False)
         await self._lose("prometheus", "performance", SERVER)

@@ -54,7 +54,7 @@ class LoopOptions:
         enforce: the limits that the gateway enforces.
         entry: keys of the server's entry in fleet.yml that replace the example's.
         keep: leave the folder with logs and configuration behind when it ends.
-        within: where that folder is made.
+        within: where that folder is made; None is run/ of the project.
     """
 
     label: str = "loop"
@@ -68,7 +68,7 @@ class LoopOptions:
     enforce: frozenset[Enforced] = frozenset()
     entry: Mapping[str, object] = field(default_factory=dict)
     keep: bool = False
-    within: Path = RUN
+    within: Path | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Loop:
     def __init__(self, options: LoopOptions = LoopOptions()) -> None:
         self.options = options
         self.keep = options.keep
-        self.folder = options.within / f"{options.label}-{secrets.token_hex(3)}"
+        self.folder = (options.within or RUN) / f"{options.label}-{secrets.token_hex(3)}"
         self.addresses = _addresses(options.addresses)
         self.prometheus = PrometheusApi(self.addresses["prometheus"])
         self.token = secrets.token_urlsafe(24)
