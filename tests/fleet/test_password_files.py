@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import ConfigError
+from fleet.errors import ConfigError, Problem
 from fleet.password_files import MAX_BYTES, read_users
 
 HASH = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
@@ -67,10 +67,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_any_bytes_are_users_or_a_problem(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any"
     file.write_bytes(content)
+    users: dict[str, str] = {}
+    problems: tuple[Problem, ...] = ()
     try:
         users = read_users(file, KEY)
     except ConfigError as error:
-        assert all(each.key_path == KEY and each.remedy for each in error.problems)
-    else:
-        assert users
-        assert all(name and ":" not in name for name in users)
+        problems = error.problems
+    assert bool(users) != bool(problems)
+    assert all(each.key_path == KEY and each.remedy for each in problems)
+    assert all(name and ":" not in name for name in users)
