@@ -18,7 +18,7 @@ help:
 	@echo "              MODE=automatic|suggest  REPEAT=1"
 	@echo "make test     every test, with real Prometheus and Alertmanager"
 	@echo "make up       the whole stack in the foreground, until Ctrl-C"
-	@echo "make test-web    every panel of every dashboard drawn by Grafana's components in Chromium"
+	@echo "make test-web    in Chromium: every panel of every dashboard, and the receiver's page through a treatment"
 	@echo "make conformance  the MCP conformance suite, direct and through the gateway"
 	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes"
 	@echo "make lint | format | bench | lock | clean"
