@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from fleet.doors import Door
+from fleet.doors import Door, is_loopback
 from fleet.inventory import Address
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
@@ -117,7 +117,10 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
     tasks.start("forget", Forgetting(settings, chronicle, now).run())
     tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
     authentication = Authentication(
-        Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current
+        Door.of(settings.listen.host, fleet.receiver.url),
+        credentials.current,
+        protection.current,
+        only_loopback=is_loopback(settings.listen.host),
     )
     stack.callback(authentication.close)
     reception = Reception(authentication, persons, fleet.servers)

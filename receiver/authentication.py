@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BEARER: Final = "bearer"
 """The name of whoever came with a token."""
 
+NOBODY_IS_KNOWN: Final = "the files say no more who may come in, and others than this machine can connect"
+
 MAX_NAME: Final = 200
 _BASIC: Final = 'Basic realm="mcp-receiver", charset="UTF-8"'
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -63,8 +65,12 @@ class Authentication:
     ``version`` grows with each change of what holds: what was granted before is not worth anything afterwards.
     """
 
-    def __init__(self, door: Door, credentials: Credentials, protection: Protection) -> None:
+    def __init__(
+        self, door: Door, credentials: Credentials, protection: Protection, *, only_loopback: bool = False
+    ) -> None:
+        """``only_loopback``: only this machine can connect, so where nobody is known everybody may come in."""
         self._door = door
+        self._only_loopback = only_loopback
         self._credentials = credentials
         self._protection = protection
         self._checks = PasswordChecks()
@@ -87,6 +93,11 @@ class Authentication:
     @property
     def asks(self) -> bool:
         """True where somebody must be known to be answered."""
+        return self.knows_anybody or not self._only_loopback
+
+    @property
+    def knows_anybody(self) -> bool:
+        """True where there is a way to be known. Files may change while the receiver runs, until there is none."""
         return self.asks_for_login or _verifies(self._protection)
 
     @property
@@ -111,7 +122,7 @@ class Authentication:
         headers = request.headers
         refusal = self._door.refuses_host(headers)
         if refusal is None and request.method not in _READING:
-            refusal = self._door.refuses_origin(headers)
+            refusal = self._door.refuses_other_origin(headers)
             refusal = refusal or self._door.refuses_type(headers, request.can_read_body, takes)
         return refusal or await self.known(request)
 
@@ -121,7 +132,10 @@ class Authentication:
         if not self.asks_for_login:
             if certified is not None:
                 return certified
-            return Caller(LOOPBACK, Way.UNASKED) if not self.asks else Refusal(401, "a client's certificate is needed")
+            if not self.asks:
+                return Caller(LOOPBACK, Way.UNASKED)
+            needed = "a client's certificate is needed" if self.knows_anybody else NOBODY_IS_KNOWN
+            return Refusal(401, needed)
         if certified is not None and self._certificate_is_enough:
             return certified
         authorization = request.headers.get("Authorization", "")

@@ -79,7 +79,7 @@ async def test_what_was_put_aside_is_shown_and_nothing_in_it_is_obeyed(start: St
 async def an_archive(journal: MemoryJournal) -> AsyncIterator[tuple[Chronicle, TestClient[Any, Any]]]:
     """The routes over this journal, for requests that need no credentials."""
     chronicle = await Chronicle.open(lambda: journal, Book(["alpha"]))
-    authentication = Authentication(Door.of("127.0.0.1", None), Credentials(), Protection())
+    authentication = Authentication(Door.of("127.0.0.1", None), Credentials(), Protection(), only_loopback=True)
     app = web.Application()
     app.add_routes(Archive(authentication, chronicle).routes())
     async with TestClient(TestServer(app)) as client:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from fleet.doors import Door, Refusal
 from fleet.errors import ConfigError
+from fleet.inventory import Address
 from fleet.passwords import Passwords
 from fleet.tasks import Tasks
 from fleet.web_protection import Protection
@@ -296,6 +297,40 @@ async def test_another_web_configuration_holds_without_a_restart(world: World, a
         with contextlib.suppress(aiohttp.ClientError):  # or the connection was closed meanwhile, which is as good
             async with kept.get(READING, headers=CAROL) as answer:
                 assert answer.status == 426
+
+
+@pytest.mark.parametrize("left", ["", TLS + "}"])
+async def test_off_loopback_a_file_that_names_nobody_any_more_lets_nobody_in(
+    world: World, authority: trustme.CA, left: str
+) -> None:
+    world.tokens = False
+    (world.folder / "web.yml").write_text(f"basic_auth_users: {{carol: {OTHER_HASH}}}")
+    own = replace(world.settings(), web_config_file=world.folder / "web.yml", listen=Address("0.0.0.0", 0))
+    async with running(own) as started:
+        to = replace(started, address=Address("127.0.0.1", started.address.port))
+        assert (await ask(to, headers=CAROL))[0] == 200
+        (world.folder / "web.yml").write_text(left)
+        tls = trusting(authority) if left else None
+
+        async def is_read_again() -> bool:
+            try:
+                return (await ask(to, "/metrics", tls=tls))[0] == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until(is_read_again)
+        for headers in ({}, CAROL, BEARER):
+            assert (await ask(to, headers=headers, tls=tls))[0] == 401
+            assert (await say(to, "/api/v1/pause", headers, tls))[0] == 401
+            assert (await ask(to, "/", headers, tls))[0] == 401
+        assert not to.chronicle.book.ledger().paused
+        # The files can still let somebody in, without a restart.
+        (world.folder / "web.yml").write_text(f"{left}{USERS}")
+
+        async def is_known() -> bool:
+            return (await ask(to, headers=CAROL, tls=tls))[0] == 200
+
+        await until(is_known)
 
 
 async def test_who_guesses_keeps_nobody_out(world: World) -> None:
