@@ -224,7 +224,9 @@ class Book:
         if event.server and event.server not in self._configured:
             return ()
         if isinstance(event, Paused):
-            self._paused.setdefault(event.server, Pause(event.by, entry.at))
+            known = self._paused.get(event.server)
+            if known is None or known.stopped:  # who says so beside a stop means it: a start does not end that
+                self._paused[event.server] = Pause(event.by, entry.at)
         else:
             self._paused.pop(event.server, None)
         return ()

@@ -100,14 +100,16 @@ class Persons:
         return told
 
     async def pause(self, server: ServerName | None = None, by: str = LOOPBACK) -> bool:
-        """Stop automation on ``server``, or on the whole fleet; False when it is stopped there already.
+        """Stop automation on ``server``, or on the whole fleet; False when it is paused there already. A stop's own
+        pause becomes one that the next start does not end.
 
         Raises:
             JournalUnavailable: nothing was written.
         """
         name = server or ""
         async with self._choosing:
-            if name in self._chronicle.book.ledger().paused:
+            known = self._chronicle.book.ledger().paused.get(name)
+            if known is not None and not known.stopped:
                 return False
             await self._chronicle.append(Paused(server=name, by=by))
         return True
