@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.doors import JSON, Refusal
 from fleet.password_checks import PasswordChecks, TooManyPasswordsError
+from fleet.password_files import RESERVED
 from fleet.passwords import Login, login_of
 from fleet.web_config import ClientAuth
 from receiver.credentials import Credentials
@@ -165,7 +166,7 @@ class Authentication:
             return Refusal(503, str(error))
         if version != self.version:
             return await self.by_password(login)  # who was right a moment ago may be nobody now
-        return Caller(login.user, Way.BASIC) if right else self._unknown()
+        return Caller(_own_name(login.user, Way.BASIC), Way.BASIC) if right else self._unknown()
 
     @property
     def _certificate_is_enough(self) -> bool:
@@ -187,7 +188,7 @@ def certificate_of(request: web.Request) -> Caller | None:
     """The subject of the certificate that the listener's TLS verified, None where the client showed none."""
     found = tls_of(request)
     certificate = None if found is None else found.getpeercert()
-    return Caller(_subject(certificate), Way.CERTIFICATE) if certificate else None
+    return Caller(_own_name(_subject(certificate), Way.CERTIFICATE), Way.CERTIFICATE) if certificate else None
 
 
 def tls_of(request: web.Request) -> ssl.SSLObject | None:
@@ -199,6 +200,11 @@ def tls_of(request: web.Request) -> ssl.SSLObject | None:
 def _verifies(protection: Protection) -> bool:
     tls = protection.config.tls
     return tls is not None and tls.client_auth is not ClientAuth.NONE
+
+
+def _own_name(name: str, way: Way) -> str:
+    """``name``, told from what the journal calls those who have none: a web configuration may have any user."""
+    return f"{name} ({way})" if name in RESERVED else name
 
 
 def _subject(certificate: Mapping[str, Any]) -> str:

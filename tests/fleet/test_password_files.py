@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import ConfigError, Problem
-from fleet.password_files import MAX_BYTES, read_users
+from fleet.password_files import MAX_BYTES, RESERVED, read_users
 
 HASH = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
 OTHER = HASH.replace("$2b$", "$2y$")
@@ -76,3 +76,11 @@ def test_any_bytes_are_users_or_a_problem(tmp_path: Path, content: bytes) -> Non
     assert bool(users) != bool(problems)
     assert all(each.key_path == KEY and each.remedy for each in problems)
     assert all(name and ":" not in name for name in users)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_nobody_is_called_what_the_journal_calls_somebody_else(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"alice:{HASH}\n{name}:{HASH}\n")
+    with pytest.raises(ConfigError, match=f"users:2: .* names a user {name}, as the journal"):
+        read_users(file, KEY)

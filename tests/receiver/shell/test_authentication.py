@@ -27,12 +27,16 @@ from hypothesis import strategies as st
 from fleet.doors import Door, Refusal
 from fleet.errors import ConfigError
 from fleet.inventory import Address
+from fleet.password_files import RESERVED
 from fleet.passwords import Passwords
 from fleet.tasks import Tasks
 from fleet.web_protection import Protection
 from receiver.app import Running, running
+from receiver.appointments import ITSELF
+from receiver.authentication import BEARER as BEARER_NAME
 from receiver.authentication import MAX_NAME, Authentication, Caller, Way, certificate_of
 from receiver.credentials import Credentials
+from receiver.events import LOOPBACK
 from receiver.settings import read_settings
 from stack.processes import Processes
 from tests.receiver.shell.recorded import Alertmanager, posted, start_alertmanager
@@ -348,6 +352,17 @@ async def test_who_guesses_keeps_nobody_out(world: World) -> None:
         assert 401 in statuses
 
 
+def test_names_of_nobody_are_reserved() -> None:
+    assert {BEARER_NAME, LOOPBACK, ITSELF} == RESERVED
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+async def test_a_user_of_the_web_configuration_is_told_from_those_without_a_name(world: World, name: str) -> None:
+    async with receiver(world, web=f"basic_auth_users: {{{name}: {HASH}}}") as to:
+        assert (await say(to, "/api/v1/pause", login(name, "sesame")))[0] == 200
+        assert paused_by(to) == f"{name} (basic)"
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.text()
@@ -463,6 +478,7 @@ def _written_with(world: World, authentication: dict[str, object]) -> str:
         ({"subject": (), "subjectAltName": (("DNS", ""), ("DNS", "b.example"))}, "b.example"),
         ({"subject": ((("commonName", "c" * 500),),)}, "c" * MAX_NAME),
         ({"serialNumber": "1"}, "certificate"),
+        ({"subject": ((("commonName", "loopback"),),)}, "loopback (certificate)"),
     ],
 )
 def test_the_name_in_a_certificate(certificate: dict[str, Any], name: str) -> None:
