@@ -13,8 +13,11 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import IO, Final
 
+from fleet.redaction import redacted
+
 _KILL_SECONDS: Final = 5.0
 _SHOWN_BYTES: Final = 400
+_READ_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Ended:
     """How a program ended.
 
     ``status`` is its exit status, below 0 the signal that ended it, None when it had to be killed. ``said`` is the
-    end of what it wrote on stdout and stderr, on one line.
+    end of what it wrote on stdout and stderr, on one line and without what looks like a credential.
     """
 
     program: str
@@ -78,5 +81,7 @@ async def _status(
 
 def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _SHOWN_BYTES))
-    return " ".join(output.read().decode("utf-8", "replace").split())
+    output.seek(max(0, size - _READ_BYTES))
+    # Of more than is shown: half a credential looks like none.
+    said = redacted(output.read(_READ_BYTES))
+    return " ".join(said[-_SHOWN_BYTES:].decode("utf-8", "replace").split())
