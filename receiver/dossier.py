@@ -36,9 +36,14 @@ RETRY_SECONDS: Final = 300.0
 """How often, and how long after each other, it is tried to put log levels back."""
 
 
+def is_stuck(levels: Debugging) -> bool:
+    """Whether they could not be put back so often that a person must."""
+    return levels.attempts >= MAX_ATTEMPTS
+
+
 def due_at(levels: Debugging) -> float | None:
     """When they are to be put back, UNIX seconds; None after too many attempts: a person must."""
-    if levels.attempts >= MAX_ATTEMPTS:
+    if is_stuck(levels):
         return None
     return levels.until if levels.tried_at is None else levels.tried_at + RETRY_SECONDS
 

@@ -65,7 +65,7 @@ def a_bed(name: str = "codex") -> hands.Bed:
     buttons = tuple(hands.Button(f"act-{number}", f"Act {number}", "It costs" * (number % 2)) for number in range(4))
     return hands.Bed(
         name=name, health=overview.Badge("no incident", Tone.GOOD), incident="", mode="suggest", paused=True,
-        maintenance=True, debug_until=NOW, used=1, count=5, per_seconds=3600.0,
+        maintenance=True, debug_until=NOW, debug_stuck=False, used=1, count=5, per_seconds=3600.0,
         gentle=buttons[::2], harsh=buttons[1::2],
     )  # fmt: skip
 
