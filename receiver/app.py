@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import disable_created_metrics
 
 from fleet.doors import Door, is_loopback
-from fleet.inventory import Address
+from fleet.inventory import Address, Fleet
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
@@ -112,10 +112,6 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         servers=fleet.servers,
         every_seconds=timing.reconcile_seconds,
     )
-    engine.start(tasks, after=reconciler.first_reading)
-    tasks.start("reconcile", reconciler.run())
-    tasks.start("forget", Forgetting(settings, chronicle, now).run())
-    tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
     authentication = Authentication(
         Door.of(settings.listen.host, fleet.receiver.url),
         credentials.current,
@@ -123,23 +119,56 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         only_loopback=is_loopback(settings.listen.host),
     )
     stack.callback(authentication.close)
-    reception = Reception(authentication, persons, fleet.servers)
+    app = _application(
+        fleet,
+        authentication,
+        chronicle,
+        prometheus=prometheus,
+        metrics=metrics,
+        persons=persons,
+        reconcile_soon=reconciler.soon,
+        now=now,
+    )
+    protecting = Protecting(authentication, credentials, protection, metrics)
+    protecting.stand(app)
+    if fleet.grafana is not None:
+        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
+        tasks.start("annotations", annotations.run())
+    listener = await _listen(stack, app, settings.listen, protection)
+    # Nobody is treated by a program that cannot listen, and so is about to end.
+    engine.start(tasks, after=reconciler.first_reading)
+    tasks.start("reconcile", reconciler.run())
+    tasks.start("forget", Forgetting(settings, chronicle, now).run())
+    tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
+    tasks.start("credentials", protecting.follow(listener))
+    log.info("listening", extra={"address": str(listener.address), "servers": len(fleet.servers)})
+    return Running(listener.address, chronicle, tasks)
+
+
+def _application(
+    fleet: Fleet,
+    authentication: Authentication,
+    chronicle: Chronicle,
+    *,
+    prometheus: Prometheus,
+    metrics: Metrics,
+    persons: Persons,
+    reconcile_soon: Callable[[], None],
+    now: Callable[[], float],
+) -> web.Application:
+    """Every route, for programs and for people."""
     bedside = Bedside(authentication, persons, chronicle, fleet, now)
     archive = Archive(authentication, chronicle)
-    pages = Web(
+    app = Web(
         authentication,
         chronicle,
         metrics,
         fleet.servers,
-        reconcile_soon=reconciler.soon,
-        reception=reception,
+        reconcile_soon=reconcile_soon,
+        reception=Reception(authentication, persons, fleet.servers),
         bedside=bedside,
         archive=archive,
-    )
-    app = pages.application()
-    if fleet.grafana is not None:
-        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
-        tasks.start("annotations", annotations.run())
+    ).application()
     open_front(
         app,
         fleet,
@@ -151,12 +180,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         quarantined=archive.put_aside,
         now=now,
     )
-    protecting = Protecting(authentication, credentials, protection, metrics)
-    protecting.stand(app)
-    listener = await _listen(stack, app, settings.listen, protection)
-    tasks.start("credentials", protecting.follow(listener))
-    log.info("listening", extra={"address": str(listener.address), "servers": len(fleet.servers)})
-    return Running(listener.address, chronicle, tasks)
+    return app
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, by: WebProtection) -> Listener:

@@ -118,7 +118,7 @@ async def test_the_largest_processes_of_a_tree_have_names_and_no_arguments() -> 
         assert root.stdin is not None
         root.stdin.close()  # the child reads its end
         await asyncio.wait_for(root.wait(), 20)
-    assert processes.largest([root.pid]) == []
+    assert processes.largest([root.pid, -1, 2**70]) == []
 
 
 def test_a_pid_file_names_a_process_or_nothing(tmp_path: Path) -> None:
