@@ -37,6 +37,7 @@ from receiver.persons import Persons
 from receiver.prometheus import Prometheus
 from receiver.protecting import Protecting
 from receiver.proving import Proving
+from receiver.recall import Recall
 from receiver.reception import Reception
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
@@ -159,6 +160,7 @@ def _application(
     """Every route, for programs and for people."""
     bedside = Bedside(authentication, persons, chronicle, fleet, now)
     archive = Archive(authentication, chronicle)
+    recall = Recall(chronicle)
     app = Web(
         authentication,
         chronicle,
@@ -168,6 +170,7 @@ def _application(
         reception=Reception(authentication, persons, fleet.servers),
         bedside=bedside,
         archive=archive,
+        recall=recall,
     ).application()
     open_front(
         app,
@@ -177,6 +180,7 @@ def _application(
         prometheus=prometheus,
         persons=persons,
         bedside=bedside,
+        recall=recall,
         quarantined=archive.put_aside,
         now=now,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from receiver.pages import Quarantined
     from receiver.persons import Persons
     from receiver.prometheus import Prometheus
+    from receiver.recall import Recall
 
 
 def open_front(
@@ -34,6 +35,7 @@ def open_front(
     prometheus: Prometheus,
     persons: Persons,
     bedside: Bedside,
+    recall: Recall,
     quarantined: Quarantined,
     now: Callable[[], float],
 ) -> None:
@@ -46,6 +48,7 @@ def open_front(
         fleet,
         charting=Charting(prometheus, now),
         standings=bedside.standings,
+        recall=recall,
         quarantined=quarantined,
         now=now,
     )

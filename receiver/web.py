@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
+    from receiver.recall import Recall
     from receiver.reception import Reception
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Web:
         reception: Reception,
         bedside: Bedside,
         archive: Archive,
+        recall: Recall,
     ) -> None:
         self._authentication = authentication
         self._chronicle = chronicle
@@ -64,6 +66,7 @@ class Web:
         self._reception = reception
         self._bedside = bedside
         self._archive = archive
+        self._recall = recall
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -115,10 +118,10 @@ class Web:
         caller = await self._authentication.who(request)
         if isinstance(caller, Refusal):
             return refused(caller)
-        incident = self._chronicle.book.find(request.match_info["incident"])
-        if incident is None:
-            return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
         try:
+            incident = await self._recall.find(request.match_info["incident"])
+            if incident is None:
+                return answer(404, {"error": "no such incident; see /api/v1/incidents"})
             entries = await self._chronicle.entries(incident.entries)
         except JournalUnavailable as error:
             return answer(503, {"error": str(error)})
