@@ -21,7 +21,7 @@ from fleet.inventory import (
     ServerName,
 )
 from fleet.opening import open_document
-from fleet.parsing import Section, Value
+from fleet.parsing import Document, Section, Value
 from fleet.sections.receiver import ReceiverSection, read_receiver
 from fleet.sections.server import FleetDefaults, read_server, read_thresholds
 from fleet.sections.services import read_grafana, read_prices, read_redis
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from fleet.errors import Problem
     from fleet.thresholds import Thresholds
 
 MAX_SOCKET_PATH_BYTES: Final = 107
@@ -50,12 +51,15 @@ def load_fleet(
     path: Path,
     environ: Mapping[str, str],
     links: dict[str, str] | None = None,
+    tolerated: list[Problem] | None = None,
     *,
     receiver_web_config_file: Path | None = None,
 ) -> Fleet:
     """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
 
     ``links`` is filled with the paths that lead to another place than is written, for whoever keeps what was read.
+    ``tolerated`` is for whoever looks into what is broken: it is filled with the mistakes of the servers' TOML files,
+    which then raise nothing; such a server has the defaults.
     ``receiver_web_config_file`` is what the receiver's command line names instead of the file's.
 
     Raises:
@@ -78,6 +82,8 @@ def load_fleet(
     section.finish()
     _check_doors(section, root, exporter, receiver.settings, receiver_web_config_file)
     _check_windows(section, root, receiver, servers)
+    if tolerated is not None:
+        tolerated += _of_other_files(document)
     document.fail_if_any()
     if links is not None:
         links.update(document.links)
@@ -93,6 +99,14 @@ def load_fleet(
         prices=prices,
         grafana=grafana,
     )
+
+
+def _of_other_files(document: Document) -> list[Problem]:
+    """Take the problems of the files that this one names out of it."""
+    own = str(document.file)
+    found = [problem for problem in document.problems if problem.file != own]
+    document.problems = [problem for problem in document.problems if problem.file == own]
+    return found
 
 
 def _inner(section: Section, key: str) -> Section | None:

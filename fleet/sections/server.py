@@ -11,6 +11,7 @@ from fleet import thresholds
 from fleet.errors import ConfigError
 from fleet.inventory import (
     AuditLog,
+    DeploySettings,
     Enforced,
     LogSource,
     Mode,
@@ -24,9 +25,10 @@ from fleet.inventory import (
     Transport,
 )
 from fleet.sections import sources
+from fleet.sections.deploy import read_deploy
 from fleet.sections.restart import read_restart
 from fleet.sections.values import address, argv, mode, url
-from fleet.server_config import ServerConfig, read_server_config
+from fleet.server_config import ServerConfig, Tuning, read_server_config
 from fleet.signals import Severity
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     tool_metrics: tuple[ToolMetrics, ...] = section.read("tool_metrics", sources.tool_metrics, ())
     auth_file = section.read("auth_file", lambda v: v.path_value(), None)
     audit_log = section.read("audit_log", _audit_log, None)
+    deploy = section.read("deploy", read_deploy, DeploySettings())
     _later(section)
     section.finish()
     if transport is Transport.STDIO:
@@ -112,6 +115,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
         sessions_pattern=sessions_pattern,
         cache_pattern=cache.redis_pattern,
         tool_metrics=tool_metrics,
+        deploy=deploy,
     )
 
 
@@ -179,7 +183,8 @@ def _config(value: Value) -> ServerConfig | None:
         return read_server_config(file)
     except ConfigError as error:
         value.document.problems.extend(error.problems)
-        return None
+        # Whoever reads a fleet in spite of broken TOML files still has to know which file it is.
+        return ServerConfig(file, {}, {}, Tuning())
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:
@@ -272,4 +277,3 @@ def _check_restart(
 
 def _later(section: Section) -> None:
     section.later("host", "several receivers")
-    section.later_settings("deploy", "deployment in phases", {"first_response_seconds": "5"})
