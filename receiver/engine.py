@@ -151,7 +151,6 @@ class Engine:
         backoff = timing.retry_seconds
         while True:
             wake.clear()
-            self._looked_at[server.name] = asyncio.get_running_loop().time()
             try:
                 pause = await self._advance(server)
             except JournalUnavailable:
@@ -174,6 +173,7 @@ class Engine:
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
+        self._looked_at[server.name] = asyncio.get_running_loop().time()
         # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
         scrape_seconds, seen, fresh = await asyncio.gather(
             self._prometheus.scrape_seconds(server.name),
