@@ -70,6 +70,8 @@ class Tuning:
 class ServerConfig:
     """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` and
     ``[cost_optimization]`` for ``fleet.thresholds.own_levels``, ``tuning``, and what ``[security]`` promises.
+
+    ``problems``: why it could not be read; then nothing is known, and the rest are defaults.
     """
 
     file: Path
@@ -77,6 +79,12 @@ class ServerConfig:
     monitoring: Mapping[str, float]
     tuning: Tuning
     security: Security = field(default_factory=Security)
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def unread(cls, file: Path, problems: tuple[Problem, ...]) -> ServerConfig:
+        """What stands for a file that is broken: its place, what is wrong with it, and defaults."""
+        return cls(file, {}, {}, Tuning(), problems=problems)
 
 
 def read_server_config(file: Path) -> ServerConfig:
@@ -174,6 +182,14 @@ def line_of(text: str, section: str, key: str) -> int:
         elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
             return number
     return 0
+
+
+def line_in(file: Path, section: str, key: str) -> int:
+    """``line_of`` in what ``file`` says now, 0 where it cannot be read."""
+    try:
+        return line_of(_text(file), section, key)
+    except ConfigError:
+        return 0
 
 
 def _text(file: Path) -> str:
