@@ -12,13 +12,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, overload
+from typing import Any, Final, TypeGuard, TypeVar, overload
 
 from fleet.errors import ConfigError, Problem
 from fleet.security import Approval, Security
 
 Table = Mapping[str, Any]
 N = TypeVar("N", int, None)
+
+_MAX_DEPTH: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,7 @@ def read_server_config(file: Path) -> ServerConfig:
             mistake is named with its line.
     """
     text = _text(file)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError((_broken(file, error),)) from error
+    values = _parsed(file, text)
     reader = _Reader(file, text, values)
     levels = {**reader.numbers("monitoring"), **reader.numbers("cost_optimization")}
     config = ServerConfig(file, values, levels, _tuning(reader), _security(reader))
@@ -203,6 +202,44 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError as error:
         problem = Problem(str(file), 0, "", f"is not UTF-8 at byte {error.start}", "Save the file as UTF-8")
         raise ConfigError((problem,)) from error
+
+
+def _parsed(file: Path, text: str) -> Table:
+    try:
+        values = tomllib.loads(text)
+        _check_extremes(values)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((_broken(file, error),)) from error
+    except RecursionError as error:
+        raise ConfigError(
+            (Problem(str(file), 0, "", "nests too deep", "No setting needs that; flatten it"),)
+        ) from error
+    except ValueError as error:
+        problem = Problem(str(file), 0, "", "holds a whole number beyond 64 bits", "Write a smaller number")
+        raise ConfigError((problem,)) from error
+    return values
+
+
+def _check_extremes(values: Table) -> None:
+    """What tomllib takes and hardly anything else does.
+
+    Raises:
+        RecursionError: it nests deeper than 32 levels.
+        ValueError: a whole number lies beyond the 64 bits of TOML: no float could hold it.
+    """
+    level: list[object] = [values]
+    for _ in range(_MAX_DEPTH):
+        following: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                following.extend(each.values())
+            elif isinstance(each, list):
+                following.extend(each)
+            elif isinstance(each, int) and not -(2**63) <= each < 2**63:
+                raise ValueError("a whole number beyond 64 bits")
+        level = following
+    if level:
+        raise RecursionError("deeper than any settings")
 
 
 def _broken(file: Path, error: tomllib.TOMLDecodeError) -> Problem:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the receiver; the exit code: 0 stopped as asked, 1 a fault or a mistake in a file, 2 wrong use."""
     options = _options(arguments)
+    logs.configure(environ=os.environ)
     try:
         settings = read_settings(Path(options.config), os.environ, options.listen, options.web_config)
     except ConfigError as error:
         return _refused(error)
-    logs.configure(environ=os.environ)
     try:
         asyncio.run(_run(settings))
     except ConfigError as error:
