@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fleet.thresholds import Thresholds
     from receiver.actions.act import Action
     from receiver.chronicle import Chronicle
+    from receiver.dossier import Dossier
     from receiver.effects import Surroundings
     from receiver.events import Entry, Event, Judgement
     from receiver.incident import ActRecord, Incident
@@ -177,10 +178,10 @@ class Engine:
         # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
         scrape_seconds, seen, fresh = await asyncio.gather(
             self._prometheus.scrape_seconds(server.name),
-            self._look(server, self._settings.fleet.gateway.control_dir),
+            self._look(server, self._settings.fleet.gateway.control_dir, self._dossier(server).last_good),
             self._is_fresh(server, incident),
         )
-        around = replace(seen.with_dossier(self._chronicle.book.dossier(server.name)), fresh=fresh)
+        around = replace(seen.with_dossier(self._dossier(server)), fresh=fresh)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
@@ -192,6 +193,9 @@ class Engine:
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
+
+    def _dossier(self, server: Server) -> Dossier:
+        return self._chronicle.book.dossier(server.name)
 
     async def _keep_appointment(self, server: Server) -> None:
         async with self._choosing:

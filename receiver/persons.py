@@ -54,7 +54,8 @@ class Persons:
             JournalUnavailable: nothing was written.
         """
         book = self._chronicle.book
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        last_good = book.dossier(server.name).last_good
+        around = await self._look(server, self._settings.fleet.gateway.control_dir, last_good)
         async with self._choosing:
             refusal = refuses_by_hand(
                 wish,

@@ -103,8 +103,10 @@ class SqliteJournal:
 
     def append_all(self, writes: Sequence[Write]) -> list[Written]:
         """Write them in one transaction: one wait for the disk, however many they are."""
-        with self._transaction("written"):
-            return [self._write(each) for each in writes]
+        if any(each.expected is not None or each.lease is not None for each in writes):
+            with self._transaction("written"):
+                return [self._write(each) for each in writes]
+        return self._write_at_once(writes)
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Every entry above ``after``, in order. Read in pages, so that writing goes on between two of them."""
@@ -186,6 +188,23 @@ class SqliteJournal:
         problem = execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise JournalCorrupt(_damaged(self._file, str(problem)))
+
+    def _write_at_once(self, writes: Sequence[Write]) -> list[Written]:
+        """Several writes on which nothing depends, as one statement that is its own transaction.
+
+        Between two statements the thread would have to ask for the interpreter again, which the loop has meanwhile.
+        """
+        at = self._clock()
+        kept = [_kept(each.event) for each in writes]
+        rows = [
+            (at, type(each.event).__struct_config__.tag, getattr(each.event, "server", None), found[0], each.unique)
+            for each, found in zip(writes, kept, strict=True)
+            if not isinstance(found, PermanentError)
+        ]
+        if rows:
+            values = ", ".join([_ROW] * len(rows))
+            ...
+        return written
 
     def _write(self, write: Write) -> Written:
         """One write inside a transaction."""

@@ -180,8 +180,8 @@ class World:
         ready.set()
         engine.start(self.tasks, after=ready)
 
-    async def look(self, server: Server, control_dir: Path) -> Surroundings:
-        around = await surroundings.look(server, control_dir)
+    async def look(self, server: Server, control_dir: Path, last_good: str) -> Surroundings:
+        around = await surroundings.look(server, control_dir, last_good)
         return replace(around, gateways=self.gateways)
 
     async def restart(self, _server: Server, _control_dir: Path, _act: str) -> RestartOutcome:
