@@ -115,7 +115,7 @@ def load_to_serve(path: Path, environ: Mapping[str, str], *, receiver_web_config
     """
     mistakes: list[Problem] = []
     fleet = load_fleet(path, environ, tolerated=mistakes, receiver_web_config_file=receiver_web_config_file)
-    for problem in mistakes:
+    for problem in sorted(mistakes, key=lambda each: (each.file, each.line)):
         log.error(
             "a server's configuration is broken; the defaults hold until it is mended",
             extra={"servers": ",".join(_whose(problem, fleet)), "problem": str(problem)},

@@ -21,6 +21,7 @@ Table = Mapping[str, Any]
 N = TypeVar("N", int, None)
 
 _MAX_DEPTH: Final = 32
+_MAX_SEEN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,13 +333,18 @@ class _Reader:
         if not any(problem.key_path == section for problem in self.problems):
             line = line_of(self._text, outer, inner)
             self.problems.append(
-                Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", repr(value))
+                Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", _seen(value))
             )
         return {}
 
     def _fail(self, section: str, key: str, message: str, value: object, remedy: str) -> None:
         line = line_of(self._text, section, key)
-        self.problems.append(Problem(str(self._file), line, f"{section}.{key}", message, remedy, repr(value)))
+        self.problems.append(Problem(str(self._file), line, f"{section}.{key}", message, remedy, _seen(value)))
+
+
+def _seen(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SEEN else text[:_MAX_SEEN] + "..."
 
 
 def _is_number(value: object) -> TypeGuard[float]:
