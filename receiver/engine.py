@@ -21,8 +21,6 @@ from receiver import appointments, surroundings, verify
 from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
 from receiver.events import (
-    RECOVERY,
-    TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
@@ -33,7 +31,6 @@ from receiver.events import (
     Quarantined,
     Resumed,
     SuggestionScored,
-    Verdict,
     VerdictGiven,
 )
 from receiver.health import confirmed, verdict_given
@@ -41,6 +38,7 @@ from receiver.journal.store import JournalUnavailable
 from receiver.policy import next_step
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, VerifyAct, Wait
 from receiver.verdict import MIN_SCRAPES
+from receiver.vocabulary import RECOVERY, TREATMENTS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from receiver import surroundings
-from receiver.events import LOOPBACK, ActionAsked, Decided, Denied, Paused, Resumed
+from receiver.events import LOOPBACK, ActionAsked, Decided, Paused, Resumed
 from receiver.incident import IncidentState
 from receiver.policy import refuses_by_hand
+from receiver.vocabulary import Denied
 
 if TYPE_CHECKING:
     import asyncio

@@ -36,7 +36,7 @@ from receiver.by_hand import Wish
 from receiver.chronicle import Chronicle
 from receiver.effects import Surroundings
 from receiver.engine import Engine
-from receiver.events import ByHand, Delivered, Via
+from receiver.events import Delivered
 from receiver.incident import IncidentState
 from receiver.journal.memory import MemoryJournal
 from receiver.metrics import Metrics
@@ -44,6 +44,7 @@ from receiver.persons import Persons
 from receiver.prometheus import Prometheus, Sample
 from receiver.records import ConfigProven
 from receiver.settings import Settings
+from receiver.vocabulary import ByHand, Via
 from tests.receiver.core.simulated import a_value, an_alert, word
 from tests.scenarios.clock import AtOnce
 
