@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from fleet.security import Approval, Security
 
 Table = Mapping[str, Any]
 N = TypeVar("N", int, None)
+
+MAX_BYTES: Final = 4_194_304
+"""More than any settings: a log or a device that is named by mistake must not take a program's memory."""
 
 _MAX_DEPTH: Final = 32
 _MAX_SEEN: Final = 80
@@ -194,7 +198,14 @@ def line_in(file: Path, section: str, key: str) -> int:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8")
+        if stat.S_ISFIFO(file.stat().st_mode):  # opening it waits for a writer that may never come
+            raise ConfigError((Problem(str(file), 0, "", "is a pipe", "Name a regular file in config_file"),))
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            problem = Problem(str(file), 0, "", f"is larger than {MAX_BYTES} bytes", "Settings are never that long")
+            raise ConfigError((problem,))
+        return data.decode("utf-8")
     except OSError as error:
         problem = Problem(
             str(file), 0, "", f"cannot be read: {error.strerror}", "Check config_file and its permissions"

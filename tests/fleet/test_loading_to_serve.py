@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import ConfigError, Problem
+from fleet.backups import digest_of, folder_of
+from fleet.config_change import put_back, read_raw
+from fleet.errors import ConfigError, PermanentError, Problem
 from fleet.inventory import Fleet, ServerName
 from fleet.loading import load_fleet, load_to_serve
-from fleet.server_config import Tuning
+from fleet.server_config import MAX_BYTES, Tuning
 from fleet.signals import Severity
 from fleet.thresholds import TABLE, crossing
 
@@ -117,6 +120,30 @@ def test_a_level_that_goes_with_the_broken_file_does_not_hold_without_it(tmp_pat
     levels = load_to_serve(file, {}).servers[ServerName("server0")].thresholds
     assert levels["error_ratio"] == TABLE["error_ratio"]
     assert levels["sessions"] == {Severity.WARNING: 3, Severity.CRITICAL: 15}
+
+
+def test_what_is_no_file_of_settings_is_said_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "log.toml").write_bytes(b"#" * (MAX_BYTES + 1))
+    file = written(tmp_path, "pipe.toml", "folder.toml", "log.toml")
+    assert load_to_serve(file, {}).servers
+    said = [str(problem).removeprefix(f"{tmp_path}/").partition(". ")[0] for problem in mistakes(file)]
+    assert said == [
+        "pipe.toml: is a pipe",
+        "folder.toml: cannot be read: Is a directory",
+        f"log.toml: is larger than {MAX_BYTES} bytes",
+    ]
+    (tmp_path / "log.toml").write_bytes(b"#" * MAX_BYTES)
+    assert len(mistakes(file)) == 2
+    assert digest_of(tmp_path / "pipe.toml") == ""
+    with pytest.raises(ConfigError, match="is a pipe"):
+        read_raw(tmp_path / "pipe.toml", frozenset())
+    copies = folder_of(tmp_path / "pipe.toml")
+    copies.mkdir()
+    (copies / "good.toml").write_text(GOOD)
+    with pytest.raises(PermanentError, match="is no regular file"):
+        put_back(tmp_path / "pipe.toml", "good.toml", stamp="act-1")
 
 
 NUMBERS = st.integers() | st.floats() | st.integers(-(2**80), 2**80)
