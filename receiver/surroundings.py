@@ -43,13 +43,13 @@ def _look(server: Server, control_dir: Path, last_good: str) -> Surroundings:
     gateways = len(control_sockets(control_dir, server.name))
     if server.config is None:
         return Surroundings(gateways)
-    digest = digest_of(server.config.file)
+    digest, config = digest_of(server.config.file), _config(server.config.file)
     try:
         found = read_raw(server.config.file, _SETTINGS)
     except MedicError:
-        return Surroundings(gateways, backed=_backed(server.config, last_good), digest=digest)
+        return Surroundings(gateways, None, config, _backed(server.config, last_good), digest=digest)
     settings = {str(setting): raw for setting, raw in found.items()}
-    return Surroundings(gateways, settings, _config(server.config.file), digest=digest)
+    return Surroundings(gateways, settings, config, digest=digest)
 
 
 def _backed(config: ServerConfig, last_good: str) -> ServerConfig | None:

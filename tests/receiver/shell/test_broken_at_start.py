@@ -9,10 +9,11 @@ import pytest
 from fleet.backups import folder_of
 from fleet.inventory import Server, ServerName
 from fleet.security import Approval
-from fleet.signals import Severity
+from fleet.signals import Severity, SignalName
 from receiver import surroundings
+from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.test_configuration import TOML
-from tests.receiver.shell.world import World, write
+from tests.receiver.shell.world import World, alert, text, until, until_true, webhook, write
 
 BROKEN = TOML.replace("300_000", "")
 SECURITY = "[security.approval_workflows]\nauto_approve_full_access = {}\n"
@@ -50,6 +51,27 @@ async def test_what_nobody_could_read_since_the_start_is_allowed_by_the_last_goo
     write(world.config_file("alpha"), SECURITY.format("true"))
     around = await surroundings.look(server, world.folder, "good-1.toml")
     assert around.approval(server) == Approval(auto_approve_full_access=True), "the file itself, once it is mended"
+
+
+async def test_a_restore_waits_for_a_person_where_the_last_good_copy_says_so(world: World, start: Start) -> None:
+    good = TOML + SECURITY.format("false")
+    file = world.give_config("alpha", good)
+    world.ladders = {"down": ["restore", "escalate"]}
+    async with start() as client:
+
+        async def proven() -> bool:
+            _, body = await client.get("/api/v1/servers")
+            return body["servers"][0]["last_good"] is not None
+
+        await until(proven)
+    world.fall_ill("alpha", SignalName.DOWN)
+    write(file, BROKEN)
+    async with start() as client:
+        await client.post(webhook(alert("alpha", SignalName.DOWN)))
+        incident = await client.until_state("awaiting_approval")
+        assert text(file) == BROKEN
+        assert (await client.say(f"incidents/{incident['id']}/approve"))[0] in {200, 202}
+        await until_true(lambda: text(file) == good)
 
 
 @pytest.mark.parametrize("backup", ["", "gone.toml"])
