@@ -181,6 +181,28 @@ class AuditLog:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCheck:
+    """A tool that a deployment calls; ``expect`` is a text that the result has to contain, or JSON that it has to say.
+
+    None where any result will do that is no error.
+    """
+
+    tool: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    expect: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """``deploy`` of a server: ``build`` and ``test`` are commands, argv each, run without a shell."""
+
+    build: tuple[tuple[str, ...], ...] = ()
+    test: tuple[tuple[str, ...], ...] = ()
+    checks: tuple[ToolCheck, ...] = ()
+    first_response_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One MCP server.
 
@@ -216,6 +238,7 @@ class Server:
     sessions_pattern: str | None = None
     cache_pattern: str | None = None
     tool_metrics: tuple[ToolMetrics, ...] = ()
+    deploy: DeploySettings = field(default_factory=DeploySettings)
 
     @property
     def tuning(self) -> Tuning:

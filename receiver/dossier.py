@@ -57,6 +57,11 @@ class Dossier:
     proven: ConfigProven | None = None
     debugging: Debugging | None = None
 
+    @property
+    def last_good(self) -> str:
+        """The backup of the configuration that proved itself last, "" where there is none."""
+        return "" if self.proven is None else self.proven.backup
+
 
 def noted(dossier: Dossier, event: Event, at: float) -> Dossier:
     """The dossier after an event that speaks of its server; the same one when that is none of its business."""

@@ -16,11 +16,11 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.maintenance import MaintenanceWindow, work_ends_at
 from fleet.security import Approval
 from fleet.signals import Severity, SignalName
-from receiver.events import Denied, Verdict
 from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Treatment
 from receiver.preconditions import Unmet
 from receiver.risk import Risk, is_allowed
+from receiver.vocabulary import Denied, Verdict
 
 MAX_ATTEMPTS: Final = 2
 """Intents of one rung in one incident; a second only after the first was found not to have taken place."""

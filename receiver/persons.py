@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from receiver import surroundings
-from receiver.events import LOOPBACK, ActionAsked, Decided, Denied, Paused, Resumed
+from receiver.events import LOOPBACK, ActionAsked, Decided, Paused, Resumed
 from receiver.incident import IncidentState
 from receiver.policy import refuses_by_hand
+from receiver.vocabulary import Denied
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,7 +55,8 @@ class Persons:
             JournalUnavailable: nothing was written.
         """
         book = self._chronicle.book
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        last_good = book.dossier(server.name).last_good
+        around = await self._look(server, self._settings.fleet.gateway.control_dir, last_good)
         async with self._choosing:
             refusal = refuses_by_hand(
                 wish,

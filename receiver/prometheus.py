@@ -11,6 +11,7 @@ import statistics
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -28,6 +29,8 @@ MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 USUAL_SCRAPE_SECONDS: Final = 15.0
 _LEARNED_FOR_SECONDS: Final = 300.0
 _UNKNOWN_FOR_SECONDS: Final = 10.0
+_HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity"}
+"""Nothing is packed: an answer about one server has some hundred bytes."""
 _SEEN_RANGE: Final = "5m"
 _ALIVE: Final = ("mcp_server_up", "mcp_server_operation_duration_seconds_count")
 """What there is of every server that is watched: the second where nothing but OpenTelemetry reports it."""
@@ -174,7 +177,11 @@ class Prometheus:
         timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
         try:
             async with self._session.post(
-                f"{self._url}{path}", data=form, timeout=timeout, allow_redirects=False
+                f"{self._url}{path}",
+                data=urlencode(form).encode(),
+                headers=_HEADERS,
+                timeout=timeout,
+                allow_redirects=False,
             ) as answer:
                 body = await read_bounded(answer, MAX_ANSWER_BYTES)
         except TimeoutError as error:

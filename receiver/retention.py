@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from receiver.alerts import is_judged
 from receiver.book import Book
-from receiver.events import OF_AN_INCIDENT, ActionAsked, ByHand, Delivered, Entry, IncidentId, Quarantined
+from receiver.events import OF_AN_INCIDENT, ActionAsked, Delivered, Entry, IncidentId, Quarantined
+from receiver.vocabulary import ByHand
 
 if TYPE_CHECKING:
     from fleet.inventory import Limits

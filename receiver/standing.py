@@ -9,9 +9,9 @@ from fleet.maintenance import work_ends_at
 from receiver.book import Book
 from receiver.by_hand import allowed
 from receiver.dossier import Dossier, is_stuck
-from receiver.events import ByHand
 from receiver.incident import Incident
 from receiver.ledger import Ledger
+from receiver.vocabulary import ByHand
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class Web:
         self._bedside = bedside
         self._archive = archive
         self._recall = recall
+        self._counts = {result: metrics.webhooks.labels(result) for result in WebhookResult}
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -159,7 +160,9 @@ class Web:
         if delivered.truncated or entry is None:
             self._reconcile_soon()
         result = WebhookResult.DUPLICATE if entry is None else self._result(delivered)
-        log.info("webhook", extra={"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable})
+        if log.isEnabledFor(logging.DEBUG):  # the journal tells it too, and the metrics count it
+            about = {"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable}
+            log.debug("webhook", extra=about)
         self._count(result)
         return answer(200, {"result": result})
 
@@ -198,4 +201,4 @@ class Web:
         return WebhookResult.UNKNOWN_SERVER
 
     def _count(self, result: WebhookResult) -> None:
-        self._metrics.webhooks.labels(result).inc()
+        self._counts[result].inc()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import IO, Final
 from fleet.redaction import redacted
 
 _KILL_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.02
 _SHOWN_BYTES: Final = 400
 _READ_BYTES: Final = 4096
 
@@ -63,12 +65,10 @@ async def run(argv: Sequence[str], within: float, *, directory: Path | None = No
 async def _status(
     argv: Sequence[str], within: float, output: IO[bytes], directory: Path | None, env: Mapping[str, str]
 ) -> int | None:
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=DEVNULL, stdout=output, stderr=output, cwd=directory, env=dict(env), start_new_session=True
-    )
+    process = _started(argv, output, directory, env)
     try:
         async with asyncio.timeout(within):
-            return await process.wait()
+            return await _ended(process)
     except TimeoutError:
         return None
     finally:
@@ -76,7 +76,39 @@ async def _status(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             async with asyncio.timeout(_KILL_SECONDS):
-                await process.wait()
+                await _ended(process)
+
+
+def _started(
+    argv: Sequence[str], output: IO[bytes], directory: Path | None, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Started by vfork, in a millisecond: uvloop forks, and copies the tables of all of this process' memory."""
+    return subprocess.Popen(  # noqa: S603 - argv of fleet.yml or our own, no shell
+        argv, stdin=DEVNULL, stdout=output, stderr=output, cwd=directory, env=dict(env), start_new_session=True
+    )
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status, when it has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not everywhere
+        return await _ended_some_time(process)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()
+
+
+async def _ended_some_time(process: subprocess.Popen[bytes]) -> int:
+    while (status := process.poll()) is None:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(_LOOK_SECONDS)
+    return status
 
 
 def _tail(output: IO[bytes]) -> str:

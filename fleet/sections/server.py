@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from fleet import thresholds
 from fleet.errors import ConfigError
 from fleet.inventory import (
     AuditLog,
+    DeploySettings,
     Enforced,
     LogSource,
     Mode,
@@ -24,14 +24,16 @@ from fleet.inventory import (
     Transport,
 )
 from fleet.sections import sources
+from fleet.sections.deploy import read_deploy
+from fleet.sections.levels import levels_with, read_thresholds
 from fleet.sections.restart import read_restart
 from fleet.sections.values import address, argv, mode, url
 from fleet.server_config import ServerConfig, read_server_config
-from fleet.signals import Severity
+from fleet.thresholds import Written
 
 if TYPE_CHECKING:
     from fleet.parsing import Section, Value
-    from fleet.thresholds import Levels, Thresholds
+    from fleet.thresholds import Thresholds
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -76,6 +78,7 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     tool_metrics: tuple[ToolMetrics, ...] = section.read("tool_metrics", sources.tool_metrics, ())
     auth_file = section.read("auth_file", lambda v: v.path_value(), None)
     audit_log = section.read("audit_log", _audit_log, None)
+    deploy = section.read("deploy", read_deploy, DeploySettings())
     _later(section)
     section.finish()
     if transport is Transport.STDIO:
@@ -87,8 +90,8 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     _check_restart(value, transport, command, process, restart)
     if name is None or transport is None or (transport is Transport.HTTP and not target):
         return None
-    written = thresholds.Written(own, defaults.thresholds)
-    levels = _merged(value, written, config)
+    written = Written(own, defaults.thresholds)
+    levels = levels_with(value, written, config)
     return Server(
         name=name,
         transport=transport,
@@ -112,46 +115,8 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
         sessions_pattern=sessions_pattern,
         cache_pattern=cache.redis_pattern,
         tool_metrics=tool_metrics,
+        deploy=deploy,
     )
-
-
-def read_thresholds(value: Value) -> Thresholds:
-    """``{error_ratio: {warning: 0.02, critical: 0.05}}``: one level, or both, of any key of the table."""
-    section = value.section()
-    found: dict[str, Levels] = {}
-    for key in thresholds.TABLE:
-        levels = section.read(key, _levels, None)
-        if levels:
-            found[key] = levels
-    section.finish()
-    return found
-
-
-def _levels(value: Value) -> Levels | None:
-    section = value.section()
-    found = {
-        severity: level
-        for severity in Severity
-        if (level := section.read(severity.value, lambda v: v.number(0.0, 1e18), None)) is not None
-    }
-    section.finish()
-    return found
-
-
-def _merged(value: Value, written: thresholds.Written, config: ServerConfig | None) -> Thresholds:
-    merged = written.with_file({} if config is None else config.monitoring)
-    for key, levels in thresholds.crossing(merged):
-        shown = f"warning {levels[Severity.WARNING]:g}, critical {levels[Severity.CRITICAL]:g}"
-        beyond = "above" if thresholds.DIRECTIONS[key].value == ">=" else "below"
-        value.document.report(
-            value.line,
-            f"{value.path}.thresholds.{key}",
-            f"the levels cross: warning lies {beyond} critical once the server's file, its thresholds and the"
-            " fleet's are merged",
-            "Set both levels in the server's thresholds",
-            shown,
-        )
-    return merged
 
 
 def _name(value: Value) -> ServerName | None:
@@ -178,8 +143,10 @@ def _config(value: Value) -> ServerConfig | None:
     try:
         return read_server_config(file)
     except ConfigError as error:
-        value.document.problems.extend(error.problems)
-        return None
+        problems = value.document.problems
+        problems.extend(each for each in error.problems if each not in problems)  # two servers may share one file
+        # Whoever reads a fleet in spite of broken TOML files still has to know which file it is.
+        return ServerConfig.unread(file, error.problems)
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:
@@ -272,4 +239,3 @@ def _check_restart(
 
 def _later(section: Section) -> None:
     section.later("host", "several receivers")
-    section.later_settings("deploy", "deployment in phases", {"first_response_seconds": "5"})

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from receiver.events import ByHand
 from receiver.page import words
 from receiver.page.overview import Badge, card
 from receiver.page.words import Tone
 from receiver.standing import Standing
+from receiver.vocabulary import ByHand
 
 WARNED: Final[Mapping[str, str]] = {
     ByHand.RESTART: "Calls under way may be cut off",

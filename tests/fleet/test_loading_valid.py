@@ -10,6 +10,7 @@ from fleet.errors import ConfigError
 from fleet.inventory import (
     Address,
     AuditLog,
+    DeploySettings,
     Enforced,
     Figure,
     Fleet,
@@ -326,3 +327,26 @@ def test_the_servers_own_file_in_its_own_units(tmp_path: Path) -> None:
     assert thresholds["response_time_seconds"][Severity.CRITICAL] == 4.0
     assert thresholds["cache_hit_ratio"] == {Severity.WARNING: 0.7, Severity.CRITICAL: 0.4}
     assert thresholds["resident_memory_bytes"][Severity.CRITICAL] == 600e6
+
+
+def test_how_a_server_is_deployed(tmp_path: Path) -> None:
+    text = """
+servers:
+  - name: codex
+    transport: http
+    url: http://127.0.0.1:3001/mcp
+    deploy:
+      build: [[npm, ci], [npm, run, build]]
+      test: [npm, test]
+      checks:
+        - {tool: lookup, arguments: {title: Dune}, expect: shelf}
+        - {tool: stats, expect: {books: 3, shelves: [{name: a}]}}
+        - {tool: ping}
+      first_response_seconds: 2.5
+"""
+    deploy = load(tmp_path, text).servers["codex"].deploy  # type: ignore[index]
+    assert (deploy.build, deploy.test) == ((("npm", "ci"), ("npm", "run", "build")), (("npm", "test"),))
+    assert [check.expect for check in deploy.checks] == ["shelf", {"books": 3, "shelves": [{"name": "a"}]}, None]
+    assert deploy.checks[0].arguments == {"title": "Dune"}
+    assert deploy.first_response_seconds == 2.5
+    assert load(tmp_path, text.partition("    deploy:")[0]).servers["codex"].deploy == DeploySettings()  # type: ignore[index]

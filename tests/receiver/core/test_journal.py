@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import PermanentError
-from receiver.events import ActEnded, ActId, Closed, Closing, Entry, Event, IncidentId, Quarantined
+from receiver.events import ActEnded, ActId, Closed, Entry, Event, IncidentId, Quarantined
 from receiver.journal.memory import MemoryJournal
 from receiver.journal.sqlite import SqliteJournal
 from receiver.journal.store import (
@@ -31,6 +31,7 @@ from receiver.journal.store import (
     Lease,
     Write,
 )
+from receiver.vocabulary import Closing
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 Open = Callable[[], Journal]

@@ -12,22 +12,10 @@ from fleet.inventory import ActionLimit, Enforced, Limits, Mode
 from fleet.signals import SignalName
 from receiver import moves as ways_of
 from receiver.book import Book
-from receiver.events import (
-    RECOVERY,
-    TREATMENTS,
-    ActEnded,
-    ActIntended,
-    ByHand,
-    Closed,
-    Closing,
-    Entry,
-    RecoveryBegun,
-    Resumed,
-    Verdict,
-    VerdictGiven,
-)
+from receiver.events import ActEnded, ActIntended, Closed, Entry, RecoveryBegun, Resumed, VerdictGiven
 from receiver.guards import FREE_BY_HAND
 from receiver.incident import Incident
+from receiver.vocabulary import RECOVERY, TREATMENTS, ByHand, Closing, Verdict
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
 

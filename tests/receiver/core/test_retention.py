@@ -18,12 +18,9 @@ from receiver.events import (
     ActIntended,
     ActionAsked,
     Alert,
-    ByHand,
     Changed,
     Closed,
-    Closing,
     Delivered,
-    Denied,
     Entry,
     Event,
     IncidentId,
@@ -31,12 +28,12 @@ from receiver.events import (
     Quarantined,
     Resumed,
     SuggestionScored,
-    Via,
 )
-from receiver.events import After as AfterSuggestion
 from receiver.incident import Incident
 from receiver.records import BaselineKept, Deployed, DeploymentOutcome
 from receiver.retention import DAY, Removal, Survey, horizon, names_in
+from receiver.vocabulary import After as AfterSuggestion
+from receiver.vocabulary import ByHand, Closing, Denied, Via
 from tests.receiver.core.simulated import START
 
 NAMES = ("codex", "other", "third")

@@ -18,13 +18,10 @@ from receiver.events import (
     Alert,
     Changed,
     Delivered,
-    Denied,
     Entry,
     IncidentId,
     Judgement,
-    Verdict,
     VerdictGiven,
-    Via,
 )
 from receiver.incident import Incident
 from receiver.page import charts, hands, overview
@@ -33,6 +30,7 @@ from receiver.page.rendering import render, visible
 from receiver.page.timeline import Item, diff, numbers, timeline
 from receiver.page.words import Tone
 from receiver.pages import Page
+from receiver.vocabulary import Denied, Verdict, Via
 from tests.receiver.page.documents import Document, problems
 from tests.receiver.page.hostile import ENTRIES, FINDINGS, MARK, PIECES, TEXTS
 

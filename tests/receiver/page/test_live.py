@@ -18,11 +18,12 @@ from receiver import live
 from receiver.app import STOP_SECONDS
 from receiver.book import Book
 from receiver.chronicle import Chronicle
-from receiver.events import Delivered, Entry, Paused, Quarantined, Via
+from receiver.events import Delivered, Entry, Paused, Quarantined
 from receiver.incident import Incident
 from receiver.journal.memory import MemoryJournal
 from receiver.live import MAX_BEHIND, MAX_CLIENTS, Live
 from receiver.views import changes
+from receiver.vocabulary import Via
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.peers import serve
 from tests.receiver.shell.world import DEADLINE, TOKEN, Client, World, alert, until_true, webhook

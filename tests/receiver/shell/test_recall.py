@@ -12,12 +12,13 @@ import pytest
 from receiver.app import running
 from receiver.book import RECENT_CLOSED, Book
 from receiver.chronicle import Chronicle
-from receiver.events import Alert, Closed, Closing, Delivered, Entry, IncidentId, Via
+from receiver.events import Alert, Closed, Delivered, Entry, IncidentId
 from receiver.incident import Incident
 from receiver.journal.memory import MemoryJournal
 from receiver.journal.sqlite import SqliteJournal
 from receiver.journal.store import JournalUnavailable
 from receiver.recall import MAX_KEPT, Recall
+from receiver.vocabulary import Closing, Via
 from tests.receiver.core.test_stored_journal import JOURNALS, NAMES, entries
 from tests.receiver.shell.world import World, client_of
 
