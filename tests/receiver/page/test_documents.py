@@ -275,3 +275,18 @@ def test_what_was_tried_already_is_not_told_as_held_back() -> None:
 
 def test_the_mark_of_the_hostile_texts_is_no_word_of_ours() -> None:
     assert MARK not in first_page(servers=[a_bed()])
+
+
+def test_another_question_is_another_element() -> None:
+    """The page changes in place: a finger on its way to a button must not find another act behind it."""
+
+    def asked(rung: str, since: float) -> str:
+        card = replace(overview.card(INCIDENT), waiting=overview.Waiting(rung, rung, "", since))
+        document = Document(first_page(cards=[card]))
+        assert problems(document) == []
+        found = [each.get("id") for each in document.all("div") if each.get("class") == "ask"]
+        assert len(found) == 1
+        return str(found[0])
+
+    assert asked("restart", NOW) == asked("restart", NOW)
+    assert asked("restart", NOW) != asked("apply_profile emergency", NOW + 0.5)
