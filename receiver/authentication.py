@@ -76,12 +76,19 @@ class Authentication:
         self._protection = protection
         self._checks = PasswordChecks()
         self._others: list[OtherWay] = []
+        self._told: list[Callable[[], None]] = []
         self.version = 0
 
     def hold(self, credentials: Credentials, protection: Protection) -> None:
         """Let these hold from now on."""
         self._credentials, self._protection = credentials, protection
         self.version += 1
+        for told in self._told:
+            told()
+
+    def on_change(self, told: Callable[[], None]) -> None:
+        """Call ``told`` whenever others hold: who was let in before, and is still there, must be asked again."""
+        self._told.append(told)
 
     def also(self, way: OtherWay) -> None:
         """Ask ``way`` where a request shows no ``Authorization``."""

@@ -54,6 +54,7 @@ def open_front(
     )
     desk = Desk(authentication, browsers, pages, persons, fleet.servers)
     live = Live(chronicle)
+    authentication.on_change(live.let_go)
 
     async def events(request: web.Request, _by: str) -> web.StreamResponse:
         return await live.stream(request)
