@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from fleet.doors import Refusal
+from fleet.redaction import redacted
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
 from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
@@ -168,7 +169,8 @@ class Web:
 
     async def _quarantine(self, body: bytes, reason: str) -> web.Response:
         body_hash = hashlib.sha256(body).hexdigest()
-        excerpt = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
+        # Whoever mistook us for somebody else may have sent what was meant for them alone.
+        excerpt = redacted(body[: EXCERPT_CHARACTERS * 4]).decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
         event = Quarantined(reason=reason, body_hash=body_hash, size=len(body), excerpt=excerpt)
         return await self._put_aside(event, WebhookResult.DUPLICATE, WebhookResult.QUARANTINED)
 
