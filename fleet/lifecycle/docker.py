@@ -86,6 +86,6 @@ def _why(container: str, answer: Response) -> str:
 def _said(answer: Response) -> str:
     try:
         message = msgspec.json.decode(answer.body).get("message")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         message = answer.body.decode("utf-8", "replace")
     return " ".join(str(message).split())[:_MAX_SAID]

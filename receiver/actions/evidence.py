@@ -130,5 +130,5 @@ async def _status(socket: Path) -> dict[str, Any]:
         return {"socket": socket.name, "error": f"a status of {len(answer.body)} bytes is too long to keep"}
     try:
         return {"socket": socket.name, "status": msgspec.json.decode(answer.body)}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"socket": socket.name, "error": f"answered {answer.status} without JSON"}
