@@ -41,6 +41,8 @@ def status(headers: dict[str, str], has_body: bool = True, door: Door = DOOR) ->
         ({"Authorization": "Basic right"}, 401),
         ({"Authorization": ""}, 401),
         ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Bearer \udcff"}, 401),  # a byte that is no text, as the server hands it on
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_each_way_in(change: dict[str, str], expected: int) -> None:
