@@ -9,7 +9,7 @@ from typing import Final
 
 from receiver.events import ActDenied, ActEnded, Event, Raws
 from receiver.incident import ActRecord
-from receiver.records import BaselineKept, ConfigProven, Deployed
+from receiver.records import BaselineKept, ConfigProven, Deployed, DeploymentOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Dossier:
 def noted(dossier: Dossier, event: Event, at: float) -> Dossier:
     """The dossier after an event that speaks of its server; the same one when that is none of its business."""
     match event:
-        case Deployed():
+        case Deployed(outcome=DeploymentOutcome.DONE):  # one that was taken back says nothing of how long one takes
             return replace(dossier, deployed=event)
         case BaselineKept():
             return replace(dossier, baseline=event)
