@@ -5,7 +5,8 @@ and only where nothing that stays rests on it:
 
 - A delivery may belong to incidents of several servers; then they go together, or not at all.
 - What an incident leaves behind (settings that treatment lowered, log levels) the next one begins with. Incidents that
-  end with what the first of them began with may go together; one alone where it left nothing.
+  end with what the first of them began with may go together, and with the one that left them that; one alone where it
+  was left nothing and left nothing.
 - A person's stop or start, pauses, deployments, baselines and proven configurations stay.
 - Nothing that a budget still counts is that old: see ``horizon``.
 """
@@ -149,8 +150,9 @@ class Survey:
         first = next((index for index, each in enumerate(before) if each.began_with == now), None)
         if first is None:
             return
+        # They began with what the one before them left: it cannot go without them.
         for each in before[first:]:
-            self._together.join(before[first].id, each.id)
+            self._together.join(before[max(0, first - 1)].id, each.id)
         del before[first:]
 
 
