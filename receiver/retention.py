@@ -5,8 +5,8 @@ and only where nothing that stays rests on it:
 
 - A delivery may belong to incidents of several servers; then they go together, or not at all.
 - What an incident leaves behind (settings that treatment lowered, log levels) the next one begins with. Incidents that
-  end with what the first of them began with may go together, and with the one that left them that; one alone where it
-  was left nothing and left nothing.
+  end with what the first of them began with may go together; one alone where it left what it found. As long as they
+  stay, the one stays that left them what they began with.
 - A person's stop or start, pauses, deployments, baselines and proven configurations stay.
 - Nothing that a budget still counts is that old: see ``horizon``.
 """
@@ -73,6 +73,7 @@ class Survey:
         self._courses: dict[IncidentId, _Course] = {}
         self._open: dict[str, _Course] = {}
         self._together = _Groups()
+        self._rests: list[tuple[IncidentId, IncidentId]] = []
         self._unsettled: dict[str, list[_Course]] = {}
         self._loose: list[int] = []
 
@@ -104,6 +105,9 @@ class Survey:
             for course in self._courses.values()
             if course.stays or not course.is_over or not course.is_old
         }
+        # What stays keeps what it began with, and so on.
+        while kept := {self._together.of(on) for one, on in self._rests if self._together.of(one) in held} - held:
+            held |= kept
         gone = [course for course in self._courses.values() if self._together.of(course.id) not in held]
         numbers = {number for course in gone for number in course.numbers}
         return Removal(frozenset(numbers.union(self._loose)), frozenset(course.id for course in gone))
@@ -150,9 +154,10 @@ class Survey:
         first = next((index for index, each in enumerate(before) if each.began_with == now), None)
         if first is None:
             return
-        # They began with what the one before them left: it cannot go without them.
         for each in before[first:]:
-            self._together.join(before[max(0, first - 1)].id, each.id)
+            self._together.join(before[first].id, each.id)
+        if first:
+            self._rests.append((course.id, before[first - 1].id))
         del before[first:]
 
 
