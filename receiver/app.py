@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -78,6 +79,7 @@ async def running(settings: Settings, now: Callable[[], float] = time.time) -> A
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until ``stop`` is set or a task fails; raises what failed."""
     async with running(settings) as receiver:
+        gc.freeze()  # what is built by now stays: looking through it again and again would hold up deliveries
         ends = Tasks("receiver-end")
         fault = ends.start_passing("fault", receiver.tasks.wait())
         asked = ends.start_passing("stop", stop.wait())

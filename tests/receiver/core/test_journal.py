@@ -161,6 +161,16 @@ def test_writes_together_are_as_if_one_after_the_other(journal: Journal) -> None
     assert journal.append_all([]) == []
 
 
+@pytest.mark.parametrize("count", [2, 300, 1001])
+def test_new_events_together_have_the_numbers_under_which_they_are_read(journal: Journal, count: int) -> None:
+    journal.append_all([Write(quarantined("before"), "x"), Write(CLOSED)])
+    journal.remove([1])
+    events = [quarantined(str(number)) for number in range(count)]
+    written = journal.append_all([Write(event, event.reason) for event in events])
+    assert [(each.seq, each.event) for each in written if isinstance(each, Entry)] == list(enumerate(events, 3))
+    assert [*journal.read(after=2)] == written
+
+
 def test_nothing_is_written_where_somebody_else_wrote_since(journal: Journal) -> None:
     assert journal.newest() == 0
     first = journal.append(CLOSED, expected=0)
