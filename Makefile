@@ -18,9 +18,10 @@ help:
 	@echo "              MODE=automatic|suggest  REPEAT=1"
 	@echo "make test     every test, with real Prometheus and Alertmanager"
 	@echo "make up       the whole stack in the foreground, until Ctrl-C"
-	@echo "make test-web    every panel of every dashboard drawn by Grafana's components in Chromium"
+	@echo "make test-web    in Chromium: every panel of every dashboard, and the receiver's page through a treatment"
 	@echo "make conformance  the MCP conformance suite, direct and through the gateway"
-	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes"
+	@echo "make soak     the long ones: hundreds of restarts in place and of sessions, ten calm minutes,"
+	@echo "              a thousand kills of the receiver, a hundred thousand broken webhooks"
 	@echo "make lint | format | bench | lock | clean"
 
 $(READY): requirements-dev.lock pyproject.toml
@@ -59,6 +60,8 @@ soak: $(READY)
 	@$(BIN)/python -m bench.abandoned
 	@$(BIN)/python -m bench.large --seconds 600
 	@$(BIN)/python -m bench.calm --minutes 10
+	@$(BIN)/python -m bench.kills --kills 1000
+	@$(BIN)/python -m bench.fuzz
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
@@ -76,7 +79,7 @@ format: $(READY)
 	@$(BIN)/ruff check --fix .
 
 # Each prints its goals and keeps its figures in run/bench/; about forty minutes on two quiet cores. One alone: BENCH="relay cache".
-BENCH ?= relay cache large stdio rendering fleet logs redis_sessions processes scale
+BENCH ?= relay cache large stdio rendering fleet logs redis_sessions processes scale webhook storm closed_loop
 bench: $(READY)
 	@for each in $(BENCH); do echo "== $$each"; $(BIN)/python -m bench.$$each || failed="$$failed $$each"; done; \
 	  [ -z "$$failed" ] || { echo "goals missed or not measured:$$failed"; exit 1; }

@@ -21,7 +21,7 @@ from exporter.settings import Settings, parse_address, settings_of
 from fleet import logs
 from fleet.errors import ConfigError, MedicError
 from fleet.inventory import Address, Fleet
-from fleet.loading import load_fleet
+from fleet.loading import load_to_serve
 
 SWITCH_SECONDS = 0.0005
 """How long a thread that renders or decodes may keep the interpreter while the event loop wants it.
@@ -41,11 +41,11 @@ would look at all facts of a thousand servers every three seconds, and nothing i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the exporter. Returns 0 after a stop that was asked for, 1 on an error, 2 (by exit) on wrong use."""
     arguments = _arguments(sys.argv[1:] if argv is None else argv)
+    logs.configure(environ=os.environ)
     try:
         fleet, settings = _loaded(arguments)
     except ConfigError as error:
         return _refused(error)
-    logs.configure(environ=os.environ)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECT_GARBAGE_AFTER)
     code = 0
@@ -65,9 +65,9 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Fleet, Settings]:
     """The configuration as it is written now.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: with every mistake of fleet.yml; those of the servers' own files are only logged.
     """
-    fleet = load_fleet(arguments.config, os.environ)
+    fleet = load_to_serve(arguments.config, os.environ)
     settings = settings_of(
         fleet, arguments.listen, os.environ, arguments.web_config_file, probe_allow_any=arguments.probe_allow_any
     )

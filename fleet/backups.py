@@ -46,9 +46,9 @@ def listed(file: Path) -> list[Backup]:
 
 
 def digest_of(file: Path) -> str:
-    """The SHA-256 of what the file says, in hex; "" when it cannot be read."""
+    """The SHA-256 of what the file says, in hex; "" when it cannot be read, or is none (a pipe would never end)."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     except OSError:
         return ""
 

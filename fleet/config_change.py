@@ -123,13 +123,15 @@ def put_back(file: Path, backup: str, *, stamp: str) -> Change:
 
     Raises:
         ConfigError: the backup is broken; nothing was written.
-        PermanentError: there is no such backup, or the folder cannot be written.
+        PermanentError: there is no such backup, the folder cannot be written, or what stands there is no file.
         TemporaryError: another program holds the lock, or the file was changed in the same moment.
     """
     if backup not in {each.name for each in listed(file)}:
         raise PermanentError(f"{backup!r} is no backup of {file}")
 
     def put(target: Path) -> Change:
+        if target.exists() and not target.is_file():
+            raise PermanentError(f"{target} is no regular file; move it away")
         source = folder_of(target) / backup
         read_server_config(source)
         new = source.read_bytes()
@@ -208,8 +210,8 @@ def _read(file: Path) -> tuple[str, os.stat_result]:
     """The checked text, line ends as they are, and the status of just this content."""
     with contextlib.suppress(OSError):  # read_server_config says why better
         status = file.stat()
-        data = file.read_bytes()
         read_server_config(file)
+        data = file.read_bytes()
         if _identity(file.stat()) != _identity(status):
             raise TemporaryError(f"{file} was changed in the same moment; try again")
         return data.decode("utf-8"), status

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 JSON = "application/json"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,21 @@ class Door:
     """The names under which one listener may be addressed.
 
     ``names`` are host names in lower case: loopback, the listen address, the host of the configured ``url``.
-    ``tokens`` are the accepted bearer tokens; empty means that no authentication is asked for.
+    ``tokens`` are the accepted bearer tokens; empty means that no authentication is asked for. ``home`` is the host
+    and the port of ``url``, None without one.
     """
 
     names: frozenset[str]
     tokens: tuple[str, ...] = ()
+    home: tuple[str, int] | None = None
 
     @classmethod
     def of(cls, listen_host: str, url: str | None, tokens: tuple[str, ...] = ()) -> Door:
         """The door of a listener at ``listen_host`` that others reach by ``url`` (or None)."""
-        own = {listen_host.lower()}
-        if url is not None:
-            own.add((urlsplit(url).hostname or "").lower())
-        return cls(frozenset(LOOPBACK_NAMES | own) - {"", "0.0.0.0", "::"}, tokens)  # noqa: S104 - names, no bind
+        own, home = {listen_host.lower()}, None if url is None else _place(url)
+        if home is not None:
+            own.add(home[0])
+        return cls(frozenset(LOOPBACK_NAMES | own) - {"", "0.0.0.0", "::"}, tokens, home)  # noqa: S104 - names, no bind
 
     def refuses_post(self, headers: Mapping[str, str], has_body: bool) -> Refusal | None:
         """The reason to refuse a POST with these headers (any mapping that ignores case), or None."""
@@ -80,6 +83,20 @@ class Door:
         origin = headers.get("Origin")
         if origin is not None and not self._own_origin(origin):
             return Refusal(403, "a foreign Origin may not post here")
+        return None
+
+    def refuses_other_origin(self, headers: Mapping[str, str]) -> Refusal | None:
+        """As ``refuses_origin``, and the port must be ours as well: for a listener that does something when it is
+        asked without a body. That needs no preflight, and other programs of this machine serve pages too.
+
+        Ours is the port of ``Host``, which no page can forge, or of the configured ``url``: a proxy may rewrite Host.
+        """
+        refusal, origin = self.refuses_origin(headers), headers.get("Origin")
+        if refusal is not None or origin is None:
+            return refusal
+        asked = _place(f"{urlsplit(origin).scheme}://{headers.get('Host', '')}")
+        if _place(origin) not in {asked, self.home}:
+            return Refusal(403, "a page of another program may not post here; use the configured url")
         return None
 
     def refuses_type(self, headers: Mapping[str, str], has_body: bool, expected: str = JSON) -> Refusal | None:
@@ -100,7 +117,7 @@ class Door:
         if not self.tokens:
             return None
         scheme, _, given = headers.get("Authorization", "").partition(" ")
-        presented = given.strip().encode()
+        presented = given.strip().encode("utf-8", "surrogateescape")
         # Every token is compared, so that the time taken does not tell which one was nearly right.
         import hmac  # noqa: PLC0415 - brings OpenSSL with it; a socket without tokens does without
 
@@ -110,5 +127,15 @@ class Door:
         return None
 
     def _own_origin(self, origin: str) -> bool:
-        parts = urlsplit(origin)
-        return parts.scheme in {"http", "https"} and (parts.hostname or "") in self.names
+        place = _place(origin)
+        return place is not None and place[0] in self.names
+
+
+def _place(url: str) -> tuple[str, int] | None:
+    """The host, in lower case, and the port of an http or https URL; None when it is none."""
+    try:
+        parts = urlsplit(url)
+        port, usual = parts.port, _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return None if usual is None else (parts.hostname or "", usual if port is None else port)

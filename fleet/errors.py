@@ -6,6 +6,7 @@ Every message says what, where and what to do. ``Permanent`` means that the same
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SECRET = "<secret>"  # noqa: S105 - what is printed instead of one
@@ -47,6 +48,11 @@ class Problem:
         subject = f"{self.key_path}: " if self.key_path else ""
         seen = "" if self.value is None else f" (seen: {self.value})"
         return f"{place}: {subject}{self.message}{seen}. {self.remedy}"
+
+
+def sentence(problems: Iterable[Problem]) -> str:
+    """All that is wrong, on one line of a log."""
+    return "; ".join(map(str, problems))
 
 
 class ConfigError(MedicError):

@@ -6,6 +6,7 @@ silently does nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from fleet.doors import is_loopback
@@ -22,8 +23,9 @@ from fleet.inventory import (
 )
 from fleet.opening import open_document
 from fleet.parsing import Document, Section, Value
+from fleet.sections.levels import read_thresholds
 from fleet.sections.receiver import ReceiverSection, read_receiver
-from fleet.sections.server import FleetDefaults, read_server, read_thresholds
+from fleet.sections.server import FleetDefaults, read_server
 from fleet.sections.services import read_grafana, read_prices, read_redis
 from fleet.sections.values import address, url
 from fleet.web_config import WebConfig, read_web_config
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from fleet.errors import Problem
     from fleet.thresholds import Thresholds
+
+log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH_BYTES: Final = 107
 """What a unix socket's address can hold, without its closing NUL."""
@@ -58,8 +62,8 @@ def load_fleet(
     """Read ``path``; ``environ`` fills ``${NAME}`` and ``~``. Relative paths are relative to the file.
 
     ``links`` is filled with the paths that lead to another place than is written, for whoever keeps what was read.
-    ``tolerated`` is for whoever looks into what is broken: it is filled with the mistakes of the servers' TOML files,
-    which then raise nothing; such a server has the defaults.
+    ``tolerated`` is for whoever looks into what is broken, or has to work in spite of it (``load_to_serve``): it is
+    filled with the mistakes of the servers' TOML files, which then raise nothing; such a server has the defaults.
     ``receiver_web_config_file`` is what the receiver's command line names instead of the file's.
 
     Raises:
@@ -99,6 +103,30 @@ def load_fleet(
         prices=prices,
         grafana=grafana,
     )
+
+
+def load_to_serve(path: Path, environ: Mapping[str, str], *, receiver_web_config_file: Path | None = None) -> Fleet:
+    """As ``load_fleet``, for a program that other servers depend on: one server's broken TOML must not keep it away.
+
+    Each mistake in such a file is logged. The server has the defaults until whoever follows the file finds it mended.
+
+    Raises:
+        ConfigError: with every mistake of ``path`` itself.
+    """
+    mistakes: list[Problem] = []
+    fleet = load_fleet(path, environ, tolerated=mistakes, receiver_web_config_file=receiver_web_config_file)
+    for problem in sorted(mistakes, key=lambda each: (each.file, each.line)):
+        log.error(
+            "a server's configuration is broken; the defaults hold until it is mended",
+            extra={"servers": ",".join(_whose(problem, fleet)), "problem": str(problem)},
+        )
+    return fleet
+
+
+def _whose(problem: Problem, fleet: Fleet) -> list[str]:
+    """The servers whose TOML it is about."""
+    servers = fleet.servers.values()
+    return [each.name for each in servers if each.config is not None and str(each.config.file) == problem.file]
 
 
 def _of_other_files(document: Document) -> list[Problem]:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 BCRYPT: Final = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 """What bcrypt makes of a password."""
 
+RESERVED: Final = frozenset({"bearer", "loopback", "mcp-receiver"})
+"""What the receiver's journal calls whoever came with a token, whoever did not have to say who they are, and the
+receiver itself. A user of that name could not be told from them.
+"""
+
 MAX_BYTES: Final = 1024 * 1024
 _REMEDY: Final = "Write lines such as from: htpasswd -nBC 10 NAME"
 
@@ -65,6 +70,8 @@ def _text(file: Path, key_path: str) -> str:
 def _mistake(name: str, hashed: str) -> str:
     if not name or not name.isprintable():
         return "begins with no user's name"
+    if name in RESERVED:
+        return f"names a user {name}, as the journal calls somebody else"
     if not hashed:
         return "has no password behind the name"
     # htpasswd -B writes NAME:HASH and nothing behind it.

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, overload
+from typing import Any, Final, TypeGuard, TypeVar, overload
 
 from fleet.errors import ConfigError, Problem
 from fleet.security import Approval, Security
 
 Table = Mapping[str, Any]
 N = TypeVar("N", int, None)
+
+MAX_BYTES: Final = 4_194_304
+"""More than any settings: a log or a device that is named by mistake must not take a program's memory."""
+
+_MAX_DEPTH: Final = 32
+_MAX_SEEN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,8 @@ class Tuning:
 class ServerConfig:
     """What was read from ``file``: the whole parsed ``values``, the numbers of ``[monitoring]`` and
     ``[cost_optimization]`` for ``fleet.thresholds.own_levels``, ``tuning``, and what ``[security]`` promises.
+
+    ``problems``: why it could not be read; then nothing is known, and the rest are defaults.
     """
 
     file: Path
@@ -77,6 +86,12 @@ class ServerConfig:
     monitoring: Mapping[str, float]
     tuning: Tuning
     security: Security = field(default_factory=Security)
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def unread(cls, file: Path, problems: tuple[Problem, ...]) -> ServerConfig:
+        """What stands for a file that is broken: its place, what is wrong with it, and defaults."""
+        return cls(file, {}, {}, Tuning(), problems=problems)
 
 
 def read_server_config(file: Path) -> ServerConfig:
@@ -87,10 +102,7 @@ def read_server_config(file: Path) -> ServerConfig:
             mistake is named with its line.
     """
     text = _text(file)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError((_broken(file, error),)) from error
+    values = _parsed(file, text)
     reader = _Reader(file, text, values)
     levels = {**reader.numbers("monitoring"), **reader.numbers("cost_optimization")}
     config = ServerConfig(file, values, levels, _tuning(reader), _security(reader))
@@ -176,9 +188,24 @@ def line_of(text: str, section: str, key: str) -> int:
     return 0
 
 
+def line_in(file: Path, section: str, key: str) -> int:
+    """``line_of`` in what ``file`` says now, 0 where it cannot be read."""
+    try:
+        return line_of(_text(file), section, key)
+    except ConfigError:
+        return 0
+
+
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8")
+        if stat.S_ISFIFO(file.stat().st_mode):  # opening it waits for a writer that may never come
+            raise ConfigError((Problem(str(file), 0, "", "is a pipe", "Name a regular file in config_file"),))
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            problem = Problem(str(file), 0, "", f"is larger than {MAX_BYTES} bytes", "Settings are never that long")
+            raise ConfigError((problem,))
+        return data.decode("utf-8")
     except OSError as error:
         problem = Problem(
             str(file), 0, "", f"cannot be read: {error.strerror}", "Check config_file and its permissions"
@@ -187,6 +214,44 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError as error:
         problem = Problem(str(file), 0, "", f"is not UTF-8 at byte {error.start}", "Save the file as UTF-8")
         raise ConfigError((problem,)) from error
+
+
+def _parsed(file: Path, text: str) -> Table:
+    try:
+        values = tomllib.loads(text)
+        _check_extremes(values)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((_broken(file, error),)) from error
+    except RecursionError as error:
+        raise ConfigError(
+            (Problem(str(file), 0, "", "nests too deep", "No setting needs that; flatten it"),)
+        ) from error
+    except ValueError as error:
+        problem = Problem(str(file), 0, "", "holds a whole number beyond 64 bits", "Write a smaller number")
+        raise ConfigError((problem,)) from error
+    return values
+
+
+def _check_extremes(values: Table) -> None:
+    """What tomllib takes and hardly anything else does.
+
+    Raises:
+        RecursionError: it nests deeper than 32 levels.
+        ValueError: a whole number lies beyond the 64 bits of TOML: no float could hold it.
+    """
+    level: list[object] = [values]
+    for _ in range(_MAX_DEPTH):
+        following: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                following.extend(each.values())
+            elif isinstance(each, list):
+                following.extend(each)
+            elif isinstance(each, int) and not -(2**63) <= each < 2**63:
+                raise ValueError("a whole number beyond 64 bits")
+        level = following
+    if level:
+        raise RecursionError("deeper than any settings")
 
 
 def _broken(file: Path, error: tomllib.TOMLDecodeError) -> Problem:
@@ -279,13 +344,18 @@ class _Reader:
         if not any(problem.key_path == section for problem in self.problems):
             line = line_of(self._text, outer, inner)
             self.problems.append(
-                Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", repr(value))
+                Problem(str(self._file), line, section, "must be a table", f"Write [{section}]", _seen(value))
             )
         return {}
 
     def _fail(self, section: str, key: str, message: str, value: object, remedy: str) -> None:
         line = line_of(self._text, section, key)
-        self.problems.append(Problem(str(self._file), line, f"{section}.{key}", message, remedy, repr(value)))
+        self.problems.append(Problem(str(self._file), line, f"{section}.{key}", message, remedy, _seen(value)))
+
+
+def _seen(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SEEN else text[:_MAX_SEEN] + "..."
 
 
 def _is_number(value: object) -> TypeGuard[float]:

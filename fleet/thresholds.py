@@ -86,6 +86,18 @@ def merged(*sources: Thresholds) -> Thresholds:
     return result
 
 
+def origin(threshold: str, values: Mapping[str, object]) -> tuple[str, str]:
+    """The section and the key of a TOML with these ``values`` from which its levels of ``threshold`` come."""
+    names = [name for name, own in OWN_KEYS.items() if own.threshold == threshold] or [COST_ALERT, COST_BUDGET]
+    places = [
+        (section, name)
+        for section in ("cost_optimization", "monitoring")
+        for name in names
+        if isinstance(table := values.get(section), Mapping) and name in table
+    ]
+    return places[0] if places else ("monitoring", names[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What fleet.yml says of one server's levels: in its own entry (``own``), and for all of them (``fleet``)."""
@@ -96,6 +108,14 @@ class Written:
     def with_file(self, numbers: Mapping[str, float]) -> Thresholds:
         """The complete table, when the server's TOML has these numbers (``own_levels``)."""
         return merged(self.own, own_levels(numbers), self.fleet, TABLE)
+
+    def without_file(self) -> Thresholds:
+        """The complete table while nobody can read the server's TOML.
+
+        What was written to go with the file's levels may cross without them; then the table's own hold.
+        """
+        levels = self.with_file({})
+        return merged({key: TABLE[key] for key, _ in crossing(levels)}, levels)
 
 
 def crossing(thresholds: Thresholds) -> list[tuple[str, Levels]]:

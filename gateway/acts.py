@@ -109,7 +109,7 @@ class Acts:
             return 409, {"error": f"server {self._name!r} has no config_file"}
         problem = self._service.take_settings(now=True)
         if problem:
-            return 200, {"outcome": "failed", "detail": f"the last good settings stay: {problem}"}
+            return 200, {"outcome": "failed", "detail": f"the settings in force stay: {problem}"}
         return 200, {"outcome": "succeeded", "detail": "settings read"}
 
     async def _reset_cache(self, _: bytes) -> Answer:

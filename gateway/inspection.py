@@ -67,8 +67,8 @@ class Inspection:
 
     def _look(self, body: bytes) -> None:
         # Only now: their regular expressions take a stdio server's start longer than all the rest of this package.
+        from fleet.sensitive import found_in  # noqa: PLC0415
         from gateway.pricing import cost_of, usage_of  # noqa: PLC0415
-        from gateway.sensitive import found_in  # noqa: PLC0415
 
         usage = usage_of(body) if self.prices else None
         cost = None if usage is None else cost_of(usage, self.prices)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fleet import logs
 from fleet.errors import ConfigError
-from fleet.loading import load_fleet
+from fleet.loading import load_to_serve
 from fleet.tasks import Tasks
 from gateway.app import Gateway
 from gateway.settings import Settings, read_settings
@@ -25,7 +25,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    gateway = Gateway(load_fleet(settings.config, settings.environ), settings.environ, settings.listen)
+    gateway = Gateway(load_to_serve(settings.config, settings.environ), settings.environ, settings.listen)
     await gateway.start()
     gc.freeze()  # what is here now stays: looking through it again and again would hold up calls for milliseconds
     waiting = Tasks("main")

@@ -70,7 +70,7 @@ class Service:
             self.vitals.audit = Audit(
                 server.name, self.audit_log.take, time.time, key=audit_key, arguments=server.audit_log.arguments
             )  # fmt: skip
-        self.wheel = None if server.config is None else Wheel(server.config.file, self._apply, self._secure)
+        self.wheel = None if server.config is None else Wheel.of(server.config, self._apply, self._secure)
         self.gate = Gate()
         self.supervisor = Supervisor(server.name, self.vitals, self.gate, time.time)
         self._wake = asyncio.Event()

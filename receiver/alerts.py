@@ -14,7 +14,8 @@ import msgspec
 
 from fleet.errors import PermanentError
 from fleet.signals import BY_NAME, Severity
-from receiver.events import Alert, Delivered, Via
+from receiver.events import Alert, Delivered
+from receiver.vocabulary import Via
 
 MAX_LABEL: Final = 200
 """Characters kept of a label's value: three times the longest name that a server can have."""

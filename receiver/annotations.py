@@ -16,8 +16,9 @@ import aiohttp
 
 from fleet.errors import ConfigError
 from fleet.tokens import read_token
-from receiver.events import TREATMENTS, ActEnded, Closed, Verdict, VerdictGiven
+from receiver.events import ActEnded, Closed, VerdictGiven
 from receiver.page import words
+from receiver.vocabulary import TREATMENTS, Verdict
 
 if TYPE_CHECKING:
     from fleet.inventory import GrafanaSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +15,8 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from fleet.doors import Door
-from fleet.inventory import Address
+from fleet.doors import Door, is_loopback
+from fleet.inventory import Address, Fleet
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
@@ -37,6 +38,7 @@ from receiver.persons import Persons
 from receiver.prometheus import Prometheus
 from receiver.protecting import Protecting
 from receiver.proving import Proving
+from receiver.recall import Recall
 from receiver.reception import Reception
 from receiver.reconcile import Reconciler
 from receiver.settings import Settings
@@ -77,6 +79,7 @@ async def running(settings: Settings, now: Callable[[], float] = time.time) -> A
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until ``stop`` is set or a task fails; raises what failed."""
     async with running(settings) as receiver:
+        gc.freeze()  # what is built by now stays: looking through it again and again would hold up deliveries
         ends = Tasks("receiver-end")
         fault = ends.start_passing("fault", receiver.tasks.wait())
         asked = ends.start_passing("stop", stop.wait())
@@ -112,31 +115,65 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         servers=fleet.servers,
         every_seconds=timing.reconcile_seconds,
     )
+    authentication = Authentication(
+        Door.of(settings.listen.host, fleet.receiver.url),
+        credentials.current,
+        protection.current,
+        only_loopback=is_loopback(settings.listen.host),
+    )
+    stack.callback(authentication.close)
+    app = _application(
+        fleet,
+        authentication,
+        chronicle,
+        prometheus=prometheus,
+        metrics=metrics,
+        persons=persons,
+        reconcile_soon=reconciler.soon,
+        now=now,
+    )
+    protecting = Protecting(authentication, credentials, protection, metrics)
+    protecting.stand(app)
+    if fleet.grafana is not None:
+        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
+        tasks.start("annotations", annotations.run())
+    listener = await _listen(stack, app, settings.listen, protection)
+    # Nobody is treated by a program that cannot listen, and so is about to end.
     engine.start(tasks, after=reconciler.first_reading)
     tasks.start("reconcile", reconciler.run())
     tasks.start("forget", Forgetting(settings, chronicle, now).run())
     tasks.start("prove-configurations", Proving(settings, chronicle, prometheus, now).run())
-    authentication = Authentication(
-        Door.of(settings.listen.host, fleet.receiver.url), credentials.current, protection.current
-    )
-    stack.callback(authentication.close)
-    reception = Reception(authentication, persons, fleet.servers)
+    tasks.start("credentials", protecting.follow(listener))
+    log.info("listening", extra={"address": str(listener.address), "servers": len(fleet.servers)})
+    return Running(listener.address, chronicle, tasks)
+
+
+def _application(
+    fleet: Fleet,
+    authentication: Authentication,
+    chronicle: Chronicle,
+    *,
+    prometheus: Prometheus,
+    metrics: Metrics,
+    persons: Persons,
+    reconcile_soon: Callable[[], None],
+    now: Callable[[], float],
+) -> web.Application:
+    """Every route, for programs and for people."""
     bedside = Bedside(authentication, persons, chronicle, fleet, now)
     archive = Archive(authentication, chronicle)
-    pages = Web(
+    recall = Recall(chronicle)
+    app = Web(
         authentication,
         chronicle,
         metrics,
         fleet.servers,
-        reconcile_soon=reconciler.soon,
-        reception=reception,
+        reconcile_soon=reconcile_soon,
+        reception=Reception(authentication, persons, fleet.servers),
         bedside=bedside,
         archive=archive,
-    )
-    app = pages.application()
-    if fleet.grafana is not None:
-        annotations = Annotations(fleet.grafana, session, chronicle, fleet.receiver.url)
-        tasks.start("annotations", annotations.run())
+        recall=recall,
+    ).application()
     open_front(
         app,
         fleet,
@@ -145,15 +182,11 @@ async def _build(stack: AsyncExitStack, settings: Settings, now: Callable[[], fl
         prometheus=prometheus,
         persons=persons,
         bedside=bedside,
+        recall=recall,
         quarantined=archive.put_aside,
         now=now,
     )
-    protecting = Protecting(authentication, credentials, protection, metrics)
-    protecting.stand(app)
-    listener = await _listen(stack, app, settings.listen, protection)
-    tasks.start("credentials", protecting.follow(listener))
-    log.info("listening", extra={"address": str(listener.address), "servers": len(fleet.servers)})
-    return Running(listener.address, chronicle, tasks)
+    return app
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, by: WebProtection) -> Listener:

@@ -11,7 +11,8 @@ from fleet.inventory import ReceiverSettings, Server
 from fleet.maintenance import work_ends_at
 from receiver.book import Book
 from receiver.dossier import due_at
-from receiver.events import ActionAsked, ByHand
+from receiver.events import ActionAsked
+from receiver.vocabulary import ByHand
 
 ITSELF: Final = "mcp-receiver"
 """Who asks for what a person ordered for later."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.doors import JSON, Refusal
 from fleet.password_checks import PasswordChecks, TooManyPasswordsError
+from fleet.password_files import RESERVED
 from fleet.passwords import Login, login_of
 from fleet.web_config import ClientAuth
 from receiver.credentials import Credentials
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BEARER: Final = "bearer"
 """The name of whoever came with a token."""
+
+NOBODY_IS_KNOWN: Final = "the files say no more who may come in, and others than this machine can connect"
 
 MAX_NAME: Final = 200
 _BASIC: Final = 'Basic realm="mcp-receiver", charset="UTF-8"'
@@ -63,18 +66,29 @@ class Authentication:
     ``version`` grows with each change of what holds: what was granted before is not worth anything afterwards.
     """
 
-    def __init__(self, door: Door, credentials: Credentials, protection: Protection) -> None:
+    def __init__(
+        self, door: Door, credentials: Credentials, protection: Protection, *, only_loopback: bool = False
+    ) -> None:
+        """``only_loopback``: only this machine can connect, so where nobody is known everybody may come in."""
         self._door = door
+        self._only_loopback = only_loopback
         self._credentials = credentials
         self._protection = protection
         self._checks = PasswordChecks()
         self._others: list[OtherWay] = []
+        self._told: list[Callable[[], None]] = []
         self.version = 0
 
     def hold(self, credentials: Credentials, protection: Protection) -> None:
         """Let these hold from now on."""
         self._credentials, self._protection = credentials, protection
         self.version += 1
+        for told in self._told:
+            told()
+
+    def on_change(self, told: Callable[[], None]) -> None:
+        """Call ``told`` whenever others hold: who was let in before, and is still there, must be asked again."""
+        self._told.append(told)
 
     def also(self, way: OtherWay) -> None:
         """Ask ``way`` where a request shows no ``Authorization``."""
@@ -87,6 +101,11 @@ class Authentication:
     @property
     def asks(self) -> bool:
         """True where somebody must be known to be answered."""
+        return self.knows_anybody or not self._only_loopback
+
+    @property
+    def knows_anybody(self) -> bool:
+        """True where there is a way to be known. Files may change while the receiver runs, until there is none."""
         return self.asks_for_login or _verifies(self._protection)
 
     @property
@@ -111,7 +130,7 @@ class Authentication:
         headers = request.headers
         refusal = self._door.refuses_host(headers)
         if refusal is None and request.method not in _READING:
-            refusal = self._door.refuses_origin(headers)
+            refusal = self._door.refuses_other_origin(headers)
             refusal = refusal or self._door.refuses_type(headers, request.can_read_body, takes)
         return refusal or await self.known(request)
 
@@ -121,7 +140,10 @@ class Authentication:
         if not self.asks_for_login:
             if certified is not None:
                 return certified
-            return Caller(LOOPBACK, Way.UNASKED) if not self.asks else Refusal(401, "a client's certificate is needed")
+            if not self.asks:
+                return Caller(LOOPBACK, Way.UNASKED)
+            needed = "a client's certificate is needed" if self.knows_anybody else NOBODY_IS_KNOWN
+            return Refusal(401, needed)
         if certified is not None and self._certificate_is_enough:
             return certified
         authorization = request.headers.get("Authorization", "")
@@ -151,7 +173,7 @@ class Authentication:
             return Refusal(503, str(error))
         if version != self.version:
             return await self.by_password(login)  # who was right a moment ago may be nobody now
-        return Caller(login.user, Way.BASIC) if right else self._unknown()
+        return Caller(_own_name(login.user, Way.BASIC), Way.BASIC) if right else self._unknown()
 
     @property
     def _certificate_is_enough(self) -> bool:
@@ -173,7 +195,7 @@ def certificate_of(request: web.Request) -> Caller | None:
     """The subject of the certificate that the listener's TLS verified, None where the client showed none."""
     found = tls_of(request)
     certificate = None if found is None else found.getpeercert()
-    return Caller(_subject(certificate), Way.CERTIFICATE) if certificate else None
+    return Caller(_own_name(_subject(certificate), Way.CERTIFICATE), Way.CERTIFICATE) if certificate else None
 
 
 def tls_of(request: web.Request) -> ssl.SSLObject | None:
@@ -185,6 +207,11 @@ def tls_of(request: web.Request) -> ssl.SSLObject | None:
 def _verifies(protection: Protection) -> bool:
     tls = protection.config.tls
     return tls is not None and tls.client_auth is not ClientAuth.NONE
+
+
+def _own_name(name: str, way: Way) -> str:
+    """``name``, told from what the journal calls those who have none: a web configuration may have any user."""
+    return f"{name} ({way})" if name in RESERVED else name
 
 
 def _subject(certificate: Mapping[str, Any]) -> str:

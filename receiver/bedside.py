@@ -15,9 +15,9 @@ from receiver import views
 from receiver.answers import answer
 from receiver.by_hand import DEBUG_SECONDS, Wish
 from receiver.entrance import NotFoundError, WrongBodyError, behind_door, no_body, read_body
-from receiver.events import ByHand, Denied
 from receiver.records import BaselineKept, Deployed, DeploymentOutcome, Phase
 from receiver.standing import fleet_budget, standing
+from receiver.vocabulary import ByHand, Denied
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from fleet.lifecycle.outcome import Outcome
 from receiver import fold
@@ -18,15 +18,12 @@ from receiver.alerts import is_judged
 from receiver.dossier import Dossier, debugged, noted
 from receiver.events import (
     OF_AN_INCIDENT,
-    RECOVERY,
-    TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
     ActIntended,
     ActionAsked,
     Alert,
-    ByHand,
     Delivered,
     Entry,
     Event,
@@ -38,6 +35,7 @@ from receiver.events import (
 from receiver.incident import Incident, Moved
 from receiver.ledger import Ledger, Pause, Treatment
 from receiver.records import Record
+from receiver.vocabulary import RECOVERY, TREATMENTS, ByHand
 
 RECENT_CLOSED: Final = 200
 """Closed incidents that are remembered; older ones are in the journal only."""
@@ -175,7 +173,7 @@ class Book:
             if signals is not incident.signals:
                 if fold.begins_to_fire(incident.signals, signals):
                     self._fell_ill_at[server] = entry.at
-                self._keep(entry, replace(incident, signals=signals))
+                self._keep(entry, incident, signals=signals)
                 touched.append(server)
         return tuple(touched)
 
@@ -224,7 +222,9 @@ class Book:
         if event.server and event.server not in self._configured:
             return ()
         if isinstance(event, Paused):
-            self._paused.setdefault(event.server, Pause(event.by, entry.at))
+            known = self._paused.get(event.server)
+            if known is None or known.stopped:  # who says so beside a stop means it: a start does not end that
+                self._paused[event.server] = Pause(event.by, entry.at)
         else:
             self._paused.pop(event.server, None)
         return ()
@@ -236,8 +236,10 @@ class Book:
             return incident if incident is not None and incident.id == event.incident else None
         return None
 
-    def _keep(self, entry: Entry, incident: Incident) -> None:
-        incident = replace(incident, entries=(*incident.entries, entry.seq)[-KEPT_ENTRIES:])
+    def _keep(self, entry: Entry, incident: Incident, **changes: Any) -> None:
+        """With ``changes``, in one copy: alerts may pour in, and an incident has many fields."""
+        entries = (*incident.entries[1 - KEPT_ENTRIES :], entry.seq)
+        incident = replace(incident, entries=entries, **changes)
         if incident.closed_at is None:
             self._open[incident.server] = incident
         else:

@@ -9,8 +9,9 @@ from typing import Final
 from fleet.inventory import Rung, Server
 from fleet.server_settings import LOG_LEVELS
 from receiver.effects import Effect, Surroundings, effect_of
-from receiver.events import ByHand, Raws
+from receiver.events import Raws
 from receiver.incident import Incident
+from receiver.vocabulary import ByHand
 
 WISHES: Final[Mapping[ByHand, Rung]] = {
     ByHand.START: Rung("start"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.errors import MedicError
 from fleet.signals import BY_NAME, Severity, server_matcher
+from receiver import surroundings
 from receiver.page import charts, words
 from receiver.page.timeline import numbers
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from fleet.inventory import Server
     from fleet.signals import Signal
+    from fleet.thresholds import Thresholds
     from receiver.incident import Incident
     from receiver.page.charts import Chart
     from receiver.prometheus import Prometheus
@@ -66,16 +68,17 @@ class Charting:
             return [charts.without(signal.name, trouble) for signal in signals]
         try:
             async with asyncio.timeout(CHART_SECONDS):
+                levels = await surroundings.thresholds(server)
                 scrape = await self._prometheus.scrape_seconds(server.name)
-                return list(await asyncio.gather(*(self._chart(each, incident, server, scrape) for each in signals)))
+                return list(await asyncio.gather(*(self._chart(each, incident, levels, scrape) for each in signals)))
         except TimeoutError:
             self._silent_until = self._now() + SILENT_SECONDS
             return [charts.without(signal.name, trouble) for signal in signals]
 
-    async def _chart(self, signal: Signal, incident: Incident, server: Server, scrape_seconds: float) -> Chart:
+    async def _chart(self, signal: Signal, incident: Incident, levels: Thresholds, scrape_seconds: float) -> Chart:
         ended_at = self._now() if incident.closed_at is None else incident.closed_at
         shown = charts.span(incident.opened_at, ended_at, scrape_seconds, signal.window_seconds)
-        query = signal.value(f"{int(shown.window)}s", server_matcher(server.name))
+        query = signal.value(f"{int(shown.window)}s", server_matcher(incident.server))
         numbered = numbers(incident.acts)
         marks = [
             charts.Mark(act.intended_at, numbered[act.act], words.rung(act.rung))
@@ -86,13 +89,13 @@ class Charting:
             points = await self._prometheus.points(query, shown.start, min(shown.end, self._now()), shown.step)
         except MedicError as error:
             return charts.without(signal.name, str(error))
-        return charts.chart(signal.name, points, shown, levels_of(signal, server), marks)
+        return charts.chart(signal.name, points, shown, levels_of(signal, levels), marks)
 
 
-def levels_of(signal: Signal, server: Server) -> Mapping[Severity, float]:
-    """The levels that ``server`` is judged by."""
+def levels_of(signal: Signal, thresholds: Thresholds) -> Mapping[Severity, float]:
+    """The levels that a server with these is judged by."""
     if signal.threshold is not None:
-        return server.thresholds.get(signal.threshold, {})
+        return thresholds.get(signal.threshold, {})
     fixed = signal.fixed_critical
     severity = Severity.WARNING if signal.fixed_severity == Severity.WARNING else Severity.CRITICAL
     return {} if fixed is None else {severity: fixed}

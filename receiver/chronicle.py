@@ -100,9 +100,12 @@ class Chronicle:
         """
         if self._is_closed:
             raise JournalUnavailable("the journal is closed")
-        asked = _Asked(Write(event, unique), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        asked = _Asked(Write(event, unique), loop.create_future())
         self._waiting.append(asked)
-        self._write_on()
+        if self._idle.is_set():
+            self._idle.clear()
+            loop.call_soon(self._write_on)  # with what else comes in this turn of the loop
         return await asked.answer
 
     async def entries(self, numbers: Sequence[int]) -> list[Entry]:
@@ -156,10 +159,10 @@ class Chronicle:
         self._thread.shutdown(wait=False)
 
     def _write_on(self) -> None:
-        """Write what waits, together, unless a write is under way: its end takes what came meanwhile."""
-        if not self._idle.is_set() or not self._waiting:
+        """Write what waits, together; its end takes what came meanwhile."""
+        if not self._waiting:
+            self._idle.set()
             return
-        self._idle.clear()
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
         loop = asyncio.get_running_loop()
 
@@ -177,7 +180,6 @@ class Chronicle:
 
     def _tell(self, batch: Sequence[_Asked], written: Sequence[Written] | str) -> None:
         """Tell the book what was written, then those who asked; a text says why nothing was."""
-        self._idle.set()
         self._note_trouble(written if isinstance(written, str) else "")
         # For whoever writes every failure means the same: nothing was written, so nothing may be relied upon.
         results = [JournalUnavailable(written) for _ in batch] if isinstance(written, str) else written

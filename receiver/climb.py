@@ -10,12 +10,12 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SignalName
 from receiver.case import Case, is_critical, names
 from receiver.effects import effect_of
-from receiver.events import Denied, EscalationReason
 from receiver.guards import Refusal, own_treatment, refuses, was_tried
 from receiver.incident import SignalState
 from receiver.ladder import merged_ladder
 from receiver.steps import Act, Deny, Escalate, Step, Wait
 from receiver.verdict import ILL
+from receiver.vocabulary import Denied, EscalationReason
 
 APPROVAL_SECONDS: Final = 1800.0
 """How long a person has to say yes or no; then people are called."""

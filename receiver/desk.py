@@ -15,12 +15,12 @@ from fleet.doors import Refusal
 from fleet.inventory import ServerName
 from receiver.answers import READ_SECONDS, body_of
 from receiver.by_hand import Wish
-from receiver.events import ByHand
 from receiver.journal.store import JournalUnavailable
 from receiver.page.hands import WARNED
 from receiver.page.notices import Notice, refused
 from receiver.page.words import Tone
 from receiver.pages import FORM, own_path, to
+from receiver.vocabulary import ByHand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -9,7 +9,7 @@ from typing import Final
 
 from receiver.events import ActDenied, ActEnded, Event, Raws
 from receiver.incident import ActRecord
-from receiver.records import BaselineKept, ConfigProven, Deployed
+from receiver.records import BaselineKept, ConfigProven, Deployed, DeploymentOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,14 @@ RETRY_SECONDS: Final = 300.0
 """How often, and how long after each other, it is tried to put log levels back."""
 
 
+def is_stuck(levels: Debugging) -> bool:
+    """Whether they could not be put back so often that a person must."""
+    return levels.attempts >= MAX_ATTEMPTS
+
+
 def due_at(levels: Debugging) -> float | None:
     """When they are to be put back, UNIX seconds; None after too many attempts: a person must."""
-    if levels.attempts >= MAX_ATTEMPTS:
+    if is_stuck(levels):
         return None
     return levels.until if levels.tried_at is None else levels.tried_at + RETRY_SECONDS
 
@@ -52,11 +57,16 @@ class Dossier:
     proven: ConfigProven | None = None
     debugging: Debugging | None = None
 
+    @property
+    def last_good(self) -> str:
+        """The backup of the configuration that proved itself last, "" where there is none."""
+        return "" if self.proven is None else self.proven.backup
+
 
 def noted(dossier: Dossier, event: Event, at: float) -> Dossier:
     """The dossier after an event that speaks of its server; the same one when that is none of its business."""
     match event:
-        case Deployed():
+        case Deployed(outcome=DeploymentOutcome.DONE):  # one that was taken back says nothing of how long one takes
             return replace(dossier, deployed=event)
         case BaselineKept():
             return replace(dossier, baseline=event)

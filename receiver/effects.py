@@ -16,7 +16,7 @@ from fleet.security import Approval
 from fleet.server_config import ServerConfig
 from fleet.server_settings import as_toml
 from fleet.signals import SignalName
-from fleet.thresholds import Thresholds
+from fleet.thresholds import Thresholds, crossing
 from receiver.dossier import Debugging, Dossier
 from receiver.events import Raws
 from receiver.moves import Move, in_force, move
@@ -28,15 +28,17 @@ class Surroundings:
 
     ``gateways`` is how many serve it. ``settings`` is how each setting that we know stands in its TOML, by dotted
     name; None when there is no file or it cannot be read now. ``config`` is what the whole file says now, None when
-    it cannot be read: then what it said when the receiver started holds. ``fresh``: Prometheus knows how the server
-    is doing at this moment. ``digest`` is the file's SHA-256 in hex, "" when it cannot be read. ``last_good`` is the
-    backup of the last configuration that proved itself, "" where there is none or the file says just that.
-    ``debugging``: log levels that are raised for a while.
+    it cannot be read: then what it said when the receiver started holds. ``backed`` is what the last good copy says,
+    where the file was broken then, too. ``fresh``: Prometheus knows how the server is doing at this moment. ``digest``
+    is the file's SHA-256 in hex, "" when it cannot be read. ``last_good`` is the backup of the last configuration that
+    proved itself, "" where there is none or the file says just that. ``debugging``: log levels that are raised for a
+    while.
     """
 
     gateways: int = 0
     settings: Mapping[str, str | None] | None = None
     config: ServerConfig | None = None
+    backed: ServerConfig | None = None
     fresh: bool = True
     digest: str = ""
     last_good: str = ""
@@ -45,17 +47,28 @@ class Surroundings:
     def with_dossier(self, dossier: Dossier) -> Surroundings:
         """The same with what the journal knows of the server."""
         proven = dossier.proven
-        last_good = proven.backup if proven is not None and proven.digest != self.digest else ""
+        last_good = dossier.last_good if proven is not None and proven.digest != self.digest else ""
         return replace(self, last_good=last_good, debugging=dossier.debugging)
 
     def thresholds(self, server: Server) -> Thresholds:
-        """The server's levels, as its file has them now."""
-        return server.thresholds if self.config is None else server.written_thresholds.with_file(self.config.monitoring)
+        """The server's levels, as its file has them now; those of the start where these would cross."""
+        if self.config is None:
+            return server.thresholds
+        levels = server.written_thresholds.with_file(self.config.monitoring)
+        return server.thresholds if crossing(levels) else levels
 
     def approval(self, server: Server) -> Approval | None:
-        """What may be done without asking a person, as the server's file has it now."""
+        """What may be done without asking a person, as the server's file has it now.
+
+        Where nobody could read that since the receiver started the last good copy says it; without one only what is
+        low may be done: that is how a section reads which allows nothing.
+        """
         config = self.config or server.config
-        return None if config is None else config.security.approval
+        if config is None:
+            return None
+        if config.problems:
+            return Approval() if self.backed is None else self.backed.security.approval
+        return config.security.approval
 
 
 @dataclass(frozen=True, slots=True)

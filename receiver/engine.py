@@ -21,8 +21,6 @@ from receiver import appointments, surroundings, verify
 from receiver.acting import Acting, intended
 from receiver.actions.table import ACTIONS
 from receiver.events import (
-    RECOVERY,
-    TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
@@ -33,7 +31,6 @@ from receiver.events import (
     Quarantined,
     Resumed,
     SuggestionScored,
-    Verdict,
     VerdictGiven,
 )
 from receiver.health import confirmed, verdict_given
@@ -41,6 +38,7 @@ from receiver.journal.store import JournalUnavailable
 from receiver.policy import next_step
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, VerifyAct, Wait
 from receiver.verdict import MIN_SCRAPES
+from receiver.vocabulary import RECOVERY, TREATMENTS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
     from fleet.thresholds import Thresholds
     from receiver.actions.act import Action
     from receiver.chronicle import Chronicle
+    from receiver.dossier import Dossier
     from receiver.effects import Surroundings
     from receiver.events import Entry, Event, Judgement
     from receiver.incident import ActRecord, Incident
@@ -151,7 +150,6 @@ class Engine:
         backoff = timing.retry_seconds
         while True:
             wake.clear()
-            self._looked_at[server.name] = asyncio.get_running_loop().time()
             try:
                 pause = await self._advance(server)
             except JournalUnavailable:
@@ -174,13 +172,14 @@ class Engine:
         incident = self._chronicle.book.open_incident(server.name)
         if incident is None:
             return None
+        self._looked_at[server.name] = asyncio.get_running_loop().time()
         # Side by side: until all three are known nothing is begun, and seconds of an outage pass.
         scrape_seconds, seen, fresh = await asyncio.gather(
             self._prometheus.scrape_seconds(server.name),
-            self._look(server, self._settings.fleet.gateway.control_dir),
+            self._look(server, self._settings.fleet.gateway.control_dir, self._dossier(server).last_good),
             self._is_fresh(server, incident),
         )
-        around = replace(seen.with_dossier(self._chronicle.book.dossier(server.name)), fresh=fresh)
+        around = replace(seen.with_dossier(self._dossier(server)), fresh=fresh)
         async with self._choosing:
             incident = self._chronicle.book.open_incident(server.name)
             if incident is None:
@@ -192,6 +191,9 @@ class Engine:
         if pause == _AT_ONCE and self._chronicle.book.open_incident(server.name) is incident:
             raise StepWithoutEffectError(f"{type(step).__name__} left incident {incident.id} as it was")
         return pause
+
+    def _dossier(self, server: Server) -> Dossier:
+        return self._chronicle.book.dossier(server.name)
 
     async def _keep_appointment(self, server: Server) -> None:
         async with self._choosing:

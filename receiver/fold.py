@@ -11,31 +11,25 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
 from receiver.alerts import identity
 from receiver.events import (
-    DEBUGGING,
-    RECOVERY,
     ActDenied,
     ActEnded,
     ActId,
     ActIntended,
     Alert,
-    ByHand,
     Changed,
     Closed,
     Decided,
-    Denied,
     Escalated,
-    EscalationReason,
     Event,
     IllnessEnded,
-    Inconclusive,
     Judgement,
     RecoveryBegun,
     SuggestionScored,
-    Verdict,
     VerdictGiven,
 )
 from receiver.incident import ActRecord, Awaited, Incident, Moved, SignalState, Suggestion
 from receiver.moves import move
+from receiver.vocabulary import DEBUGGING, RECOVERY, ByHand, Denied, EscalationReason, Inconclusive, Verdict
 
 KEPT_SUGGESTIONS: Final = 100
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from receiver.pages import Quarantined
     from receiver.persons import Persons
     from receiver.prometheus import Prometheus
+    from receiver.recall import Recall
 
 
 def open_front(
@@ -34,6 +35,7 @@ def open_front(
     prometheus: Prometheus,
     persons: Persons,
     bedside: Bedside,
+    recall: Recall,
     quarantined: Quarantined,
     now: Callable[[], float],
 ) -> None:
@@ -46,11 +48,13 @@ def open_front(
         fleet,
         charting=Charting(prometheus, now),
         standings=bedside.standings,
+        recall=recall,
         quarantined=quarantined,
         now=now,
     )
     desk = Desk(authentication, browsers, pages, persons, fleet.servers)
     live = Live(chronicle)
+    authentication.on_change(live.let_go)
 
     async def events(request: web.Request, _by: str) -> web.StreamResponse:
         return await live.stream(request)

@@ -16,11 +16,11 @@ from fleet.lifecycle.outcome import Outcome
 from fleet.maintenance import MaintenanceWindow, work_ends_at
 from fleet.security import Approval
 from fleet.signals import Severity, SignalName
-from receiver.events import Denied, Verdict
 from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Treatment
 from receiver.preconditions import Unmet
 from receiver.risk import Risk, is_allowed
+from receiver.vocabulary import Denied, Verdict
 
 MAX_ATTEMPTS: Final = 2
 """Intents of one rung in one incident; a second only after the first was found not to have taken place."""
@@ -280,7 +280,12 @@ def _of_this_illness(asked: Asked) -> list[ActRecord]:
 
 
 def _is_in_vain(asked: Asked, acts: list[ActRecord]) -> bool:
-    """Whether it was done already, or it is a restart and one was given, with no configuration change since."""
+    """Whether it was done already, or it is a restart and one was given, or it was found undone as often as may be:
+    with no configuration change since.
+    """
+    last_change = max((at for at, act in enumerate(acts) if act.changed), default=-1)
+    if sum(act.rung == asked.rung for act in acts[last_change + 1 :]) >= MAX_ATTEMPTS:
+        return True
     alike = [
         at
         for at, act in enumerate(acts)

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 
 from fleet.inventory import Limits
 from receiver import recovery
-from receiver.events import (
-    ByHand,
-    Closed,
-    Closing,
-    Inconclusive,
-    Judgement,
-    RecoveryBegun,
-    Verdict,
-    VerdictGiven,
-)
+from receiver.events import Closed, Judgement, RecoveryBegun, VerdictGiven
 from receiver.incident import ActRecord, Incident
 from receiver.verdict import ILL, overall
+from receiver.vocabulary import ByHand, Closing, Inconclusive, Verdict
 
 
 def verdict_given(incident: Incident, act: ActRecord, judgements: Sequence[Judgement]) -> VerdictGiven:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from receiver.events import Verdict
 from receiver.incident import Incident, SignalState
 from receiver.verdict import ILL
+from receiver.vocabulary import Verdict
 
 
 def over(incident: Incident, now: float, healthy_seconds: float) -> tuple[str, ...]:

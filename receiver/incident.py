@@ -8,21 +8,9 @@ from dataclasses import dataclass, field
 
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import Severity, SignalName
-from receiver.events import (
-    RECOVERY,
-    TREATMENTS,
-    ActId,
-    After,
-    Alert,
-    ByHand,
-    Closing,
-    Denied,
-    EscalationReason,
-    IncidentId,
-    Raws,
-    Verdict,
-)
+from receiver.events import ActId, Alert, IncidentId, Raws
 from receiver.moves import Move
+from receiver.vocabulary import RECOVERY, TREATMENTS, After, ByHand, Closing, Denied, EscalationReason, Verdict
 
 
 class IncidentState(enum.StrEnum):

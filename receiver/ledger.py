@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from math import inf
 
 from receiver.events import ActId
@@ -36,9 +37,9 @@ class Pause:
 class Ledger:
     """What the guards need to know of the fleet.
 
-    ``treatments``: the newest of each server, oldest first. ``under_treatment``: servers whose treatment is under
-    way or has no final verdict yet. ``paused``: by server, "" is the whole fleet. ``fell_ill_at``: when a signal of a
-    server last began to fire, UNIX seconds. ``fleet_size``: how many servers there are.
+    ``treatments``: the newest of each server, in the order of their intents. ``under_treatment``: servers whose
+    treatment is under way or has no final verdict yet. ``paused``: by server, "" is the whole fleet. ``fell_ill_at``:
+    when a signal of a server last began to fire, UNIX seconds. ``fleet_size``: how many servers there are.
     """
 
     treatments: tuple[Treatment, ...] = ()
@@ -49,11 +50,9 @@ class Ledger:
 
     def spent(self, per_seconds: float, now: float, server: str | None = None, *, recovery: bool = False) -> int:
         """How many treatments (or stages of the way back) of ``server``, or of all, began in that time."""
-        return sum(
-            1
-            for each in self.treatments
-            if each.recovery is recovery and server in {None, each.server} and each.intended_at + per_seconds > now
-        )
+        # From the newest on: of a year's treatments a budget counts those of an hour.
+        recent = takewhile(lambda each: each.intended_at + per_seconds > now, reversed(self.treatments))
+        return sum(1 for each in recent if each.recovery is recovery and server in {None, each.server})
 
     def last_begin(self, server: str) -> float | None:
         """When the last treatment of ``server`` began, None without one."""

@@ -51,8 +51,12 @@ class Live:
     async def close(self, _app: web.Application | None = None) -> None:
         """End every stream: a stop must not wait for readers."""
         self._closed = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """End every stream there is; who goes on listening connects again, and is asked who they are."""
         for waiting in list(self._clients):
-            self._let_go(waiting)
+            self._end(waiting)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The stream for one client, until it leaves, falls behind, or the receiver stops."""
@@ -103,7 +107,7 @@ class Live:
             except asyncio.QueueFull:
                 self._clients.discard(waiting)
 
-    def _let_go(self, waiting: asyncio.Queue[bytes | None]) -> None:
+    def _end(self, waiting: asyncio.Queue[bytes | None]) -> None:
         self._clients.discard(waiting)
         while not waiting.empty():
             waiting.get_nowait()

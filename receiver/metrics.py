@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
-from receiver.events import After, Denied, EscalationReason, Verdict
 from receiver.standing_metrics import Standings
+from receiver.vocabulary import After, Denied, EscalationReason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from receiver.browsers import Browsers
     from receiver.charting import Charting
     from receiver.chronicle import Chronicle
+    from receiver.recall import Recall
     from receiver.standing import Standing
 
 Quarantined = Callable[[], Awaitable[Sequence[Entry]]]
@@ -111,6 +112,7 @@ class Pages:
         *,
         charting: Charting,
         standings: Callable[[], list[Standing]],
+        recall: Recall,
         quarantined: Quarantined,
         now: Callable[[], float],
     ) -> None:
@@ -120,6 +122,7 @@ class Pages:
         self._charting = charting
         self._fleet = fleet
         self._standings = standings
+        self._recall = recall
         self._quarantined = quarantined
         self._now = now
         self._static = {name: _static(name, kind) for name, kind in _STATIC.items()}
@@ -175,9 +178,12 @@ class Pages:
     async def incident(self, request: web.Request, caller: Caller) -> web.Response:
         """GET /incidents/ID: one incident as a timeline."""
         page = self.page(request, caller, "/incidents")
-        incident = self._chronicle.book.find(request.match_info["incident"])
+        try:
+            incident = await self._recall.find(request.match_info["incident"])
+        except JournalUnavailable as error:
+            return await self.trouble(page, 503, "The journal cannot be read", str(error))
         if incident is None:
-            return await self.trouble(page, 404, "No such incident", "Or it was closed too long ago: see the journal.")
+            return await self.trouble(page, 404, "No such incident", "Or the journal has forgotten it.")
         server = self._fleet.servers.get(ServerName(incident.server))
         trouble, entries = "", []
         try:

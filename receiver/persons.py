@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from receiver import surroundings
-from receiver.events import LOOPBACK, ActionAsked, Decided, Denied, Paused, Resumed
+from receiver.events import LOOPBACK, ActionAsked, Decided, Paused, Resumed
 from receiver.incident import IncidentState
 from receiver.policy import refuses_by_hand
+from receiver.vocabulary import Denied
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,7 +55,8 @@ class Persons:
             JournalUnavailable: nothing was written.
         """
         book = self._chronicle.book
-        around = await self._look(server, self._settings.fleet.gateway.control_dir)
+        last_good = book.dossier(server.name).last_good
+        around = await self._look(server, self._settings.fleet.gateway.control_dir, last_good)
         async with self._choosing:
             refusal = refuses_by_hand(
                 wish,
@@ -100,14 +102,16 @@ class Persons:
         return told
 
     async def pause(self, server: ServerName | None = None, by: str = LOOPBACK) -> bool:
-        """Stop automation on ``server``, or on the whole fleet; False when it is stopped there already.
+        """Stop automation on ``server``, or on the whole fleet; False when it is paused there already. A stop's own
+        pause becomes one that the next start does not end.
 
         Raises:
             JournalUnavailable: nothing was written.
         """
         name = server or ""
         async with self._choosing:
-            if name in self._chronicle.book.ledger().paused:
+            known = self._chronicle.book.ledger().paused.get(name)
+            if known is not None and not known.stopped:
                 return False
             await self._chronicle.append(Paused(server=name, by=by))
         return True

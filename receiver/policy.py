@@ -16,13 +16,14 @@ from receiver.by_hand import Wish, effect_by_hand, wish_of
 from receiver.case import Case, Pace
 from receiver.climb import climb, wait_for
 from receiver.effects import Surroundings
-from receiver.events import ByHand, Denied, EscalationReason, IllnessEnded, Verdict
+from receiver.events import IllnessEnded
 from receiver.guards import Refusal, refuses
 from receiver.health import quiet_since
 from receiver.incident import ActRecord, Incident
 from receiver.ledger import Ledger
 from receiver.recovery import StageDue
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, Step, VerifyAct, Wait
+from receiver.vocabulary import ByHand, Denied, EscalationReason, Verdict
 
 
 def next_step(

@@ -11,6 +11,7 @@ import statistics
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -28,6 +29,10 @@ MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 USUAL_SCRAPE_SECONDS: Final = 15.0
 _LEARNED_FOR_SECONDS: Final = 300.0
 _UNKNOWN_FOR_SECONDS: Final = 10.0
+_HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity"}
+"""Nothing is packed: an answer about one server has some hundred bytes."""
+_NO_FIGURES: Final = (KeyError, TypeError, ValueError, IndexError, OverflowError)
+"""What reading figures raises where something else than Prometheus answered."""
 _SEEN_RANGE: Final = "5m"
 _ALIVE: Final = ("mcp_server_up", "mcp_server_operation_duration_seconds_count")
 """What there is of every server that is watched: the second where nothing but OpenTelemetry reports it."""
@@ -60,7 +65,7 @@ class Prometheus:
         result = await self._query(query, at)
         try:
             samples = [Sample(dict(item["metric"]), float(item["value"][1])) for item in result]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except _NO_FIGURES as error:
             raise PermanentError(f"{self._url} answered a query with something that is no vector") from error
         return samples
 
@@ -89,7 +94,7 @@ class Prometheus:
             raise PermanentError(f"{len(series)} series came back where one was asked for")
         try:
             return [(float(at), float(value)) for one in series for at, value in one["values"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except _NO_FIGURES as error:
             raise PermanentError(f"{self._url} answered a query with something that is no series") from error
 
     async def firing_alerts(self, server: str, signals: Iterable[SignalName]) -> list[str]:
@@ -106,7 +111,7 @@ class Prometheus:
         query = f'{firing}"critical",signal=~"{"|".join(named)}"}}'
         if treated:  # "" would select the alerts that have no signal at all
             query += f' or {firing}"warning",signal=~"{treated}"}}'
-        return sorted({sample.labels.get("alertname", "?") for sample in await self.vector(query)})
+        return sorted({str(sample.labels.get("alertname", "?")) for sample in await self.vector(query)})
 
     async def scrape_seconds(self, server: str) -> float:
         """How often ``server`` is scraped, from the times of its own samples; the usual value when unknown.
@@ -149,7 +154,7 @@ class Prometheus:
                     for series in result
                     for earlier, later in pairwise(series["values"])
                 ]
-            except (UnreachableError, PermanentError, KeyError, TypeError, ValueError, IndexError):
+            except (UnreachableError, PermanentError, *_NO_FIGURES):
                 return None
             if gaps:
                 return max(0.05, round(statistics.median(gaps), 3))
@@ -174,7 +179,11 @@ class Prometheus:
         timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
         try:
             async with self._session.post(
-                f"{self._url}{path}", data=form, timeout=timeout, allow_redirects=False
+                f"{self._url}{path}",
+                data=urlencode(form).encode(),
+                headers=_HEADERS,
+                timeout=timeout,
+                allow_redirects=False,
             ) as answer:
                 body = await read_bounded(answer, MAX_ANSWER_BYTES)
         except TimeoutError as error:
@@ -183,7 +192,7 @@ class Prometheus:
             raise UnreachableError(f"Prometheus at {self._url} cannot be reached: {error}") from error
         try:
             decoded: object = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PermanentError(f"Prometheus at {self._url} answered {answer.status} without JSON") from error
         return decoded
 

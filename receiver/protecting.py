@@ -6,6 +6,7 @@ It also follows the files of all this: what is written there holds within a seco
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from fleet.doors import Refusal
 from fleet.web_protection import REFRESH_SECONDS, Protection, WebProtection
 from fleet.web_tls import names_of
 from receiver.answers import refused
-from receiver.authentication import tls_of
+from receiver.authentication import NOBODY_IS_KNOWN, tls_of
 from receiver.metrics import WebhookResult
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from receiver.credentials import CredentialFiles
     from receiver.listening import Listener
     from receiver.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 ALERTS: Final = "/api/v1/alerts"
 UNASKED: Final = frozenset({"/metrics", "/-/healthy", "/-/ready"})
@@ -52,8 +55,10 @@ class Protecting:
 
     @property
     def problems(self) -> list[str]:
-        """Why what stands in files now does not hold."""
-        return [each for each in (self._credentials.problem, self._protection.problem) if each]
+        """Why what stands in files now does not hold, or lets nobody in."""
+        asks_in_vain = self._authentication.asks and not self._authentication.knows_anybody
+        nobody = NOBODY_IS_KNOWN if asks_in_vain else ""
+        return [each for each in (self._credentials.problem, self._protection.problem, nobody) if each]
 
     async def follow(self, listener: Listener) -> None:
         """Look for changes of the files, for ever."""
@@ -65,9 +70,11 @@ class Protecting:
         """Let what the files say now hold, where it is right."""
         others = await asyncio.to_thread(self._credentials.refresh)
         web_config = await asyncio.to_thread(self._protection.refresh)
-        self._metrics.credentials_current.set(0 if self.problems else 1)
         if others or web_config:
             self._authentication.hold(self._credentials.current, self._protection.current)
+            if NOBODY_IS_KNOWN in self.problems:
+                log.error("nobody is let in", extra={"reason": NOBODY_IS_KNOWN})
+        self._metrics.credentials_current.set(0 if self.problems else 1)
         if web_config:
             await listener.serve(self._protection.current.context)
 

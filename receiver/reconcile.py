@@ -15,10 +15,11 @@ import aiohttp
 
 from fleet.errors import MedicError, PermanentError, UnreachableError
 from receiver.alerts import UnreadableBody, differences, read_active
-from receiver.events import Delivered, Via
+from receiver.events import Delivered
 from receiver.journal.store import JournalUnavailable
 from receiver.metrics import ReconcileResult
 from receiver.prometheus import read_bounded
+from receiver.vocabulary import Via
 
 if TYPE_CHECKING:
     from collections.abc import Collection

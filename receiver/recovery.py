@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from fleet.lifecycle.outcome import Outcome
 from fleet.profiles import STAGES, Stage
 from fleet.server_settings import KNOWN
-from receiver.events import ByHand, Raws, Verdict
+from receiver.events import Raws
 from receiver.incident import ActRecord, Incident
+from receiver.vocabulary import ByHand, Verdict
 
 MAX_ATTEMPTS = 2
 """Attempts at one stage; a second only after the first was found not to have taken place."""

@@ -5,7 +5,8 @@ and only where nothing that stays rests on it:
 
 - A delivery may belong to incidents of several servers; then they go together, or not at all.
 - What an incident leaves behind (settings that treatment lowered, log levels) the next one begins with. Incidents that
-  end with what the first of them began with may go together; one alone where it left nothing.
+  end with what the first of them began with may go together; one alone where it left what it found. As long as they
+  stay, the one stays that left them what they began with.
 - A person's stop or start, pauses, deployments, baselines and proven configurations stay.
 - Nothing that a budget still counts is that old: see ``horizon``.
 """
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from receiver.alerts import is_judged
 from receiver.book import Book
-from receiver.events import OF_AN_INCIDENT, ActionAsked, ByHand, Delivered, Entry, IncidentId, Quarantined
+from receiver.events import OF_AN_INCIDENT, ActionAsked, Delivered, Entry, IncidentId, Quarantined
+from receiver.vocabulary import ByHand
 
 if TYPE_CHECKING:
     from fleet.inventory import Limits
@@ -71,6 +73,7 @@ class Survey:
         self._courses: dict[IncidentId, _Course] = {}
         self._open: dict[str, _Course] = {}
         self._together = _Groups()
+        self._rests: list[tuple[IncidentId, IncidentId]] = []
         self._unsettled: dict[str, list[_Course]] = {}
         self._loose: list[int] = []
 
@@ -102,6 +105,9 @@ class Survey:
             for course in self._courses.values()
             if course.stays or not course.is_over or not course.is_old
         }
+        # What stays keeps what it began with, and so on.
+        while kept := {self._together.of(on) for one, on in self._rests if self._together.of(one) in held} - held:
+            held |= kept
         gone = [course for course in self._courses.values() if self._together.of(course.id) not in held]
         numbers = {number for course in gone for number in course.numbers}
         return Removal(frozenset(numbers.union(self._loose)), frozenset(course.id for course in gone))
@@ -150,6 +156,8 @@ class Survey:
             return
         for each in before[first:]:
             self._together.join(before[first].id, each.id)
+        if first:
+            self._rests.append((course.id, before[first - 1].id))
         del before[first:]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleet.doors import is_loopback
 from fleet.errors import ConfigError, Problem
-from fleet.loading import DOOR_REMEDY, is_anybody_known, load_fleet
+from fleet.loading import DOOR_REMEDY, is_anybody_known, load_to_serve
 from fleet.web_config import WebConfig, read_web_config
 from receiver.credentials import read_credentials
 
@@ -66,9 +66,10 @@ def read_settings(
     """Read everything; ``listen`` and ``web_config_file`` (from the command line) win over the file's.
 
     Raises:
-        ConfigError: every mistake of fleet.yml, or of the files that say who may come in.
+        ConfigError: every mistake of fleet.yml, or of the files that say who may come in; those of the servers' own
+            files are only logged.
     """
-    fleet = load_fleet(config, environ, receiver_web_config_file=web_config_file)
+    fleet = load_to_serve(config, environ, receiver_web_config_file=web_config_file)
     chosen = listen or fleet.receiver.listen
     file = web_config_file or fleet.receiver.web_config_file
     problems: list[Problem] = []

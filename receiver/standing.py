@@ -8,10 +8,10 @@ from fleet.inventory import ActionLimit, Limits, Mode, ReceiverSettings, Server
 from fleet.maintenance import work_ends_at
 from receiver.book import Book
 from receiver.by_hand import allowed
-from receiver.dossier import Dossier
-from receiver.events import ByHand
+from receiver.dossier import Dossier, is_stuck
 from receiver.incident import Incident
 from receiver.ledger import Ledger
+from receiver.vocabulary import ByHand
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Budget:
 class Standing:
     """One server's. Times are UNIX seconds; ``cooldown_until`` and ``debug_until`` are None when they are over.
 
-    ``paused``: it, or the whole fleet. ``last_action_at``: when its last treatment began.
+    ``paused``: it, or the whole fleet. ``last_action_at``: when its last treatment began. ``debug_stuck``: the log
+    levels could not be put back, and a person must.
     """
 
     server: str
@@ -39,6 +40,7 @@ class Standing:
     recovery: Budget
     dossier: Dossier
     debug_until: float | None
+    debug_stuck: bool
     last_action_at: float | None
     by_hand: tuple[ByHand, ...]
 
@@ -60,6 +62,7 @@ def standing(server: Server, settings: ReceiverSettings, book: Book, ledger: Led
                         limits.recovery_actions),
         dossier=dossier,
         debug_until=None if dossier.debugging is None else dossier.debugging.until,
+        debug_stuck=dossier.debugging is not None and is_stuck(dossier.debugging),
         last_action_at=ledger.last_begin(name),
         by_hand=allowed(server),
     )  # fmt: skip

@@ -37,6 +37,11 @@ def _paused(of: Standing) -> _Samples:
     return [((of.server,), float(of.paused))]
 
 
+def _debugging(of: Standing) -> _Samples:
+    raised = of.debug_until is not None
+    return [((of.server, "raised"), float(raised)), ((of.server, "stuck"), float(of.debug_stuck))]
+
+
 def _used(of: Standing) -> _Samples:
     return [((of.server, "server"), float(of.actions.used)), ((of.server, "recovery"), float(of.recovery.used))]
 
@@ -62,10 +67,12 @@ _FAMILIES: Final = (
             ("server",), _last_action),
     _Family("mcp_remediation_paused", "1 while a person has stopped automation on the server, or everywhere.",
             ("server",), _paused),
+    _Family("mcp_remediation_debug_mode", "raised: 1 while log levels are raised for a while; stuck: 1 while they "
+            "could not be put back, and a person must.", ("server", "state"), _debugging),
     _Family(_USED, "Treatments that count now; server is empty where the budget is that of the fleet.",
             ("server", "budget"), _used),
-    _Family("mcp_remediation_deploy_seconds", "How long each phase of the last deployment took.", ("server", "phase"),
-            _deployed),
+    _Family("mcp_remediation_deploy_seconds", "How long each phase of the last successful deployment took.",
+            ("server", "phase"), _deployed),
     _Family("mcp_baseline_response_time_seconds", "The p95 of the time that is compared with.", ("server",),
             _usual_response_time),
     _Family("mcp_baseline_cost_usd_per_hour", "The cost of the time that is compared with.", ("server",), _usual_cost),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from receiver.events import Denied, EscalationReason, IllnessEnded, Raws, SuggestionScored
+from receiver.events import IllnessEnded, Raws, SuggestionScored
 from receiver.incident import ActRecord
+from receiver.vocabulary import Denied, EscalationReason
 
 
 @dataclass(frozen=True, slots=True)

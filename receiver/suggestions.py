@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.signals import Severity
-from receiver.events import After, SuggestionScored
+from receiver.events import SuggestionScored
 from receiver.incident import Incident, Suggestion
+from receiver.vocabulary import After
 
 
 def score(incident: Incident, now: float, within_seconds: float) -> SuggestionScored | None:

@@ -14,9 +14,10 @@ from typing import Final
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import BY_NAME, Direction, Severity, Signal, SignalName, server_matcher
 from fleet.thresholds import Thresholds
-from receiver.events import Inconclusive, Judgement, Verdict
+from receiver.events import Judgement
 from receiver.incident import Incident
 from receiver.moves import Move
+from receiver.vocabulary import Inconclusive, Verdict
 
 _WORST: Final = (Verdict.WORSE, Verdict.NOT_HEALED, Verdict.INCONCLUSIVE, Verdict.HEALED)
 ILL: Final = frozenset({Verdict.NOT_HEALED, Verdict.WORSE})

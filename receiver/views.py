@@ -162,6 +162,7 @@ def server(of: Standing) -> dict[str, Any]:
         "recovery_actions": budget(of.recovery),
         "last_action_at": of.last_action_at,
         "debug_until": of.debug_until,
+        "debug_stuck": of.debug_stuck,
         "last_good": None if of.dossier.proven is None else of.dossier.proven.backup,
         "actions_by_hand": list(of.by_hand),
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from fleet.doors import Refusal
+from fleet.redaction import redacted
 from receiver import views
 from receiver.alerts import UnreadableBody, read_webhook
 from receiver.answers import MAX_BODY_BYTES, READ_SECONDS, answer, body_of, refused
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from receiver.chronicle import Chronicle
     from receiver.events import Delivered
     from receiver.metrics import Metrics
+    from receiver.recall import Recall
     from receiver.reception import Reception
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Web:
         reception: Reception,
         bedside: Bedside,
         archive: Archive,
+        recall: Recall,
     ) -> None:
         self._authentication = authentication
         self._chronicle = chronicle
@@ -64,6 +67,8 @@ class Web:
         self._reception = reception
         self._bedside = bedside
         self._archive = archive
+        self._recall = recall
+        self._counts = {result: metrics.webhooks.labels(result) for result in WebhookResult}
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -115,10 +120,10 @@ class Web:
         caller = await self._authentication.who(request)
         if isinstance(caller, Refusal):
             return refused(caller)
-        incident = self._chronicle.book.find(request.match_info["incident"])
-        if incident is None:
-            return answer(404, {"error": "no such incident, or closed too long ago; see /api/v1/incidents"})
         try:
+            incident = await self._recall.find(request.match_info["incident"])
+            if incident is None:
+                return answer(404, {"error": "no such incident; see /api/v1/incidents"})
             entries = await self._chronicle.entries(incident.entries)
         except JournalUnavailable as error:
             return answer(503, {"error": str(error)})
@@ -156,13 +161,16 @@ class Web:
         if delivered.truncated or entry is None:
             self._reconcile_soon()
         result = WebhookResult.DUPLICATE if entry is None else self._result(delivered)
-        log.info("webhook", extra={"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable})
+        if log.isEnabledFor(logging.DEBUG):  # the journal tells it too, and the metrics count it
+            about = {"result": result, "alerts": len(delivered.alerts), "unusable": delivered.unusable}
+            log.debug("webhook", extra=about)
         self._count(result)
         return answer(200, {"result": result})
 
     async def _quarantine(self, body: bytes, reason: str) -> web.Response:
         body_hash = hashlib.sha256(body).hexdigest()
-        excerpt = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
+        # Whoever mistook us for somebody else may have sent what was meant for them alone.
+        excerpt = redacted(body[: EXCERPT_CHARACTERS * 4]).decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
         event = Quarantined(reason=reason, body_hash=body_hash, size=len(body), excerpt=excerpt)
         return await self._put_aside(event, WebhookResult.DUPLICATE, WebhookResult.QUARANTINED)
 
@@ -195,4 +203,4 @@ class Web:
         return WebhookResult.UNKNOWN_SERVER
 
     def _count(self, result: WebhookResult) -> None:
-        self._metrics.webhooks.labels(result).inc()
+        self._counts[result].inc()

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ from stack.loop import PROJECT, SERVER, Loop, LoopOptions
 from stack.ports import LOOPBACK, is_free
 from stack.processes import Program
 from stack.scenarios import SCENARIOS, Cause
+
+CONSOLE: Final = Path(sys.executable).with_name("mcp-medic")
+"""Beside the interpreter of the environment that runs this."""
 
 _LOOK_SECONDS: Final = 1.0
 _SWITCHED_BY_FILE: Final = tuple(name for name, scenario in SCENARIOS.items() if scenario.cause is Cause.SERVER)
@@ -83,6 +87,7 @@ def _say_where(loop: Loop) -> None:
         "Alertmanager": loop.addresses["alertmanager"].url,
         "the page": f"{loop.addresses['receiver'].url}/",
         "its token": str(loop.folder / "token"),
+        "the console": f"export MCP_MEDIC_CONFIG={loop.fleet_file}; {CONSOLE} performance",
         "make it ill": f"echo errors > {loop.fault_file}    (or {', '.join(_SWITCHED_BY_FILE[1:])})",
     }
     for what, place in places.items():

@@ -11,7 +11,7 @@ from exporter.facts import ServerFacts
 from exporter.readings import ConfigReading, SourceName
 from exporter.sources.source import SourceError
 from fleet import thresholds
-from fleet.errors import ConfigError
+from fleet.errors import ConfigError, sentence
 from fleet.inventory import Server
 from fleet.profiles import held_by
 from fleet.server_config import flattened, read_server_config
@@ -42,7 +42,7 @@ def read(server: Server, known: ServerFacts, now: float) -> ConfigReading:
         config = read_server_config(file)
         digest = _digest(file)
     except ConfigError as error:
-        raise SourceError("; ".join(str(problem) for problem in error.problems)) from error
+        raise SourceError(sentence(error.problems)) from error
     levels = server.written_thresholds.with_file(config.monitoring)
     for key, crossed in thresholds.crossing(levels):
         both = ", ".join(f"{severity} {level:g}" for severity, level in crossed.items())

@@ -11,7 +11,7 @@ from exporter.facts import ServerFacts
 from exporter.readings import SecurityReading, SourceName
 from exporter.sources.config import stamp_of
 from exporter.sources.source import SourceError
-from fleet.errors import ConfigError
+from fleet.errors import ConfigError, sentence
 from fleet.inventory import Server
 from fleet.security import Check, is_private, promised
 from fleet.server_config import read_server_config
@@ -60,7 +60,7 @@ def _promises(server: Server, last: SecurityReading) -> tuple[dict[Check, bool],
     try:
         security = read_server_config(file).security
     except ConfigError as error:
-        raise SourceError("; ".join(str(problem) for problem in error.problems)) from error
+        raise SourceError(sentence(error.problems)) from error
     return promised(security, audited=server.audit_log is not None), stamp
 
 

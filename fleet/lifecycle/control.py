@@ -107,7 +107,7 @@ def read_object(answer: Response) -> dict[str, Any]:
     """
     try:
         found = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PermanentError(f"the gateway answered {answer.status} without JSON") from error
     if not isinstance(found, dict):
         raise PermanentError(f"the gateway answered {answer.status} with JSON that is no object")

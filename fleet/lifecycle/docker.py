@@ -12,7 +12,7 @@ from fleet.control_client import Response, request
 from fleet.errors import MedicError
 from fleet.lifecycle import record
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
-from fleet.lifecycle.ready import READY_SECONDS, proves_itself
+from fleet.lifecycle.ready import with_proof
 
 if TYPE_CHECKING:
     from fleet.inventory import Server
@@ -54,14 +54,8 @@ async def _restart(server: Server) -> RestartOutcome:
 
 
 async def _proven(server: Server, verb: str) -> RestartOutcome:
-    done = await _ordered(server, verb)
-    if done.outcome is not Outcome.SUCCEEDED:
-        return done
-    proof = await proves_itself(server, READY_SECONDS)
-    if not proof.given:
-        container = "" if server.restart is None else server.restart.container
-        return RestartOutcome.now(Outcome.FAILED, f"{done.detail}, but {proof}; see docker logs {container}")
-    return RestartOutcome.now(Outcome.SUCCEEDED, f"{done.detail}; {proof}")
+    container = "" if server.restart is None else server.restart.container
+    return await with_proof(await _ordered(server, verb), server, f"docker logs {container}")
 
 
 async def _ordered(server: Server, verb: str) -> RestartOutcome:
@@ -92,6 +86,6 @@ def _why(container: str, answer: Response) -> str:
 def _said(answer: Response) -> str:
     try:
         message = msgspec.json.decode(answer.body).get("message")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         message = answer.body.decode("utf-8", "replace")
     return " ".join(str(message).split())[:_MAX_SAID]

@@ -13,6 +13,7 @@ import msgspec
 from fleet.control_client import Response, request
 from fleet.errors import MedicError
 from fleet.inventory import Address, Transport
+from fleet.lifecycle.outcome import Outcome, RestartOutcome
 
 if TYPE_CHECKING:
     from fleet.inventory import Server
@@ -69,6 +70,16 @@ async def proves_itself(server: Server, within: float, is_lost: Callable[[], boo
             break
         await asyncio.sleep(_POLL_SECONDS)
     return proof
+
+
+async def with_proof(done: RestartOutcome, server: Server, see: str) -> RestartOutcome:
+    """``done``, and where that went well what the server has to say; ``see`` is where a person finds out why not."""
+    if done.outcome is not Outcome.SUCCEEDED:
+        return done
+    proof = await proves_itself(server, READY_SECONDS)
+    if not proof.given:
+        return RestartOutcome.now(Outcome.FAILED, f"{done.detail}, but {proof}; see {see}")
+    return RestartOutcome.now(Outcome.SUCCEEDED, f"{done.detail}; {proof}")
 
 
 async def _asked(url: str, within: float) -> Proof:

@@ -61,7 +61,7 @@ def _file(control_dir: Path, server: str) -> Path:
 def _read(file: Path) -> _Record | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=_Record)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

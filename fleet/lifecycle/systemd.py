@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.lifecycle import program, record
 from fleet.lifecycle.outcome import Outcome, RestartOutcome
-from fleet.lifecycle.ready import READY_SECONDS, proves_itself
+from fleet.lifecycle.ready import with_proof
 
 if TYPE_CHECKING:
     from fleet.inventory import Restart, Server
@@ -50,14 +50,8 @@ async def _restart(server: Server) -> RestartOutcome:
 
 
 async def _proven(server: Server, verb: str) -> RestartOutcome:
-    done = await _ordered(server, verb)
-    if done.outcome is not Outcome.SUCCEEDED:
-        return done
-    proof = await proves_itself(server, READY_SECONDS)
-    if not proof.given:
-        unit = "" if server.restart is None else server.restart.unit
-        return RestartOutcome.now(Outcome.FAILED, f"{done.detail}, but {proof}; see journalctl -u {unit}")
-    return RestartOutcome.now(Outcome.SUCCEEDED, f"{done.detail}; {proof}")
+    unit = "" if server.restart is None else server.restart.unit
+    return await with_proof(await _ordered(server, verb), server, f"journalctl -u {unit}")
 
 
 async def _ordered(server: Server, verb: str) -> RestartOutcome:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from fleet import thresholds
 from fleet.errors import ConfigError
 from fleet.inventory import (
     AuditLog,
@@ -26,14 +25,15 @@ from fleet.inventory import (
 )
 from fleet.sections import sources
 from fleet.sections.deploy import read_deploy
+from fleet.sections.levels import levels_with, read_thresholds
 from fleet.sections.restart import read_restart
 from fleet.sections.values import address, argv, mode, url
-from fleet.server_config import ServerConfig, Tuning, read_server_config
-from fleet.signals import Severity
+from fleet.server_config import ServerConfig, read_server_config
+from fleet.thresholds import Written
 
 if TYPE_CHECKING:
     from fleet.parsing import Section, Value
-    from fleet.thresholds import Levels, Thresholds
+    from fleet.thresholds import Thresholds
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -90,8 +90,8 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     _check_restart(value, transport, command, process, restart)
     if name is None or transport is None or (transport is Transport.HTTP and not target):
         return None
-    written = thresholds.Written(own, defaults.thresholds)
-    levels = _merged(value, written, config)
+    written = Written(own, defaults.thresholds)
+    levels = levels_with(value, written, config)
     return Server(
         name=name,
         transport=transport,
@@ -119,45 +119,6 @@ def read_server(value: Value, defaults: FleetDefaults) -> Server | None:
     )
 
 
-def read_thresholds(value: Value) -> Thresholds:
-    """``{error_ratio: {warning: 0.02, critical: 0.05}}``: one level, or both, of any key of the table."""
-    section = value.section()
-    found: dict[str, Levels] = {}
-    for key in thresholds.TABLE:
-        levels = section.read(key, _levels, None)
-        if levels:
-            found[key] = levels
-    section.finish()
-    return found
-
-
-def _levels(value: Value) -> Levels | None:
-    section = value.section()
-    found = {
-        severity: level
-        for severity in Severity
-        if (level := section.read(severity.value, lambda v: v.number(0.0, 1e18), None)) is not None
-    }
-    section.finish()
-    return found
-
-
-def _merged(value: Value, written: thresholds.Written, config: ServerConfig | None) -> Thresholds:
-    merged = written.with_file({} if config is None else config.monitoring)
-    for key, levels in thresholds.crossing(merged):
-        shown = f"warning {levels[Severity.WARNING]:g}, critical {levels[Severity.CRITICAL]:g}"
-        beyond = "above" if thresholds.DIRECTIONS[key].value == ">=" else "below"
-        value.document.report(
-            value.line,
-            f"{value.path}.thresholds.{key}",
-            f"the levels cross: warning lies {beyond} critical once the server's file, its thresholds and the"
-            " fleet's are merged",
-            "Set both levels in the server's thresholds",
-            shown,
-        )
-    return merged
-
-
 def _name(value: Value) -> ServerName | None:
     text = value.text()
     if text is not None and not _NAME.fullmatch(text):
@@ -182,9 +143,10 @@ def _config(value: Value) -> ServerConfig | None:
     try:
         return read_server_config(file)
     except ConfigError as error:
-        value.document.problems.extend(error.problems)
+        problems = value.document.problems
+        problems.extend(each for each in error.problems if each not in problems)  # two servers may share one file
         # Whoever reads a fleet in spite of broken TOML files still has to know which file it is.
-        return ServerConfig(file, {}, {}, Tuning())
+        return ServerConfig.unread(file, error.problems)
 
 
 def _enforce(value: Value) -> frozenset[Enforced]:

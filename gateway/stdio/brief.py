@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fleet.errors import sentence
 from fleet.inventory import Enforced, Fleet, Price, Server
 from fleet.server_config import Tuning
 from gateway.stdio.recall import hidden, shown
@@ -18,6 +19,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tuning`` and ``detects`` (sensitive data in results) are the TOML's when fleet.yml was read; ``starts_again``: a
     server that ends by itself is started again. ``audit_arguments``: into ``audit_log`` go the calls' arguments, too.
+    ``config_problem``: what was said of a TOML that was broken then; no note holds such a brief.
     """
 
     server: str
@@ -32,6 +34,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     detects: bool = False
     audit_log: str | None = None
     audit_arguments: bool = False
+    config_problem: str = ""
 
     @property
     def enforces_sessions(self) -> bool:
@@ -62,6 +65,7 @@ def brief_of(fleet: Fleet, server: Server) -> Brief:
         detects=server.config is not None and server.config.security.sensitive_data_detection is True,
         audit_log=None if server.audit_log is None else str(server.audit_log.path),
         audit_arguments=server.audit_log is not None and server.audit_log.arguments,
+        config_problem="" if server.config is None else sentence(server.config.problems),
     )
 
 

@@ -57,16 +57,19 @@ _Known = Callable[[], "tuple[Brief, Callable[[], None] | None]"]
 
 
 def _read(file: str, name: str) -> Reading | None:
-    """fleet.yml in full; None when it is wrong, which is told."""
+    """fleet.yml in full; None when it is wrong, which is told as is what is wrong with the server's TOML."""
     from fleet.errors import ConfigError  # noqa: PLC0415
     from gateway.stdio import reading  # noqa: PLC0415 - YAML and all its checks
 
     try:
-        return reading.read(file, name, os.environ)
+        found = reading.read(file, name, os.environ)
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
         return None
+    for problem in found.problems:
+        sys.stderr.write(f"mcp-gateway: {problem}. Until then the defaults hold\n")
+    return found
 
 
 def _recalled(note: Note, file: str, name: str) -> tuple[Brief, Callable[[], None] | None]:

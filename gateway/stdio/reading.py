@@ -17,26 +17,32 @@ from gateway.stdio.remember import Noticed, Read, remember
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How to start the server, what else is known of it, and ``remember`` to leave a note of both."""
+    """How to start the server, what else is known of it, and ``remember`` to leave a note of both.
+
+    ``problems``: what is wrong with the server's TOML; then the defaults hold, and no note is left.
+    """
 
     launch: Launch
     brief: Brief
-    remember: Callable[[], None]
+    remember: Callable[[], None] | None
+    problems: tuple[Problem, ...] = ()
 
 
 def read(file: str, name: str, environ: Mapping[str, str]) -> Reading:
-    """Read the fleet for its stdio server ``name``.
+    """Read the fleet for its stdio server ``name``; what is wrong with the TOML of another one is not its business.
 
     Raises:
         ConfigError: with every mistake of the file, or it has no such stdio server.
     """
     looked_for, since = Noticed(environ), time.time()
     links: dict[str, str] = {}
-    fleet = load_fleet(Path(file), looked_for, links)
+    fleet = load_fleet(Path(file), looked_for, links, tolerated=[])
     server = _server(fleet, name)
     brief = brief_of(fleet, server)
     launch = Launch(server.command, server.env, str(server.working_directory), needs_seat=brief.needs_seat)
     given = Read(fleet, links, looked_for, since)
+    if server.config is not None and server.config.problems:
+        return Reading(launch, brief, None, server.config.problems)
     return Reading(launch, brief, lambda: remember(given, launch, brief))
 
 

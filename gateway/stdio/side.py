@@ -75,7 +75,9 @@ class Side:
         self._source = Source(f"{socket.gethostname()[:120]}-{os.getpid()}-{started_at:.3f}", started_at)
         self._processes: list[Process] = []
         config_file = path(brief.config_file)
-        self._wheel = None if config_file is None else Wheel(config_file, self._apply, self._secure)
+        self._wheel = (
+            None if config_file is None else Wheel(config_file, self._apply, self._secure, brief.config_problem)
+        )
         self._failing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -253,7 +255,7 @@ class Side:
         wheel = self._wheel
         if wheel is None:
             return "this server has no config_file"
-        return "taken" if wheel.read() else f"not taken, the last good values stay: {wheel.problem}"
+        return "taken" if wheel.read() else f"not taken, the values in force stay: {wheel.problem}"
 
     def _secure(self, security: Security) -> None:
         self._vitals.inspection.detects = security.sensitive_data_detection is True

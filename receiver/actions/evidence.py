@@ -69,7 +69,7 @@ async def collect(context: ActContext) -> ActResult:
         found = await asyncio.to_thread(log_tail.tails, [log.path for log in context.server.logs])
         findings["logs"] = [each.as_json() for each in found]
     if SignalName.MEMORY in asking:
-        findings["largest_processes"] = await asyncio.to_thread(processes.largest, _roots(context, gateways))
+        findings["largest_processes"] = await asyncio.to_thread(_largest_processes, context, gateways)
     if unanswered or unsummed:
         findings["unanswered"] = unanswered | unsummed
     if not values and not sums and not any("status" in gateway for gateway in gateways):
@@ -87,10 +87,14 @@ async def _breaker(context: ActContext, matchers: str) -> dict[str, str]:
     return next(({"breaker": state} for state in queries if found.get(state) == 1.0), {})
 
 
+def _largest_processes(context: ActContext, gateways: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return processes.largest(_roots(context, gateways))
+
+
 def _roots(context: ActContext, gateways: Sequence[Mapping[str, Any]]) -> list[int]:
     """Where the server's processes begin: the gateways' children, else what its pid file names."""
     pids = [gateway["status"].get("pid") for gateway in gateways if isinstance(gateway.get("status"), dict)]
-    known = [pid for pid in pids if isinstance(pid, int)]
+    known = [pid for pid in pids if type(pid) is int]
     selector = context.server.process
     if known or selector is None or selector.pid_file is None:
         return known
@@ -126,5 +130,5 @@ async def _status(socket: Path) -> dict[str, Any]:
         return {"socket": socket.name, "error": f"a status of {len(answer.body)} bytes is too long to keep"}
     try:
         return {"socket": socket.name, "status": msgspec.json.decode(answer.body)}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"socket": socket.name, "error": f"answered {answer.status} without JSON"}

@@ -1,6 +1,7 @@
 """The last lines of a server's logs, for people who want to know why: bounded, and harmless to show.
 
-Whoever writes to a log may write anything into it: what no printer prints is escaped, long lines are cut.
+Whoever writes to a log may write anything into it: what looks like a credential is taken out, what no printer prints
+is escaped, long lines are cut.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
+
+from fleet.redaction import redacted
 
 LINES: Final = 100
 MAX_BYTES: Final = 16 * 1024
@@ -89,5 +92,6 @@ def _last(stream: IO[bytes], max_bytes: int) -> bytes:
 
 
 def _split(data: bytes) -> list[bytes]:
-    lines = data.split(b"\n")
+    # Before it is split: a key may have many lines.
+    lines = redacted(data).split(b"\n")
     return lines[:-1] if lines[-1] == b"" else lines

@@ -41,7 +41,7 @@ def _tree(root: int) -> list[psutil.Process]:
     try:
         process = psutil.Process(root)
         return [process, *process.children(recursive=True)]
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # nobody's pid, or no pid at all
         return []
 
 

@@ -16,6 +16,8 @@ from receiver.actions import configuration, restart
 from receiver.actions.act import ActContext, ActResult
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from receiver.events import Changed
 
 
@@ -37,8 +39,7 @@ async def verify(context: ActContext) -> ActResult:
     config = context.server.config
     if config is None:
         return ActResult(Outcome.FAILED, f"fleet.yml names no config_file for {context.server.name}")
-    wanted = digest_of(folder_of(config.file) / context.intent.backup)
-    if not wanted or wanted != digest_of(config.file):
+    if not await asyncio.to_thread(_stands, config.file, context.intent.backup):
         return ActResult(Outcome.NOT_DONE, "the file does not say what the backup says")
     changed = await asyncio.to_thread(configuration.found_between, config.file, context.intent.act)
     if not context.intent.restarts:
@@ -47,6 +48,11 @@ async def verify(context: ActContext) -> ActResult:
     if found.outcome is Outcome.NOT_DONE:
         return await _with_restart(context, changed)
     return ActResult(found.outcome, f"{_told(context)}; {found.detail}", found.ended_at, changed=changed)
+
+
+def _stands(file: Path, backup: str) -> bool:
+    wanted = digest_of(folder_of(file) / backup)
+    return bool(wanted) and wanted == digest_of(file)
 
 
 async def _with_restart(context: ActContext, changed: Changed) -> ActResult:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from receiver.events import ByHand
 from receiver.page import words
 from receiver.page.overview import Badge, card
 from receiver.page.words import Tone
 from receiver.standing import Standing
+from receiver.vocabulary import ByHand
 
 WARNED: Final[Mapping[str, str]] = {
     ByHand.RESTART: "Calls under way may be cut off",
@@ -56,6 +56,7 @@ class Bed:
         paused: a pause of its own, apart from the fleet's.
         maintenance: a window is open.
         debug_until: when raised log levels are put back, None when they are not raised.
+        debug_stuck: that failed, and a person must.
         used, count, per_seconds: its budget.
         gentle, harsh: the acts by hand, the second ones with a warning.
     """
@@ -67,6 +68,7 @@ class Bed:
     paused: bool
     maintenance: bool
     debug_until: float | None
+    debug_stuck: bool
     used: int
     count: int
     per_seconds: float
@@ -87,6 +89,7 @@ def bed(standing: Standing, *, own_pause: bool) -> Bed:
         paused=own_pause,
         maintenance=standing.maintenance,
         debug_until=standing.debug_until,
+        debug_stuck=standing.debug_stuck,
         used=standing.actions.used,
         count=standing.actions.limit.count,
         per_seconds=standing.actions.limit.per_seconds,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.lifecycle.outcome import Outcome
-from receiver.events import Denied
 from receiver.incident import ActRecord, Awaited, Incident, IncidentState, SignalState
 from receiver.page import words
 from receiver.page.timeline import numbers
 from receiver.page.words import Tone
+from receiver.vocabulary import Denied
 
 SHOWN_DENIED: Final = 4
 

@@ -13,7 +13,6 @@ import msgspec
 
 from fleet.signals import ADVICE, Severity
 from receiver.events import (
-    TREATMENTS,
     ActDenied,
     ActEnded,
     ActId,
@@ -24,23 +23,21 @@ from receiver.events import (
     Closed,
     Decided,
     Delivered,
-    Denied,
     Entry,
     Escalated,
-    EscalationReason,
     Event,
     IllnessEnded,
     Judgement,
     Raws,
     RecoveryBegun,
     SuggestionScored,
-    Verdict,
     VerdictGiven,
 )
 from receiver.incident import ActRecord, Moved
 from receiver.page import figures, findings, words
 from receiver.page.findings import Part
 from receiver.page.words import Tone
+from receiver.vocabulary import TREATMENTS, Denied, EscalationReason, Verdict
 
 MAX_DIFF_LINES: Final = 400
 _SEVERITIES: Final = frozenset({*map(str, Severity), ADVICE})

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import BY_NAME
-from receiver.events import After, Closing, Denied, EscalationReason, Inconclusive, Verdict
 from receiver.incident import IncidentState
+from receiver.vocabulary import After, Closing, Denied, EscalationReason, Inconclusive, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -193,7 +193,7 @@ async def test_an_unknown_container_is_a_sentence(tmp_path: Path, engine: Engine
 async def test_a_container_whose_server_answers_nothing_failed(
     tmp_path: Path, engine: Engine, container: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.lifecycle.docker.READY_SECONDS", 0.5)
+    monkeypatch.setattr("fleet.lifecycle.ready.READY_SECONDS", 0.5)
     server = server_in(tmp_path, engine, container, port + 1 if port < 65535 else port - 1)
     done = await restart(server, tmp_path, "act-1")
     assert done.outcome is Outcome.FAILED

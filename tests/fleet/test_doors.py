@@ -41,6 +41,8 @@ def status(headers: dict[str, str], has_body: bool = True, door: Door = DOOR) ->
         ({"Authorization": "Basic right"}, 401),
         ({"Authorization": ""}, 401),
         ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Bearer \udcff"}, 401),  # a byte that is no text, as the server hands it on
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_each_way_in(change: dict[str, str], expected: int) -> None:
@@ -67,13 +69,42 @@ def test_a_refusal_shows_no_secret() -> None:
     assert "wrong" not in refusal.reason
 
 
-HEADER = st.text(max_size=60)
+@pytest.mark.parametrize(
+    ("host", "origin", "passes"),
+    [
+        ("127.0.0.1:9848", "http://127.0.0.1:9848", True),
+        ("localhost:8000", "http://localhost:8000", True),  # a tunnel
+        ("127.0.0.1:9848", "http://medic.example:9848", True),  # a proxy that rewrites Host
+        ("medic.example", "https://medic.example", True),
+        ("medic.example", "https://medic.example:443", True),
+        ("[::1]:9848", "http://[::1]:9848", True),
+        ("127.0.0.1:9848", "http://127.0.0.1:3000", False),
+        ("127.0.0.1:9848", "http://127.0.0.1", False),
+        ("127.0.0.1:9848", "http://localhost:9848", False),
+        ("127.0.0.1:9848", "http://medic.example", False),
+        ("127.0.0.1:9848", "http://127.0.0.1:x", False),
+        ("127.0.0.1:9848", "http://[", False),
+        ("127.0.0.1:x", "http://127.0.0.1:y", False),
+    ],
+)
+def test_the_port_belongs_to_an_origin(host: str, origin: str, passes: bool) -> None:
+    found = DOOR.refuses_other_origin(CIMultiDict({"Host": host, "Origin": origin}))
+    assert (found is None) is passes
+
+
+def test_what_no_browser_sends_has_no_origin() -> None:
+    assert DOOR.refuses_other_origin(CIMultiDict({"Host": "127.0.0.1:9848"})) is None
+
+
+HEADER = st.text(max_size=60) | st.text(max_size=60).map("http://{}".format) | st.just("http://[")
 
 
 @given(HEADER, HEADER, HEADER, HEADER)
 def test_no_header_crashes_a_door(host: str, origin: str, content_type: str, authorization: str) -> None:
     headers = {"Host": host, "Origin": origin, "Content-Type": content_type, "Authorization": authorization}
     assert status(headers) in {200, 401, 403, 415, 421}
+    for refusal in (DOOR.refuses_origin(CIMultiDict(headers)), DOOR.refuses_other_origin(CIMultiDict(headers))):
+        assert refusal is None or refusal.status == 403
 
 
 @given(HEADER)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import ConfigError
-from fleet.password_files import MAX_BYTES, read_users
+from fleet.errors import ConfigError, Problem
+from fleet.password_files import MAX_BYTES, RESERVED, read_users
 
 HASH = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
 OTHER = HASH.replace("$2b$", "$2y$")
@@ -67,10 +67,20 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_any_bytes_are_users_or_a_problem(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any"
     file.write_bytes(content)
+    users: dict[str, str] = {}
+    problems: tuple[Problem, ...] = ()
     try:
         users = read_users(file, KEY)
     except ConfigError as error:
-        assert all(each.key_path == KEY and each.remedy for each in error.problems)
-    else:
-        assert users
-        assert all(name and ":" not in name for name in users)
+        problems = error.problems
+    assert bool(users) != bool(problems)
+    assert all(each.key_path == KEY and each.remedy for each in problems)
+    assert all(name and ":" not in name for name in users)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_nobody_is_called_what_the_journal_calls_somebody_else(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"alice:{HASH}\n{name}:{HASH}\n")
+    with pytest.raises(ConfigError, match=f"users:2: .* names a user {name}, as the journal"):
+        read_users(file, KEY)

@@ -276,6 +276,14 @@ async def test_a_command_that_fails_says_how(folder: Path, port: int, argv: tupl
     assert (done.outcome, done.detail) == (Outcome.FAILED, f"{argv[0]} {detail}")
 
 
+async def test_a_command_is_awaited_where_no_descriptor_stands_for_it(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    argv = (sys.executable, "-c", "raise SystemExit(5)")
+    assert (await restart(by_command(folder, port, *argv), folder)).detail == f"{argv[0]} ended with 5"
+
+
 async def test_a_command_that_never_ends_is_killed(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "COMMAND_SECONDS", 1.0)
     (folder / "slow.py").write_text(

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.inventory import Price
+from fleet.sensitive import MAX_BYTES, found_in
 from fleet.telemetry import SensitiveKind
 from gateway.inspection import MAX_WAITING, Inspection
 from gateway.pricing import Usage, cost_of, usage_of
-from gateway.sensitive import MAX_BYTES, found_in
 
 # ---- tokens
 

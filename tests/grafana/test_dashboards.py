@@ -19,8 +19,8 @@ from grafana.judged import RUNBOOKS, TREATMENT
 from grafana.objectives_board import OF_SERVERS, OF_THE_FLEET
 from grafana.sdk import JSONEncoder, register_default_plugins
 from grafana.sdk import dashboard as sdk
-from receiver.events import Denied, Verdict
 from receiver.incident import IncidentState
+from receiver.vocabulary import Denied, Verdict
 from rules.alerts import RUNBOOKS as RUNBOOKS_OF_ALERTS
 from rules.availability import PACES
 from rules.generate import rule_file

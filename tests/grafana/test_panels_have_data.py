@@ -18,8 +18,8 @@ from exporter.metrics import FAMILIES, Family, Kind
 from fleet.control_client import request
 from fleet.inventory import Address
 from grafana.generate import DASHBOARDS
-from receiver.events import Verdict
 from receiver.metrics import Metrics
+from receiver.vocabulary import Verdict
 from rules.generate import RULES_FILE, rendered
 from rules.scale import scaled
 from stack.peers import PrometheusApi

@@ -36,7 +36,7 @@ from receiver.by_hand import Wish
 from receiver.chronicle import Chronicle
 from receiver.effects import Surroundings
 from receiver.engine import Engine
-from receiver.events import ByHand, Delivered, Via
+from receiver.events import Delivered
 from receiver.incident import IncidentState
 from receiver.journal.memory import MemoryJournal
 from receiver.metrics import Metrics
@@ -44,6 +44,7 @@ from receiver.persons import Persons
 from receiver.prometheus import Prometheus, Sample
 from receiver.records import ConfigProven
 from receiver.settings import Settings
+from receiver.vocabulary import ByHand, Via
 from tests.receiver.core.simulated import a_value, an_alert, word
 from tests.scenarios.clock import AtOnce
 
@@ -180,8 +181,8 @@ class World:
         ready.set()
         engine.start(self.tasks, after=ready)
 
-    async def look(self, server: Server, control_dir: Path) -> Surroundings:
-        around = await surroundings.look(server, control_dir)
+    async def look(self, server: Server, control_dir: Path, last_good: str) -> Surroundings:
+        around = await surroundings.look(server, control_dir, last_good)
         return replace(around, gateways=self.gateways)
 
     async def restart(self, _server: Server, _control_dir: Path, _act: str) -> RestartOutcome:

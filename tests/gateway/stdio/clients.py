@@ -137,16 +137,18 @@ class RawClient:
 
 
 @asynccontextmanager
-async def connected(file: Path, *, initialized: bool = True) -> AsyncIterator[RawClient]:
-    """A raw client of a fresh gateway; what is left of it is killed at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *gateway_command(file),
-        stdin=PIPE,
-        stdout=PIPE,
-        cwd=file.parent,
-        env=environ(file.parent),
-        limit=16 * 1024 * 1024,
-    )
+async def connected(file: Path, *, initialized: bool = True, errors: Path | None = None) -> AsyncIterator[RawClient]:
+    """A raw client of a fresh gateway; what is left of it is killed at the end. ``errors`` takes its stderr."""
+    with (errors or Path(os.devnull)).open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *gateway_command(file),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=None if errors is None else stderr,
+            cwd=file.parent,
+            env=environ(file.parent),
+            limit=16 * 1024 * 1024,
+        )
     client = RawClient(process, file.parent)
     try:
         if initialized:

@@ -270,7 +270,7 @@ async def test_changes_of_the_toml_are_taken_while_traffic_flows(folder: Path) -
     async with connected(fleet_file(folder, LINE_SERVER, toml=PATIENT)) as client:
         (folder / "server.toml").write_text("broken = [")
         reload = json.loads((await client.control("POST", "/-/reload")).body)
-        assert reload["detail"].startswith("not taken, the last good values stay")
+        assert reload["detail"].startswith("not taken, the values in force stay")
         (folder / "server.toml").write_text(QUICK)
         assert json.loads((await client.control("POST", "/-/reload")).body)["detail"] == "taken"
         await client.call("exit", status=1)

@@ -39,15 +39,12 @@ from receiver.events import (
     ActIntended,
     ActionAsked,
     Alert,
-    ByHand,
     Changed,
     Closed,
     Decided,
     Delivered,
-    Denied,
     Entry,
     Escalated,
-    EscalationReason,
     Event,
     IllnessEnded,
     Judgement,
@@ -56,7 +53,6 @@ from receiver.events import (
     Resumed,
     SuggestionScored,
     VerdictGiven,
-    Via,
 )
 from receiver.health import confirmed, verdict_given
 from receiver.incident import ActRecord, Incident
@@ -64,6 +60,7 @@ from receiver.journal.memory import MemoryJournal
 from receiver.policy import next_step, refuses_by_hand
 from receiver.steps import Act, ConfirmHealth, Deny, Escalate, Measure, Note, VerifyAct, Wait
 from receiver.verdict import Measurement, distorted, judge
+from receiver.vocabulary import ByHand, Denied, EscalationReason, Via
 
 SCRAPE = 15.0
 LAG = 2.0

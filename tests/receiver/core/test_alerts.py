@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fleet.signals import SignalName
 from receiver.alerts import MAX_LABEL, UnreadableBody, body_hash, differences, is_judged, read_active, read_webhook
 from receiver.book import Book
-from receiver.events import Alert, Delivered, Entry, Via
+from receiver.events import Alert, Delivered, Entry
+from receiver.vocabulary import Via
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 T = TypeVar("T")

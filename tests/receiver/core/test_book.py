@@ -16,28 +16,22 @@ from receiver.events import (
     ActIntended,
     ActionAsked,
     Alert,
-    ByHand,
     Changed,
     Closed,
-    Closing,
     Delivered,
-    Denied,
     Entry,
     Escalated,
-    EscalationReason,
     Event,
     IncidentId,
-    Inconclusive,
     Judgement,
     Paused,
     Quarantined,
     Resumed,
-    Verdict,
     VerdictGiven,
-    Via,
 )
 from receiver.incident import Incident, IncidentState
 from receiver.records import BaselineKept, ConfigProven, Deployed, DeploymentOutcome
+from receiver.vocabulary import ByHand, Closing, Denied, EscalationReason, Inconclusive, Verdict, Via
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 SERVERS = st.sampled_from(["codex", "other", "unknown"])

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.events import Closed, Closing, Entry, Event, IncidentId, Paused, Quarantined
+from receiver.events import Closed, Entry, Event, IncidentId, Paused, Quarantined
 from receiver.extract import Extract, WrongExtractError, read_extract
+from receiver.vocabulary import Closing
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 CLOSED = Closed(incident=IncidentId("codex-1"), server="codex", reason=Closing.HEALED)

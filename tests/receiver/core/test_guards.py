@@ -15,12 +15,13 @@ from fleet.maintenance import MaintenanceWindow, Once
 from fleet.security import Approval
 from fleet.signals import Severity, SignalName
 from receiver import guards
-from receiver.events import ActId, Denied, IncidentId, Verdict
+from receiver.events import ActId, IncidentId
 from receiver.guards import BY_HAND, GUARDS, RECOVERY_BY_HAND, RECOVERY_GUARDS, Asked, Refusal, refuses
 from receiver.incident import ActRecord, Incident, SignalState
 from receiver.ledger import Ledger, Pause, Treatment
 from receiver.preconditions import Unmet
 from receiver.risk import Risk
+from receiver.vocabulary import Denied, Verdict
 from tests.receiver.core.simulated import START, a_server, an_alert
 
 

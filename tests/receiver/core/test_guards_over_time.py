@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fleet.inventory import ActionLimit, Limits, Server
 from fleet.security import Approval, Security
 from receiver.book import Book
-from receiver.events import RECOVERY, TREATMENTS, ActEnded, ActIntended, ByHand, Decided, Paused, Resumed
+from receiver.events import ActEnded, ActIntended, Decided, Paused, Resumed
 from receiver.incident import IncidentState
+from receiver.vocabulary import RECOVERY, TREATMENTS, ByHand
 from tests.receiver.core import simulated
 from tests.receiver.core.simulated import Simulation, a_server, an_alert
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import PermanentError
-from receiver.events import ActEnded, ActId, Closed, Closing, Entry, Event, IncidentId, Quarantined
+from receiver.events import ActEnded, ActId, Closed, Entry, Event, IncidentId, Quarantined
 from receiver.journal.memory import MemoryJournal
 from receiver.journal.sqlite import SqliteJournal
 from receiver.journal.store import (
@@ -31,6 +31,7 @@ from receiver.journal.store import (
     Lease,
     Write,
 )
+from receiver.vocabulary import Closing
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 
 Open = Callable[[], Journal]
@@ -158,6 +159,16 @@ def test_writes_together_are_as_if_one_after_the_other(journal: Journal) -> None
     assert [type(each) for each in written[2:4]] == [PermanentError, PermanentError]
     assert [entry.event for entry in journal.read()] == [CLOSED, ENDED]
     assert journal.append_all([]) == []
+
+
+@pytest.mark.parametrize("count", [2, 300, 1001])
+def test_new_events_together_have_the_numbers_under_which_they_are_read(journal: Journal, count: int) -> None:
+    journal.append_all([Write(quarantined("before"), "x"), Write(CLOSED)])
+    journal.remove([1])
+    events = [quarantined(str(number)) for number in range(count)]
+    written = journal.append_all([Write(event, event.reason) for event in events])
+    assert [(each.seq, each.event) for each in written if isinstance(each, Entry)] == list(enumerate(events, 3))
+    assert [*journal.read(after=2)] == written
 
 
 def test_nothing_is_written_where_somebody_else_wrote_since(journal: Journal) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fleet.lifecycle.outcome import Outcome
 from receiver.dossier import MAX_ATTEMPTS, RETRY_SECONDS, Debugging, Dossier, debugged, due_at, noted
-from receiver.events import ActDenied, ActEnded, ActId, Changed, Denied, IncidentId
+from receiver.events import ActDenied, ActEnded, ActId, Changed, IncidentId
 from receiver.incident import ActRecord, Incident
 from receiver.proof import CLOCK_SLACK, Found, healthy_since, proves
+from receiver.vocabulary import Denied
 
 MOMENTS = st.floats(0, 1e6)
 LEVEL = "logging.rust_log_level"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet.inventory import ActionLimit, Limits
@@ -18,12 +18,9 @@ from receiver.events import (
     ActIntended,
     ActionAsked,
     Alert,
-    ByHand,
     Changed,
     Closed,
-    Closing,
     Delivered,
-    Denied,
     Entry,
     Event,
     IncidentId,
@@ -31,12 +28,12 @@ from receiver.events import (
     Quarantined,
     Resumed,
     SuggestionScored,
-    Via,
 )
-from receiver.events import After as AfterSuggestion
 from receiver.incident import Incident
 from receiver.records import BaselineKept, Deployed, DeploymentOutcome
 from receiver.retention import DAY, Removal, Survey, horizon, names_in
+from receiver.vocabulary import After as AfterSuggestion
+from receiver.vocabulary import ByHand, Closing, Denied, Via
 from tests.receiver.core.simulated import START
 
 NAMES = ("codex", "other", "third")
@@ -183,7 +180,13 @@ def test_what_is_left_folds_to_all_that_still_counts(steps: list[tuple[str, str,
     assert forgotten.quarantined() == after.quarantined()
 
 
+_KINDS = ("alert", "lower", "close", "stop", "close", "alert", "raise", "close")
+A_STOP_BETWEEN = [(kind, "codex", "other") for kind in _KINDS]
+"""What the first lowered and the last gave back stood when the person stopped it, whose incident stays."""
+
+
 @settings(max_examples=100, deadline=None)
+@example(A_STOP_BETWEEN, [])
 @given(HISTORIES, st.lists(STEPS, max_size=20))
 def test_what_comes_later_folds_the_same(old: list[tuple[str, str, str]], new: list[tuple[str, str, str]]) -> None:
     history = history_of(old)

@@ -54,8 +54,7 @@ def test_what_an_old_journal_knows_beside_incidents_stays_known() -> None:
     for entry in entries(Path(__file__).parent / "journals" / "2026-11-22-by-hand.jsonl"):
         book.apply(entry)
     known = book.dossier("codex")
-    assert known.deployed is not None
-    assert known.deployed.phases == {"checks": 1.5, "start": 2.0}
+    assert known.deployed is None  # it was taken back
     assert known.baseline is not None
     assert (known.baseline.response_time_seconds, known.baseline.begin) == (1.25, 1_800_000_000.0)
     assert known.proven is not None

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fleet.signals import BY_NAME, SIGNALS, Direction, Severity, Signal, SignalName
 from fleet.thresholds import TABLE
-from receiver.events import Inconclusive, Judgement, Verdict
+from receiver.events import Judgement
 from receiver.verdict import Measurement, judge, overall, queries
+from receiver.vocabulary import Inconclusive, Verdict
 
 SCRAPE = 15.0
 ERRORS = BY_NAME[SignalName.ERROR_RATIO]

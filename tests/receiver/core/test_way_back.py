@@ -9,8 +9,8 @@ import pytest
 
 from fleet.inventory import ActionLimit, Enforced, Limits, Mode, Rung
 from fleet.server_settings import KNOWN
-from receiver.events import ByHand
 from receiver.incident import IncidentState
+from receiver.vocabulary import ByHand
 from tests.receiver.core.simulated import Simulation, a_server, an_alert, rungs, settings
 
 TOML: dict[str, str | None] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from receiver.events import EscalationReason
+from receiver.vocabulary import EscalationReason
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbooks" / "McpRemediationExhausted.md"
 

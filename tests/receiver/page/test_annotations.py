@@ -20,8 +20,9 @@ from fleet.tasks import Tasks
 from receiver.annotations import MAX_WAITING, Annotations, annotation
 from receiver.book import Book
 from receiver.chronicle import Chronicle
-from receiver.events import ActEnded, ActId, Closed, Closing, Entry, IncidentId, Verdict, VerdictGiven
+from receiver.events import ActEnded, ActId, Closed, Entry, IncidentId, VerdictGiven
 from receiver.journal.memory import MemoryJournal
+from receiver.vocabulary import Closing, Verdict
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.peers import serve
 from tests.receiver.shell.world import World, alert, until_true, webhook

@@ -80,4 +80,4 @@ async def test_no_more_charts_than_a_person_can_look_at(world: World, session: a
 
 async def test_every_signal_has_its_levels(world: World) -> None:
     server = world.settings().fleet.servers[ServerName("alpha")]
-    assert all(levels_of(signal, server) for signal in SIGNALS)
+    assert all(levels_of(signal, server.thresholds) for signal in SIGNALS)

@@ -18,13 +18,10 @@ from receiver.events import (
     Alert,
     Changed,
     Delivered,
-    Denied,
     Entry,
     IncidentId,
     Judgement,
-    Verdict,
     VerdictGiven,
-    Via,
 )
 from receiver.incident import Incident
 from receiver.page import charts, hands, overview
@@ -33,6 +30,7 @@ from receiver.page.rendering import render, visible
 from receiver.page.timeline import Item, diff, numbers, timeline
 from receiver.page.words import Tone
 from receiver.pages import Page
+from receiver.vocabulary import Denied, Verdict, Via
 from tests.receiver.page.documents import Document, problems
 from tests.receiver.page.hostile import ENTRIES, FINDINGS, MARK, PIECES, TEXTS
 
@@ -65,7 +63,7 @@ def a_bed(name: str = "codex") -> hands.Bed:
     buttons = tuple(hands.Button(f"act-{number}", f"Act {number}", "It costs" * (number % 2)) for number in range(4))
     return hands.Bed(
         name=name, health=overview.Badge("no incident", Tone.GOOD), incident="", mode="suggest", paused=True,
-        maintenance=True, debug_until=NOW, used=1, count=5, per_seconds=3600.0,
+        maintenance=True, debug_until=NOW, debug_stuck=False, used=1, count=5, per_seconds=3600.0,
         gentle=buttons[::2], harsh=buttons[1::2],
     )  # fmt: skip
 
@@ -277,3 +275,18 @@ def test_what_was_tried_already_is_not_told_as_held_back() -> None:
 
 def test_the_mark_of_the_hostile_texts_is_no_word_of_ours() -> None:
     assert MARK not in first_page(servers=[a_bed()])
+
+
+def test_another_question_is_another_element() -> None:
+    """The page changes in place: a finger on its way to a button must not find another act behind it."""
+
+    def asked(rung: str, since: float) -> str:
+        card = replace(overview.card(INCIDENT), waiting=overview.Waiting(rung, rung, "", since))
+        document = Document(first_page(cards=[card]))
+        assert problems(document) == []
+        found = [each.get("id") for each in document.all("div") if each.get("class") == "ask"]
+        assert len(found) == 1
+        return str(found[0])
+
+    assert asked("restart", NOW) == asked("restart", NOW)
+    assert asked("restart", NOW) != asked("apply_profile emergency", NOW + 0.5)

@@ -18,14 +18,15 @@ from receiver import live
 from receiver.app import STOP_SECONDS
 from receiver.book import Book
 from receiver.chronicle import Chronicle
-from receiver.events import Delivered, Entry, Paused, Quarantined, Via
+from receiver.events import Delivered, Entry, Paused, Quarantined
 from receiver.incident import Incident
 from receiver.journal.memory import MemoryJournal
 from receiver.live import MAX_BEHIND, MAX_CLIENTS, Live
 from receiver.views import changes
+from receiver.vocabulary import Via
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.peers import serve
-from tests.receiver.shell.world import DEADLINE, TOKEN, Client, World, alert, until_true, webhook
+from tests.receiver.shell.world import DEADLINE, TOKEN, Client, World, alert, until_true, webhook, write
 
 ERRORS = SignalName.ERROR_RATIO
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -164,3 +165,16 @@ async def test_everybody_is_told(start: Start) -> None:
 
 async def _paused(client: Client) -> None:
     assert (await client.say("pause"))[1]["changed"] is True
+
+
+async def test_other_credentials_end_every_stream(world: World, start: Start) -> None:
+    """Who listens was let in by what held then."""
+    async with start() as client:
+        url = f"{client.address.url}/api/v1/events"
+        async with client.session.get(url, headers=BEARER) as answer:
+            assert (await answer.content.readline()).startswith(b"retry: ")
+            await asyncio.to_thread(write, world.folder / "token", "another-token\n")
+            async with asyncio.timeout(DEADLINE):
+                await answer.content.read()
+        async with client.session.get(url, headers=BEARER) as answer:
+            assert answer.status == 401

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fleet.lifecycle.outcome import Outcome
 from fleet.signals import SIGNALS
-from receiver.events import After, ByHand, Closing, Denied, EscalationReason, Inconclusive, Verdict
 from receiver.incident import IncidentState
 from receiver.page import figures, findings, notices, words
+from receiver.vocabulary import After, ByHand, Closing, Denied, EscalationReason, Inconclusive, Verdict
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 
 from receiver.app import running
 from tests.receiver.shell.peers import AlertmanagerPeer, PrometheusPeer
@@ -44,3 +45,14 @@ def start(world: World, session: aiohttp.ClientSession) -> Start:
             yield client_of(session, receiver)
 
     return started
+
+
+@pytest.fixture
+def authority(world: World) -> trustme.CA:
+    """Signs server.pem, which lies with its key and ca.pem beside fleet.yml."""
+    signer = trustme.CA()
+    own = signer.issue_cert("127.0.0.1", "localhost")
+    own.private_key_pem.write_to_path(world.folder / "server.key")
+    own.cert_chain_pems[0].write_to_path(world.folder / "server.pem")
+    signer.cert_pem.write_to_path(world.folder / "ca.pem")
+    return signer

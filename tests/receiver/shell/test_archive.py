@@ -73,13 +73,16 @@ async def test_what_was_put_aside_is_shown_and_nothing_in_it_is_obeyed(start: St
         assert (oldest["seq"], oldest["size"]) == (1, 21)
         assert oldest["excerpt"] == "\\x1b[2Jnot json <script>"
         assert (await client.get("/api/v1/quarantine", token=None))[0] == 401
+        await client.post(b'{"grant_type": "password", "password": "hunter2", "x": 1}')
+        newest = (await client.get("/api/v1/quarantine"))[1]["quarantine"][0]
+        assert newest["excerpt"] == '{"grant_type": "password", "password": <secret>, "x": 1}'
 
 
 @asynccontextmanager
 async def an_archive(journal: MemoryJournal) -> AsyncIterator[tuple[Chronicle, TestClient[Any, Any]]]:
     """The routes over this journal, for requests that need no credentials."""
     chronicle = await Chronicle.open(lambda: journal, Book(["alpha"]))
-    authentication = Authentication(Door.of("127.0.0.1", None), Credentials(), Protection())
+    authentication = Authentication(Door.of("127.0.0.1", None), Credentials(), Protection(), only_loopback=True)
     app = web.Application()
     app.add_routes(Archive(authentication, chronicle).routes())
     async with TestClient(TestServer(app)) as client:

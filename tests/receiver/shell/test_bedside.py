@@ -6,13 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from fleet.backups import folder_of
 from fleet.signals import SignalName
+from receiver.app import running
+from receiver.dossier import MAX_ATTEMPTS, RETRY_SECONDS
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.test_configuration import TOML
-from tests.receiver.shell.world import LIMITS, Client, World, alert, text, until, until_true, webhook, write
+from tests.receiver.shell.world import LIMITS, Client, World, alert, client_of, text, until, until_true, webhook, write
 
 DEPLOYMENT = (
     b'{"started_at": 1800000000, "outcome": "done", "phases": {"checks": 1.5, "start": 2, "monitoring": 3,'
@@ -64,6 +67,7 @@ async def test_how_every_server_stands(world: World, start: Start, file: Path) -
             "recovery_actions": {"used": 0, "count": 6, "per_seconds": 3600},
             "last_action_at": None,
             "debug_until": None,
+            "debug_stuck": False,
             "last_good": None,
             "actions_by_hand": alpha["actions_by_hand"],
         }
@@ -135,6 +139,47 @@ async def test_debug_mode_raises_the_levels_restarts_and_is_ended_by_hand(
         assert len(world.gateways["alpha"].restarts) == 2
 
 
+async def test_who_looks_is_told_of_levels_that_cannot_be_put_back(
+    world: World, session: aiohttp.ClientSession, file: Path
+) -> None:
+    ahead = [0.0]
+    stuck = 'mcp_remediation_debug_mode{server="alpha",state="stuck"}'
+    async with running(world.settings(), lambda: time.time() + ahead[0]) as receiver:
+        client = client_of(session, receiver)
+        assert (await client.act("alpha", "debug_mode", b'{"seconds": 60}'))[0] == 202
+        await done(client, "debug_mode")
+        assert await client.metric('mcp_remediation_debug_mode{server="alpha",state="raised"}') == 1
+        raised, ahead[0] = text(file), 60.0
+        write(file, "[mcp\n")
+        for attempt in range(MAX_ATTEMPTS):
+            assert await client.metric(stuck) == 0
+            await client.say("pause")  # a word wakes whoever waits for a time
+            await client.say("resume")
+
+            async def was_tried(attempt: int = attempt) -> bool:
+                levels = receiver.chronicle.book.dossier("alpha").debugging
+                return levels is not None and levels.attempts > attempt
+
+            await until(was_tried)
+            ahead[0] += RETRY_SECONDS
+        assert await client.metric(stuck) == 1
+        assert (await row(client))["debug_stuck"] is True
+        assert "log levels could not be put back" in (await client.get("/"))[1]
+        write(file, raised)
+
+        async def is_put_back() -> bool:
+            return (await client.act("alpha", "end_debug_mode"))[0] == 202
+
+        await until(is_put_back)
+
+        async def is_over() -> bool:
+            return (await row(client))["debug_until"] is None
+
+        await until(is_over)
+        assert (await row(client))["debug_stuck"] is False
+        assert await client.metric(stuck) == 0
+
+
 async def test_a_named_backup_is_put_back_and_no_other_file(world: World, start: Start, file: Path) -> None:
     world.limits = {**LIMITS, "healthy_seconds": 3600}  # nothing proves itself so soon
     async with start() as client:
@@ -184,6 +229,8 @@ async def test_a_deployment_and_a_baseline_are_kept_over_a_restart(world: World,
             201,
             {"server": "alpha", "outcome": "done"},
         )
+        taken_back = DEPLOYMENT.replace(b"done", b"rolled_back").replace(b'"start": 2', b'"start": 0.5')
+        assert (await client.say("servers/alpha/deployments", taken_back))[0] == 201
         assert (await client.say("servers/alpha/baseline", BASELINE))[0] == 201
     async with start() as client:
         status, kept = await client.get("/api/v1/servers/alpha/baseline")

@@ -18,13 +18,14 @@ from receiver.actions.table import ACTIONS
 from receiver.book import Book
 from receiver.chronicle import Chronicle
 from receiver.engine import Engine
-from receiver.events import ActDenied, Alert, Delivered, Entry, Event, Via
+from receiver.events import ActDenied, Alert, Delivered, Entry, Event
 from receiver.journal.memory import MemoryJournal
 from receiver.journal.store import JournalCorrupt, JournalUnavailable, Write, Written
 from receiver.metrics import Metrics
 from receiver.prometheus import Prometheus
 from receiver.reconcile import Reconciler
 from receiver.records import Deployed, DeploymentOutcome
+from receiver.vocabulary import Via
 from tests.receiver.shell.world import DEADLINE, World, until_true
 
 ERRORS = SignalName.ERROR_RATIO

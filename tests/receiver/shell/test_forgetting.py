@@ -12,11 +12,12 @@ import pytest
 from receiver import forgetting
 from receiver.book import Book
 from receiver.chronicle import Chronicle
-from receiver.events import Closed, Closing, Delivered, Event, IncidentId, Paused, Quarantined
+from receiver.events import Closed, Delivered, Event, IncidentId, Paused, Quarantined
 from receiver.forgetting import Forgetting
 from receiver.journal.sqlite import SqliteJournal
 from receiver.journal.store import PAGE_ENTRIES
 from receiver.retention import DAY, Removal, Survey
+from receiver.vocabulary import Closing
 from tests.receiver.core.simulated import START, a_delivery, an_alert
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.test_archive import lines

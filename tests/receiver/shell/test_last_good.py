@@ -20,7 +20,7 @@ from fleet.signals import SignalName
 from tests.receiver.shell.conftest import Start
 from tests.receiver.shell.test_configuration import TOML
 from tests.receiver.shell.test_process import program
-from tests.receiver.shell.world import World, alert, text, until, until_true, webhook, write
+from tests.receiver.shell.world import Client, World, alert, text, until, until_true, webhook, write
 
 DOWN = SignalName.DOWN
 SERVER = """
@@ -93,19 +93,24 @@ def config(world: World, port: int) -> Iterator[Path]:
             os.killpg(pid, signal.SIGKILL)
 
 
+async def proven(client: Client, port: int) -> str:
+    """Start the server and let its configuration prove itself; the name of the copy that is kept of it."""
+    assert (await client.act("alpha", "start"))[0] == 202
+    await until_true(lambda: listens(port))
+
+    async def last_good() -> str | None:
+        _, body = await client.get("/api/v1/servers")
+        found: str | None = body["servers"][0]["last_good"]
+        return found
+
+    return await until(last_good)
+
+
 async def test_a_bad_edit_is_undone_when_a_restart_does_not_help(
     world: World, start: Start, config: Path, port: int
 ) -> None:
     async with start() as client:
-        assert (await client.act("alpha", "start"))[0] == 202
-        await until_true(lambda: listens(port))
-
-        async def last_good() -> str | None:
-            _, body = await client.get("/api/v1/servers")
-            found: str | None = body["servers"][0]["last_good"]
-            return found
-
-        good = await until(last_good)
+        good = await proven(client, port)
         assert text(folder_of(config) / good) == TOML
         bad = TOML.replace("300_000", "1")
         world.prometheus.vitals["alpha"].firing["Mcp_down"] = DOWN  # first: under what fires nothing proves itself
@@ -127,6 +132,50 @@ async def test_a_bad_edit_is_undone_when_a_restart_does_not_help(
         assert [text(each) for each in folder_of(config).glob("*.toml") if each.name != good] == [bad]
         assert (await client.act("alpha", "stop"))[0] == 202
         await until_true(lambda: not listens(port))
+
+
+async def test_a_receiver_killed_over_a_broken_file_comes_back_and_restores_it(
+    world: World, start: Start, session: aiohttp.ClientSession, config: Path, port: int
+) -> None:
+    async with start() as client:
+        good = await proven(client, port)
+    broken = TOML.replace("300_000", "")
+    world.prometheus.vitals["alpha"].firing["Mcp_down"] = DOWN  # first: under what fires nothing proves itself
+    async with program(world, session) as (first, _):
+        write(config, broken)
+        os.killpg(started(world.folder)[-1], signal.SIGKILL)
+        await until_true(lambda: not listens(port))
+        assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    async with program(world, session) as (second, client):
+        (said,) = [line for line in text(second.log).splitlines() if "level=error" in line]
+        assert f'servers=alpha problem="{config}:4: is not TOML: Invalid value, column 16. Mend' in said
+        await client.post(webhook(alert("alpha", DOWN)))
+        await until_true(lambda: listens(port))
+        assert text(config) == TOML
+        world.prometheus.vitals["alpha"].firing.clear()
+        await client.post(webhook(alert("alpha", DOWN, firing=False)))
+        incident = await client.until_state("closed")
+        assert incident["closed_reason"] == "healed"
+        assert [(act["action"], act["outcome"]) for act in incident["acts"]] == [
+            ("evidence", "succeeded"),
+            ("restart", "failed"),
+            ("restore", "succeeded"),
+        ]
+        assert [text(each) for each in folder_of(config).glob("*.toml") if each.name != good] == [broken]
+
+
+async def test_a_person_restores_what_was_broken_when_the_receiver_started(
+    world: World, start: Start, config: Path, port: int
+) -> None:
+    async with start() as client:
+        await proven(client, port)
+    write(config, "[mcp\n")
+    async with start() as client:
+        _, body = await client.get("/api/v1/servers")
+        assert "restore" in body["servers"][0]["actions_by_hand"]
+        assert (await client.act("alpha", "restore"))[0] == 202
+        await until_true(lambda: text(config) == TOML)
+        await until_true(lambda: len(started(world.folder)) == 2 and listens(port))
 
 
 def let_time_pass(world: World) -> None:

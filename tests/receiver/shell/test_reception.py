@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from fleet.signals import SignalName
@@ -72,6 +73,8 @@ async def test_a_pause_holds_until_it_is_taken_back(world: World, start: Start, 
         ("resume", b"{", {}, 400),
         ("pause", b"{}", {"Authorization": "Bearer wrong"}, 401),
         ("pause", b"{}", {"Origin": "http://evil.example"}, 403),
+        ("pause", b"{}", {"Origin": "http://127.0.0.1:1"}, 403),
+        ("pause", b"{}", {"Origin": "http://["}, 403),
         ("incidents/none/approve", b"{}", {"Content_Type": "text/plain"}, 415),
     ],
 )
@@ -83,3 +86,20 @@ async def test_what_is_refused_changes_nothing(
         assert found == status, answer
         assert answer["error"]
         assert (await client.say("resume"))[1]["changed"] is False
+
+
+@pytest.mark.parametrize("path", ["pause", "servers/alpha/actions/restart", "incidents/none/approve"])
+@pytest.mark.parametrize("page", ["http://127.0.0.1:3000", "http://localhost:3000", "http://127.0.0.1", "https://["])
+async def test_a_page_of_another_program_of_this_machine_gets_nothing_done(
+    world: World, start: Start, session: aiohttp.ClientSession, path: str, page: str
+) -> None:
+    """Without a body there is no preflight, and a browser sends what it knows of our host whatever the port."""
+    world.tokens = False
+    async with start() as client:
+        url = f"{client.address.url}/api/v1/{path}"
+        async with session.post(url, headers={"Origin": page}) as answer:
+            assert answer.status == 403
+            assert (await answer.json())["error"]
+        assert (await client.say("resume"))[1]["changed"] is False
+        async with session.post(url, headers={"Origin": client.address.url}) as answer:
+            assert answer.status != 403

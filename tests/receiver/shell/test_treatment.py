@@ -197,10 +197,12 @@ async def test_servers_are_treated_side_by_side(world: World, start: Start) -> N
     async with start() as client:
         await client.post(webhook(alert("alpha", ERRORS)))
         await client.post(webhook(alert("beta", ERRORS)))
-        for server in ("alpha", "beta"):
-            await world.gateways[server].began.wait()
-        for server in ("alpha", "beta"):
-            world.gateways[server].release.set()
+        held = [world.gateways[server] for server in ("alpha", "beta")]
+        await until_true(lambda: all(gateway.began.is_set() for gateway in held))
+        under_way = [act for each in await client.incidents() for act in each["acts"] if act["action"] == "restart"]
+        assert [act["outcome"] for act in under_way] == [None, None]
+        for gateway in held:
+            gateway.release.set()
 
 
 async def test_two_servers_never_share_the_last_place_of_the_fleets_budget(world: World, start: Start) -> None:

@@ -65,7 +65,7 @@ async def test_reading_incidents_needs_the_token_and_metrics_and_health_do_not(s
             assert await client.get(path, token=None) == (401, {"error": "a valid bearer token is needed"})
         for path in ("/metrics", "/-/healthy", "/-/ready"):
             assert (await client.get(path, token=None))[0] == 200
-        missing = {"error": "no such incident, or closed too long ago; see /api/v1/incidents"}
+        missing = {"error": "no such incident; see /api/v1/incidents"}
         assert await client.get("/api/v1/incidents/alpha-1") == (404, missing)
 
 

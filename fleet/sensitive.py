@@ -99,6 +99,17 @@ _PATTERNS: Final = (
 )  # fmt: skip
 
 
+CREDENTIALS: Final = tuple(
+    (pattern.signs, pattern.regex)
+    for pattern in _PATTERNS
+    if pattern.kind
+    not in {SensitiveKind.EMAIL, SensitiveKind.CREDIT_CARD, SensitiveKind.IBAN, SensitiveKind.PRIVATE_KEY}
+)
+"""Of each kind that opens something, and is whole where it is found: without one of its signs a text has none, and how
+it looks.
+"""
+
+
 def found_in(text: bytes) -> dict[SensitiveKind, int]:
     """How often each kind stands in the first MAX_BYTES of a text; kinds that do not are left out.
 
