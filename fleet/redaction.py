@@ -25,6 +25,12 @@ _END_OF_PRIVATE_KEY: Final = re.compile(
 """Where the text begins in the middle of one."""
 
 _COOKIE: Final = re.compile(rb"(?i)(cookie[\\\"']{0,4}+\s{0,4}+[=:]\s{0,4}+[\\\"']{0,4}+)[^\"'\\\n]++")
+_SHAPED: Final = re.compile(
+    rb"\b(?:sk-[\w-]{8,400}+|gh[pousr]_\w{8,400}+|github_pat_\w{8,400}+|xox[abpr]-[\w-]{8,400}+"
+    rb"|eyJ[\w-]{6,4000}+\.[\w.-]{1,8000}+)"
+)
+"""What begins as a key or a token does, also where it is too short to be counted as one."""
+
 _IN_URL: Final = re.compile(rb"(?i)\b([a-z][a-z0-9+.-]{0,30}+://)[^\s/@\"']{1,500}+@")
 _BASIC: Final = re.compile(rb"(?i)\b(basic\s{1,4}+)(?=[A-Za-z+/]{0,200}[0-9=])[A-Za-z0-9+/]{6,2000}+={0,2}+")
 _NAMED: Final = re.compile(
@@ -49,6 +55,7 @@ def redacted(text: bytes) -> bytes:
     for signs, regex in CREDENTIALS:
         if any(sign in text for sign in signs):
             text = regex.sub(_HIDDEN, text)
+    text = _SHAPED.sub(_HIDDEN, text)
     text = _IN_URL.sub(rb"\1" + _HIDDEN + b"@", text)
     for named in (_COOKIE, _BASIC, _NAMED):
         text = named.sub(rb"\1" + _HIDDEN, text)
