@@ -78,7 +78,7 @@ async def _facts(desk: Desk, gathering: Gathering, server: Server, at: float, pe
         measured=figures,
         room=capacity(server, History(points, period, at)) if points else None,
         around=around,
-        history_seconds=min(at - min(firsts), judged) if firsts else None,
+        history_seconds=max(0.0, min(at - min(firsts), judged)) if firsts else None,
     )
 
 
