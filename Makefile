@@ -9,7 +9,7 @@ MODE ?= automatic
 REPEAT ?= 1
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test test-web conformance soak lint format bench lock clean
+.PHONY: help demo up test test-web conformance soak lint console-page format bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -73,6 +73,12 @@ lint: $(READY)
 	@$(BIN)/python -m grafana.generate --check
 	@$(BIN)/python -m exporter.documentation --check
 	@$(BIN)/python -m stack.alerts_table --check
+	@$(BIN)/python -m stack.console_page --check
+	@$(BIN)/python -m stack.completion --check
+
+# Three minutes: every command on a live stack, kept in docs/console.md. What changed in help and schemas alone: --texts.
+console-page: $(READY)
+	@$(BIN)/python -m stack.console_page
 
 format: $(READY)
 	@$(BIN)/ruff format .
