@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +33,20 @@ def remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remembered
     past = made_up()
     with remembered(past, tmp_path_factory.mktemp("past")) as url:
         yield Remembered(past, url)
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The URL of something that takes every connection and hangs up.
+
+    In a thread: a loop's server that is closed while it accepts leaves that connection open for good.
+    """
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 @dataclass

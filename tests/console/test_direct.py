@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
 import tomllib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -133,17 +131,6 @@ async def test_beside_a_receiver_that_answers_nothing_is_done_directly() -> None
         assert opened.alpha.restarts == []
         assert opened.alpha.gentle == []
         assert opened.toml.read_text() == PRODUCTION
-
-
-@pytest.fixture
-def mute() -> Iterator[str]:
-    """The URL of something that takes every connection and hangs up."""
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 async def test_beside_a_receiver_that_hangs_up_nothing_is_done_directly(alone: Clinic, mute: str) -> None:

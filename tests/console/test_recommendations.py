@@ -4,7 +4,6 @@ changes where it is told to and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
@@ -241,17 +240,12 @@ async def test_a_server_under_treatment_is_left_to_its_treatment(ward: Ward) -> 
     assert ward.toml.read_text(encoding="utf-8") == TOML
 
 
-async def test_nothing_is_written_past_a_receiver_that_is_mute_or_refuses(ward: Ward) -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
+async def test_nothing_is_written_past_a_receiver_that_is_mute_or_refuses(ward: Ward, mute: str) -> None:
     async def refusing(_: web.Request) -> web.Response:
         return web.json_response({"error": "a bearer token is needed"}, status=401)
 
     apply = ("recommendations", "--config-tuning", "--apply", "--yes", "--config")
-    mute = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with mute:
-        told = await spoken(*apply, ward.write(f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}"))
+    told = await spoken(*apply, ward.write(mute))
     assert (told.code, told.out) == (1, "")
     assert "Somebody listens there: nothing is written past it" in " ".join(told.err.split())
     application = web.Application()
