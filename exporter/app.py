@@ -15,7 +15,7 @@ from exporter.change import Change
 from exporter.current import Current
 from exporter.desk import Desk
 from exporter.keeper import Keeper, opened
-from exporter.listening import Listener
+from exporter.listening import sites_of
 from exporter.probing import Probing
 from exporter.protecting import Guard
 from exporter.reload import Load, Reloading
@@ -28,6 +28,7 @@ from exporter.sources.table import SOURCES
 from exporter.watch import Watch
 from exporter.web import make_app
 from fleet.inventory import Address, Fleet
+from fleet.sockets import Listener
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 
@@ -73,7 +74,7 @@ async def running(
         stack.callback(guard.close)
         app = make_app(snapshot, keeper, scrapes, current.door, settings.receive_seconds)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds / 4)
-        listener = Listener(runner, settings.listen)
+        listener = Listener(sites_of(runner), settings.listen)
         stack.callback(listener.close)
         change = Change(current, keeper, watch, guard, listener)
         reloading = Reloading(load or (lambda: (fleet, settings)), change.apply, snapshot.note_reload)

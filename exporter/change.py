@@ -6,11 +6,11 @@ import asyncio
 
 from exporter.current import Current
 from exporter.keeper import Keeper
-from exporter.listening import Listener
 from exporter.protecting import Guard
 from exporter.settings import Settings
 from exporter.watch import Watch
 from fleet.inventory import Fleet
+from fleet.sockets import Listener
 from fleet.web_protection import WebProtection
 
 

@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from exporter.access import has_token, needs_login, refused_by_door
-from exporter.listening import Listener
 from fleet.doors import Door
 from fleet.password_checks import PasswordChecks, TooManyPasswordsError
 from fleet.passwords import login_of
+from fleet.sockets import Listener
 from fleet.web_protection import REFRESH_SECONDS, Protection, WebProtection
 from fleet.web_tls import names_of
 

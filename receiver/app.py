@@ -17,6 +17,7 @@ from prometheus_client import disable_created_metrics
 
 from fleet.doors import Door, is_loopback
 from fleet.inventory import Address, Fleet
+from fleet.sockets import Listener
 from fleet.tasks import Tasks
 from fleet.web_protection import WebProtection
 from receiver.actions.table import ACTIONS
@@ -32,7 +33,7 @@ from receiver.forgetting import Forgetting
 from receiver.front import open_front
 from receiver.incident import IncidentState
 from receiver.journal.sqlite import SqliteJournal
-from receiver.listening import Listener
+from receiver.listening import sites_of
 from receiver.metrics import Metrics
 from receiver.persons import Persons
 from receiver.prometheus import Prometheus
@@ -194,7 +195,7 @@ async def _listen(stack: AsyncExitStack, app: web.Application, listen: Address, 
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_REQUESTS_SECONDS, auto_decompress=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    listener = Listener(runner, listen)
+    listener = Listener(sites_of(runner), listen)
     stack.callback(listener.close)
     await listener.serve(by.current.context)
     return listener

@@ -21,9 +21,9 @@ from receiver.metrics import WebhookResult
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
+    from fleet.sockets import Listener
     from receiver.authentication import Authentication
     from receiver.credentials import CredentialFiles
-    from receiver.listening import Listener
     from receiver.metrics import Metrics
 
 log = logging.getLogger(__name__)
